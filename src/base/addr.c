@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/addr.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+struct addr addr_v4(uint32_t v)
+{
+	return (struct addr){ .len = 4, .b = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v } };
+}
+
+struct addr addr_v6(const uint8_t b[16])
+{
+	struct addr a = { .len = 16 };
+	memcpy(a.b, b, 16);
+	return a;
+}
+
+uint32_t addr_to_u32(const struct addr *a)
+{
+	if (a->len != 4)
+		return 0;
+	return (uint32_t)a->b[0] << 24 | (uint32_t)a->b[1] << 16 | (uint32_t)a->b[2] << 8 | a->b[3];
+}
+
+bool addr_equal(const struct addr *a, const struct addr *b)
+{
+	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
+}
+
+bool addr_in(const struct addr *a, const struct addr *net, unsigned prefix)
+{
+	if (a->len != net->len || a->len == 0 || prefix > a->len * 8U)
+		return false;
+	unsigned whole = prefix / 8;
+	if (memcmp(a->b, net->b, whole) != 0)
+		return false;
+	unsigned rest = prefix % 8;
+	return rest == 0 || (a->b[whole] ^ net->b[whole]) >> (8 - rest) == 0;
+}
+
+bool addr_parse(const char *text, struct addr *ret)
+{
+	struct addr a = { 0 };
+	if (inet_pton(AF_INET, text, a.b) == 1)
+		a.len = 4;
+	else if (inet_pton(AF_INET6, text, a.b) == 1)
+		a.len = 16;
+	else
+		return false;
+	*ret = a;
+	return true;
+}
+
+const char *addr_format(const struct addr *a, char *buf, size_t len)
+{
+	if (a->len == 0 || inet_ntop(a->len == 4 ? AF_INET : AF_INET6, a->b, buf, (socklen_t)len) == NULL)
+		snprintf(buf, len, "none");
+	return buf;
+}
+
+bool mac_parse(const char *text, struct mac *ret)
+{
+	unsigned v[6];
+	char rest;
+	if (strlen(text) != MAC_TEXT_MAX - 1 ||
+		sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &rest) != 6)
+		return false;
+	for (unsigned i = 0; i < 6; i++)
+		ret->b[i] = (uint8_t)v[i];
+	return true;
+}
+
+const char *mac_format(const struct mac *m, char *buf, size_t len)
+{
+	snprintf(buf, len, "%02x:%02x:%02x:%02x:%02x:%02x", m->b[0], m->b[1], m->b[2], m->b[3], m->b[4], m->b[5]);
+	return buf;
+}
+
+bool mac_equal(const struct mac *a, const struct mac *b)
+{
+	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
