@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IPC_PLAN_H
+#define IPC_PLAN_H
+
+#include "base/addr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Who has which address inside the switch: a pure function of the two pools (keys guest_ipv4, guest_ipv6) and the slot of an app.
+ * IPv4: a pair per slot, pool + 4*slot: +1 gateway, +2 guest. IPv6: a /64 per slot, ::2 the guest's own (any source inside is lawful).
+ * Slot 0 is ours: +1 / ::1 the router, +2 / ::2 the host's end of the nat uplink, +3 / ::3 the names service.
+ * Synthetic addresses mean a name in one VM: 198.18.0.0/15 and pool:ffff::/96, the same index in both.
+ */
+enum { PLAN_SLOTS = 1024, PLAN_V4_PREFIX_MAX = 20, PLAN_V6_PREFIX = 48, PLAN_SYN_MAX = 65536 };
+
+struct plan {
+	struct addr v4, v6; /* first address of each pool */
+	uint8_t v4_prefix;  /* <= PLAN_V4_PREFIX_MAX */
+};
+
+/* "100.64.0.0/20" and "fd73:6b69:7368::/48"; false with *ret untouched when a pool is malformed, too small or has host bits. */
+bool plan_parse(const char *v4, const char *v6, struct plan *ret);
+
+struct addr plan_v4(const struct plan *p, unsigned slot, unsigned host);
+struct addr plan_v6(const struct plan *p, unsigned slot, unsigned host);
+/* The MAC of our router, the same towards every guest, the uplink and the names service. */
+struct mac plan_router_mac(void);
+/* A locally administered MAC for slot and run; kind 0 guest, 1 host end of the uplink, 2 names. */
+struct mac plan_mac(unsigned slot, uint32_t run, unsigned kind);
+
+struct addr plan_syn4(unsigned index);
+struct addr plan_syn6(const struct plan *p, unsigned index);
+/* The index of a synthetic address, 1..PLAN_SYN_MAX-1; 0 when it is none. */
+unsigned plan_syn_index(const struct plan *p, const struct addr *a);
+/* Anything inside the synthetic ranges, whether it means a name or not. */
+bool plan_is_synthetic(const struct plan *p, const struct addr *a);
+
+#endif
