@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the roles may ask of main, message by message. Every interface named by desk is checked here again: a desk taken over must not be able to move
+ * an interface of the host's into the switch.
+ */
+#include "base/log.h"
+#include "daemon/sekishod.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { POLICY_FILES_MAX = 256 };
+
+static void answer(struct sekishod *d, enum role_id to, uint32_t id, int err, const char *text)
+{
+	struct frame_chan *c = d->children[to].chan;
+	if (c == NULL || ipc_send_result(c, id, err, 0, err == 0 ? NULL : text) != 0)
+		log_msg(LOG_WARNING, "an answer to %s is lost", role_name(to));
+}
+
+static void link_take(struct sekishod *d, const struct frame *f, const char *ifname)
+{
+	char error[LINK_ERROR_MAX] = "";
+	int err = link_check_attachable(d->links, ifname, error);
+	if (err == 0) {
+		err = link_prepare(d->links, ifname, d->ovs.tso);
+		if (err != 0)
+			snprintf(error, sizeof(error), "cannot prepare %s: %s", ifname, strerror(-err));
+	}
+	answer(d, ROLE_DESK, f->id, err, error);
+}
+
+static void link_up(struct sekishod *d, const struct frame *f, const char *ifname)
+{
+	char error[LINK_ERROR_MAX] = "";
+	int err = link_set_up(d->links, ifname, true);
+	if (err != 0)
+		snprintf(error, sizeof(error), "cannot bring %s up: %s", ifname, strerror(-err));
+	answer(d, ROLE_DESK, f->id, err, error);
+}
+
+static void tap_make(struct sekishod *d, const struct frame *f, const char *ifname)
+{
+	char error[LINK_ERROR_MAX] = "";
+	int err = vms_tap(d, ifname, error, sizeof(error));
+	answer(d, ROLE_DESK, f->id, err, error);
+}
+
+static void from_desk_text(struct sekishod *d, const struct frame *f)
+{
+	struct ipc_text t;
+	if (!ipc_text_get(f->body, f->len, &t) || t.len == 0 || t.len >= LINK_NAME_MAX) {
+		answer(d, ROLE_DESK, f->id, -EINVAL, "an interface name has 1 to 15 characters");
+		return;
+	}
+	if (f->type == IPC_LINK_TAKE) {
+		link_take(d, f, t.s);
+	} else if (f->type == IPC_LINK_UP) {
+		link_up(d, f, t.s);
+	} else if (f->type == IPC_TAP_MAKE) {
+		tap_make(d, f, t.s);
+	} else {
+		vms_tap_close(d, t.s);
+		link_release(d->links, t.s);
+		answer(d, ROLE_DESK, f->id, 0, NULL);
+	}
+}
+
+/* The policy files were read: at start a bad one ends the daemon, later the old policy stays. */
+static void policy_result(struct sekishod *d, const struct frame *f)
+{
+	struct ipc_result r;
+	if (!ipc_result_get(f->body, f->len, &r))
+		return;
+	if (r.err == 0) {
+		d->policy_good = true;
+		return;
+	}
+	for (char *line = r.text.s, *end; *line != '\0'; line = end) {
+		end = line + strcspn(line, "\n");
+		log_msg(LOG_ERROR, "%.*s", (int)(end - line), line);
+		end += *end == '\n';
+	}
+	if (!d->announced) {
+		log_msg(LOG_ERROR, "the policy has errors (see `sekisho policy check`); not starting");
+		main_stop(d, 1);
+	} else {
+		log_msg(LOG_ERROR, "the policy stays as it was");
+	}
+}
+
+static void from_desk(struct sekishod *d, struct frame *f)
+{
+	switch ((enum ipc_type)f->type) {
+	case IPC_LINK_TAKE:
+	case IPC_LINK_UP:
+	case IPC_LINK_RELEASE:
+	case IPC_TAP_MAKE:
+		from_desk_text(d, f);
+		break;
+	case IPC_VM_START:
+		vms_start(d, f);
+		break;
+	case IPC_VM_STOP:
+		vms_stop(d, f);
+		break;
+	case IPC_RESULT:
+		policy_result(d, f);
+		break;
+	default:
+		log_msg(LOG_ERROR, "desk sent message %u, which is not its to send", f->type);
+	}
+}
+
+/* "db", "ctl" or "mgmt": switchd has no file system to connect them in. */
+static void connect_switch(struct sekishod *d, const struct frame *f)
+{
+	struct ipc_text t;
+	int fd = -EINVAL;
+	if (ipc_text_get(f->body, f->len, &t)) {
+		if (strcmp(t.s, "db") == 0)
+			fd = ovs_connect_db(&d->ovs);
+		else if (strcmp(t.s, "ctl") == 0)
+			fd = ovs_connect_ctl(&d->ovs);
+		else if (strcmp(t.s, "mgmt") == 0)
+			fd = ovs_connect_mgmt(&d->ovs, d->conf.bridge);
+	}
+	if (fd < 0) {
+		answer(d, ROLE_SWITCHD, f->id, fd, strerror(-fd));
+		return;
+	}
+	struct ipc_result r = { 0 };
+	if (ipc_send(d->children[ROLE_SWITCHD].chan, IPC_RESULT, f->id, result, &r, &fd, 1) != 0)
+		log_msg(LOG_WARNING, "a socket for switchd is lost");
+	close(fd);
+}
+
+void serve_frame(struct sekishod *d, enum role_id from, struct frame *f)
+{
+	if (from == ROLE_DESK)
+		from_desk(d, f);
+	else if (from == ROLE_SWITCHD && f->type == IPC_LINK_FD)
+		connect_switch(d, f);
+	else if (from == ROLE_SWITCHD && f->type == IPC_SWITCH_EVENT && d->announced && host_uplink(d) != 0)
+		log_msg(LOG_ERROR, "the uplink could not be made again");
+	else if (f->type != IPC_SWITCH_EVENT)
+		log_msg(LOG_ERROR, "%s sent message %u, which is not its to send", role_name(from), f->type);
+}
+
+int serve_start(struct sekishod *d, enum role_id role)
+{
+	struct frame_chan *c = d->children[role].chan;
+	int err = 0;
+	if (role == ROLE_NAMES)
+		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, d->names_fds, UPLINK_NAMES_FDS);
+	if (role == ROLE_DESK)
+		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, &d->api_fd, 1);
+	if (err == 0)
+		err = frame_send(c, IPC_START, 0, NULL, 0, NULL, 0);
+	if (err == 0 && role == ROLE_DESK)
+		err = serve_policy(d);
+	return err;
+}
+
+static int rules_file(const struct dirent *e)
+{
+	size_t len = strlen(e->d_name);
+	return e->d_name[0] != '.' && len > 6 && strcmp(e->d_name + len - 6, ".rules") == 0;
+}
+
+static int give_file(struct sekishod *d, int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0) {
+		int err = -errno;
+		log_msg(LOG_ERROR, "cannot open %s/%s: %s", d->conf.policy_dir, name, strerror(-err));
+		return err;
+	}
+	struct ipc_text t;
+	ipc_text_set(&t, name);
+	int err = ipc_send(d->children[ROLE_DESK].chan, IPC_POLICY_FILE, 0, text, &t, &fd, 1);
+	close(fd);
+	return err;
+}
+
+int serve_policy(struct sekishod *d)
+{
+	struct frame_chan *c = d->children[ROLE_DESK].chan;
+	struct dirent **list = NULL;
+	int n = 0, err = c == NULL ? -EPIPE : frame_send(c, IPC_RELOAD, 0, NULL, 0, NULL, 0);
+	int dir = open(d->conf.policy_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && errno != ENOENT) {
+		err = -errno;
+		log_msg(LOG_ERROR, "cannot read %s: %s", d->conf.policy_dir, strerror(-err));
+	}
+	if (dir >= 0 && err == 0)
+		n = scandirat(dir, ".", &list, rules_file, alphasort);
+	if (n < 0 || n > POLICY_FILES_MAX) {
+		err = n < 0 ? -errno : -E2BIG;
+		log_msg(LOG_ERROR, "cannot read %s: %s", d->conf.policy_dir, strerror(-err));
+	}
+	for (int i = 0; i < n; i++) {
+		if (err == 0)
+			err = give_file(d, dir, list[i]->d_name);
+		free(list[i]);
+	}
+	free(list);
+	if (dir >= 0)
+		close(dir);
+	return err != 0 ? err : frame_send(c, IPC_POLICY_END, 1, NULL, 0, NULL, 0);
+}
