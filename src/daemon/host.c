@@ -16,7 +16,7 @@ static void fill_uplink(struct sekishod *d)
 	const struct plan *p = &d->conf.plan;
 	struct uplink_conf *u = &d->uplink;
 	u->run_dir = d->conf.run_dir;
-	snprintf(u->port, sizeof(u->port), "%s", SWITCH_UPLINK_PORT);
+	snprintf(u->port, sizeof(u->port), "%s", PLAN_UPLINK_PORT);
 	u->v4 = (struct uplink_net){ .net = p->v4, .prefix = p->v4_prefix, .gateway = plan_v4(p, 0, 2), .next_hop = plan_v4(p, 0, 1) };
 	u->v6 = (struct uplink_net){ .net = p->v6, .prefix = PLAN_V6_PREFIX, .gateway = plan_v6(p, 0, 2), .next_hop = plan_v6(p, 0, 1) };
 	u->next_hop_mac = plan_router_mac();
@@ -27,7 +27,7 @@ static void fill_names(struct sekishod *d)
 {
 	const struct plan *p = &d->conf.plan;
 	struct uplink_names_conf *n = &d->names;
-	snprintf(n->port, sizeof(n->port), "%s", SWITCH_NAMES_PORT);
+	snprintf(n->port, sizeof(n->port), "%s", PLAN_NAMES_PORT);
 	n->mac = plan_mac(0, 0, 2);
 	n->addr4 = plan_v4(p, 0, 3);
 	n->addr6 = plan_v6(p, 0, 3);

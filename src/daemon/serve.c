@@ -96,7 +96,7 @@ static void policy_result(struct sekishod *d, const struct frame *f)
 
 static void from_desk(struct sekishod *d, struct frame *f)
 {
-	switch ((enum ipc_type)f->type) {
+	switch (f->type) {
 	case IPC_LINK_TAKE:
 	case IPC_LINK_UP:
 	case IPC_LINK_RELEASE:

@@ -102,7 +102,7 @@ static int take_lock(const char *run_dir, int *ret_fd)
 
 int setup_dirs(const struct conf *c, int *ret_lock_fd)
 {
-	char empty[300];
+	char empty[300], store[300];
 	snprintf(empty, sizeof(empty), "%s/empty", c->run_dir);
 	int err = make_parents(c->run_dir);
 	if (err == 0)
@@ -114,7 +114,10 @@ int setup_dirs(const struct conf *c, int *ret_lock_fd)
 	if (err == 0)
 		err = make_parents(c->state_dir);
 	if (err == 0)
-		err = make_dir(c->state_dir, 0700, c->uid_base + ROLE_DESK);
+		err = make_dir(c->state_dir, 0755, 0);
+	snprintf(store, sizeof(store), "%s/store", c->state_dir);
+	if (err == 0)
+		err = make_dir(store, 0700, c->uid_base + ROLE_DESK);
 	return err;
 }
 

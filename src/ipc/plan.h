@@ -20,6 +20,10 @@ struct plan {
 	uint8_t v4_prefix;  /* <= PLAN_V4_PREFIX_MAX */
 };
 
+/* The bridge's own ports: the host's end of the nat uplink, and the way to the names service. */
+#define PLAN_UPLINK_PORT "sk-up0"
+#define PLAN_NAMES_PORT "sk-nm0"
+
 /* "100.64.0.0/20" and "fd73:6b69:7368::/48"; false with *ret untouched when a pool is malformed, too small or has host bits. */
 bool plan_parse(const char *v4, const char *v6, struct plan *ret);
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_VMS_H
+#define DAEMON_VMS_H
+
+#include "base/frame.h"
+#include "base/loop.h"
+
+#include <stddef.h>
+
+/*
+ * The virtual machines as main sees them: taps kept open for VMMs, processes in their jails, one keeper each. A VM ends when its keeper
+ * ends; then its processes are killed and reaped and desk is told IPC_VM_EXITED.
+ */
+struct sekishod;
+struct vms;
+
+enum { VMS_MAX = 64 };
+#define VMS_TAP_PREFIX "skt" /* the only names a tap of ours may have */
+
+int vms_new(struct vms **ret) __attribute__((warn_unused_result));
+/* Kills what still runs. */
+void vms_free(struct vms *v);
+
+/* IPC_TAP_MAKE: 0, or negative errno and a sentence in `error`. */
+int vms_tap(struct sekishod *d, const char *ifname, char *error, size_t cap) __attribute__((warn_unused_result));
+void vms_tap_close(struct sekishod *d, const char *ifname);
+/* IPC_VM_START and IPC_VM_STOP; answers desk itself. */
+void vms_start(struct sekishod *d, struct frame *f);
+void vms_stop(struct sekishod *d, const struct frame *f);
+/* An event of loop type MAIN_VM. */
+void vms_event(struct sekishod *d, const struct loop_event *ev);
+
+#endif
