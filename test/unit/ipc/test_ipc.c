@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/ipc.h"
+#include "ipc/plan.h"
+
+static uint8_t bytes[FRAME_BODY_MAX];
+
+static void grant_round_trip(void **state)
+{
+	(void)state;
+	struct ipc_grant g = { .grant = 7, .ref = { 3, 9 }, .inbound = 1, .proto = 6, .port = 443, .peer = addr_v4(0xc6120001),
+		.real = addr_v6((const uint8_t[16]){ 0x20, 1, 0xd, 0xb8, [15] = 1 }), .rule = { 1, 2, 3 }, .since_wall_ms = -5 };
+	assert_true(name_from_text("www.example.org", 15, &g.name));
+	struct wr w = wr_init(bytes, sizeof(bytes));
+	assert_true(ipc_grant_put(&w, &g));
+	struct ipc_grant back;
+	assert_true(ipc_grant_get(bytes, w.len, &back));
+	assert_memory_equal(&g, &back, sizeof(g));
+	/* Every shorter body and every longer one is refused. */
+	for (size_t n = 0; n < w.len; n++)
+		assert_false(ipc_grant_get(bytes, n, &back));
+	bytes[w.len] = 0;
+	assert_false(ipc_grant_get(bytes, w.len + 1, &back));
+}
+
+static void vm_strings_must_count(void **state)
+{
+	(void)state;
+	static struct ipc_vm m, back;
+	m = (struct ipc_vm){ .ref = { 1, 1 }, .argc = 2, .envc = 1, .strings_len = 12 };
+	memcpy(m.strings, "ls\0-l\0A=bcd", 12);
+	struct wr w = wr_init(bytes, sizeof(bytes));
+	assert_true(ipc_vm_put(&w, &m));
+	assert_true(ipc_vm_get(bytes, w.len, &back));
+	m.argc = 3;
+	w = wr_init(bytes, sizeof(bytes));
+	assert_false(ipc_vm_put(&w, &m));
+}
+
+static void resolved_bounds(void **state)
+{
+	(void)state;
+	static struct ipc_resolved r, back;
+	r.n_v4 = 2;
+	r.v4[0] = addr_v4(1);
+	r.v4[1] = addr_v4(2);
+	struct wr w = wr_init(bytes, sizeof(bytes));
+	assert_true(ipc_resolved_put(&w, &r));
+	assert_true(ipc_resolved_get(bytes, w.len, &back));
+	assert_int_equal(back.n_v4, 2);
+	bytes[6] = 255; /* n_v4 */
+	assert_false(ipc_resolved_get(bytes, w.len, &back));
+}
+
+static void plan_is_a_function(void **state)
+{
+	(void)state;
+	struct plan p;
+	char buf[ADDR_TEXT_MAX];
+	assert_true(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/48", &p));
+	struct addr a = plan_v4(&p, 5, 2);
+	assert_string_equal(addr_format(&a, buf, sizeof(buf)), "100.64.0.22");
+	a = plan_v6(&p, 5, 2);
+	assert_string_equal(addr_format(&a, buf, sizeof(buf)), "fd73:6b69:7368:5::2");
+	for (unsigned i = 1; i < PLAN_SYN_MAX; i += 977) {
+		struct addr s4 = plan_syn4(i), s6 = plan_syn6(&p, i);
+		assert_int_equal(plan_syn_index(&p, &s4), i);
+		assert_int_equal(plan_syn_index(&p, &s6), i);
+		assert_true(plan_is_synthetic(&p, &s4) && plan_is_synthetic(&p, &s6));
+	}
+	a = addr_v4(0xc6130001); /* 198.19.0.1: synthetic range, no name */
+	assert_true(plan_is_synthetic(&p, &a));
+	assert_int_equal(plan_syn_index(&p, &a), 0);
+	assert_false(plan_parse("100.64.0.1/20", "fd73:6b69:7368::/48", &p));
+	assert_false(plan_parse("100.64.0.0/24", "fd73:6b69:7368::/48", &p));
+	assert_false(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/64", &p));
+	assert_false(plan_parse("100.64.0.0", "fd73:6b69:7368::/48", &p));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(grant_round_trip),
+		cmocka_unit_test(vm_strings_must_count),
+		cmocka_unit_test(resolved_bounds),
+		cmocka_unit_test(plan_is_a_function),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
