@@ -53,6 +53,10 @@ int link_add_route(struct link_sock *s, const char *name, const struct addr *net
 /* A permanent neighbour entry. Replaces. */
 int link_add_neighbour(struct link_sock *s, const char *name, const struct addr *a, const struct mac *mac)
 	__attribute__((warn_unused_result));
+/* A family of generic netlink exists; asking makes the kernel load the module that has it. */
+bool link_has_genl_family(const char *family);
+/* A default route of the family (4 or 6) in the main table that does not leave by `except` (NULL: any). */
+bool link_has_default_route(struct link_sock *s, uint8_t family_len, const char *except);
 /* Checksum and segmentation offload on the sending side, by ethtool's ioctl. */
 int link_set_offload(const char *name, bool on) __attribute__((warn_unused_result));
 

@@ -45,9 +45,8 @@ void ovs_close(struct ovs *o);
 /* Call each minute: empties a log file above 4 MiB. */
 void ovs_trim_log(const struct ovs *o);
 
-/* Connected, non-blocking, close-on-exec stream sockets, or negative errno. -ENOENT, -ECONNREFUSED: it is not there (yet). */
-int ovs_connect_db(const struct ovs *o);
-int ovs_connect_ctl(const struct ovs *o); /* vswitchd's unixctl */
-int ovs_connect_mgmt(const struct ovs *o, const char *bridge); /* DIR/BRIDGE.mgmt: OpenFlow */
+/* A connected, non-blocking, close-on-exec stream socket, or negative errno. `name` is what switchd asks main for: "db" (OVSDB), "ctl"
+ * (vswitchd's unixctl) or "BRIDGE.mgmt" (OpenFlow); anything else is -EINVAL. -ENOENT, -ECONNREFUSED: it is not there (yet). */
+int ovs_connect(const struct ovs *o, const char *name);
 
 #endif

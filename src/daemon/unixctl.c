@@ -223,7 +223,7 @@ int unixctl_call(const char *path, const char *method, const char *const *args, 
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	struct unixctl *u;
+	struct unixctl *u = NULL;
 	int err = connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 ? unixctl_new(fd, &u) : -errno;
 	if (err != 0) {
 		close(fd);
