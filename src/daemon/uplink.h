@@ -17,7 +17,7 @@ enum { UPLINK_ERROR_MAX = 256 };
 struct uplink_net {
 	struct addr net; /* e.g. 100.64.0.0 */
 	unsigned prefix;
-	struct addr gateway; /* our address on the port, as /32 or /128; the guests' gateway */
+	struct addr gateway; /* the host's address on the port, as /32 or /128 */
 	struct addr next_hop; /* the one neighbour by which all guests are reached; never a guest's */
 };
 
@@ -63,6 +63,7 @@ enum { UPLINK_NAMES_UDP4, UPLINK_NAMES_UDP6, UPLINK_NAMES_TCP4, UPLINK_NAMES_TCP
 /* fds: non-blocking, close-on-exec; UDP with IP_PKTINFO/IPV6_RECVPKTINFO, TCP listening. *ret_netns_fd keeps the namespace. */
 int uplink_names_up(const struct uplink_names_conf *conf, int ret_fds[UPLINK_NAMES_FDS], int *ret_netns_fd, char *error)
 	__attribute__((warn_unused_result));
+/* Deletes the veth; the fds are the caller's to close. */
 void uplink_names_down(const struct uplink_names_conf *conf);
 
 /* `FIRST-LAST/PREFIX via GATEWAY`, either family. False: *error says why. */
