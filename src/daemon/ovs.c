@@ -148,6 +148,23 @@ int ovs_connect(const struct ovs *o, const char *name)
 	return connect_path(path);
 }
 
+int ovs_connect_db(const struct ovs *o)
+{
+	return ovs_connect(o, "db");
+}
+
+int ovs_connect_ctl(const struct ovs *o)
+{
+	return ovs_connect(o, "ctl");
+}
+
+int ovs_connect_mgmt(const struct ovs *o, const char *bridge)
+{
+	char name[LINK_NAME_MAX + 8];
+	snprintf(name, sizeof(name), "%.15s.mgmt", bridge);
+	return ovs_connect(o, name);
+}
+
 /* Runs one of OVS's programs with its paths pointing into our directory. */
 static int ovs_program(const struct ovs *o, const char *const *argv, char *error)
 {

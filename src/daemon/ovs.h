@@ -48,5 +48,8 @@ void ovs_trim_log(const struct ovs *o);
 /* A connected, non-blocking, close-on-exec stream socket, or negative errno. `name` is what switchd asks main for: "db" (OVSDB), "ctl"
  * (vswitchd's unixctl) or "BRIDGE.mgmt" (OpenFlow); anything else is -EINVAL. -ENOENT, -ECONNREFUSED: it is not there (yet). */
 int ovs_connect(const struct ovs *o, const char *name);
+int ovs_connect_db(const struct ovs *o);
+int ovs_connect_ctl(const struct ovs *o);
+int ovs_connect_mgmt(const struct ovs *o, const char *bridge);
 
 #endif

@@ -355,11 +355,11 @@ int bridge_port_add(struct bridge *b, const struct bridge_port *p, int64_t now_m
 		p->ofport >= 0xff00)
 		return -EINVAL;
 	struct want_port *wp = port_find(b, p->name);
-	if (wp != NULL && !wp->deleting)
+	if (wp != NULL && !wp->deleting && !wp->adopted)
 		return -EEXIST;
-	if (wp != NULL)
+	if (wp != NULL && wp->deleting)
 		bridge_say(b, BRIDGE_PORT_GONE, p->name, 0, "");
-	else
+	else if (wp == NULL)
 		wp = port_slot(b);
 	if (wp == NULL)
 		return -ENOSPC;

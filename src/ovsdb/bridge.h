@@ -62,7 +62,7 @@ void bridge_sent(struct bridge *b, size_t len);
 int bridge_step(struct bridge *b, int64_t now_ms, int64_t *ret_deadline_ms) __attribute__((warn_unused_result));
 bool bridge_next_event(struct bridge *b, struct bridge_event *ret);
 
-/* Wanted ports; takes effect with the next transaction. -EEXIST, -ENOSPC (BRIDGE_PORTS_MAX), -EINVAL (name); -ENOENT. */
+/* Wanted ports (those that an earlier life of ours made for an app are kept and may be added once more, which claims them); takes effect with the next transaction. -EEXIST, -ENOSPC (BRIDGE_PORTS_MAX), -EINVAL (name); -ENOENT. */
 int bridge_port_add(struct bridge *b, const struct bridge_port *p, int64_t now_ms) __attribute__((warn_unused_result));
 int bridge_port_del(struct bridge *b, const char *name, int64_t now_ms) __attribute__((warn_unused_result));
 /* Conntrack zones that get our timeouts (UDP 30/120 s, ICMP 30 s, TCP established 24 h; tables Datapath, CT_Zone). -ENOSPC, -ENOENT. */

@@ -152,6 +152,24 @@ static void plan_no_bridge(struct bridge_want *w, json_t *db, const struct bridg
 	plan_mutate(p, "Open_vSwitch", r->root_uuid, "bridges", "insert", ovsdb_named_uuid("bridge"));
 }
 
+/* At the first look: a port of an app that an earlier life of ours made stays, so that a restart cuts nobody. */
+static bool adopt_port(struct bridge_want *w, json_t *db, const char *uuid, const char *name)
+{
+	json_t *port = bridge_row(db, "Port", uuid);
+	json_t *iface = bridge_row(db, "Interface", ovsdb_uuid_text(ovsdb_set_at(json_object_get(port, "interfaces"), 0)));
+	const char *app = ovsdb_map_text(json_object_get(iface, "external_ids"), "sekisho-app");
+	int64_t request = 0;
+	if (w->made || app == NULL || app[0] == '\0' || w->n_ports == BRIDGE_PORTS_MAX || strlen(name) >= BRIDGE_NAME_MAX)
+		return false;
+	struct want_port wp = { .used = true, .adopted = true };
+	snprintf(wp.p.name, sizeof(wp.p.name), "%s", name);
+	snprintf(wp.p.app, sizeof(wp.p.app), "%s", app);
+	if (ovsdb_optional_integer(json_object_get(iface, "ofport_request"), &request) && request > 0 && request < 0xff00)
+		wp.p.ofport = (uint16_t)request;
+	w->ports[w->n_ports++] = wp;
+	return true;
+}
+
 /* Ports that stand on our bridge and are not wanted; returns the set to delete, or NULL. */
 static json_t *unwanted_ports(struct bridge_want *w, json_t *db, const struct bridge_rows *r, struct bridge_plan *p)
 {
@@ -163,7 +181,7 @@ static json_t *unwanted_ports(struct bridge_want *w, json_t *db, const struct br
 		if (uuid == NULL || name == NULL || strcmp(name, w->conf.name) == 0)
 			continue;
 		struct want_port *wp = want_find(w, name);
-		if (wp != NULL && !wp->deleting)
+		if ((wp != NULL && !wp->deleting) || (wp == NULL && adopt_port(w, db, uuid, name)))
 			continue;
 		if (wp == NULL && w->made)
 			plan_foreign(p, "port %s was added to bridge %s", name, w->conf.name);

@@ -16,6 +16,7 @@ struct want_port {
 	struct bridge_port p;
 	bool used; /* the slot is taken */
 	bool deleting; /* wanted gone */
+	bool adopted; /* an earlier life of ours made it; bridge_port_add() may claim it */
 	bool made; /* seen in place as wanted: from now on a difference is somebody else's doing */
 	uint16_t told_ofport;
 	int64_t gone_cfg; /* deleting: vswitchd has let go when cur_cfg reaches this, or one of below */
