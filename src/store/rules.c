@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/db.h"
+
+#include <errno.h>
+
+int store_rule_add(struct store *s, struct store_rule *r)
+{
+	int err = db_run(s,
+		"INSERT INTO rule(id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id)"
+		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+		"ssuuiiuuuis", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left, r->run, r->end, r->ended_ms,
+		r->boot_id);
+	if (err == 0)
+		r->seq = sqlite3_last_insert_rowid(s->db);
+	return err;
+}
+
+int store_rule_end(struct store *s, int64_t seq, uint32_t end, int64_t ended_ms)
+{
+	return db_run(s, "UPDATE rule SET end = ?2, ended = ?3 WHERE seq = ?1 AND end = 0", "iui", seq, end, ended_ms);
+}
+
+int store_rule_times(struct store *s, int64_t seq, uint32_t times_left)
+{
+	return db_run(s, "UPDATE rule SET times_left = ?2 WHERE seq = ?1", "iu", seq, times_left);
+}
+
+int store_rule_run(struct store *s, int64_t seq, uint32_t run)
+{
+	return db_run(s, "UPDATE rule SET run = ?2 WHERE seq = ?1", "iu", seq, run);
+}
+
+int store_rules_prune(struct store *s, int64_t before_ms)
+{
+	return db_run(s, "DELETE FROM rule WHERE end != 0 AND ended < ?1", "i", before_ms);
+}
+
+int store_rules(struct store *s, struct store_rows **ret)
+{
+	return db_rows(s, ret,
+		"SELECT seq, id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id FROM rule ORDER BY seq", "");
+}
+
+int store_rules_next(struct store_rows *q, struct store_rule *ret)
+{
+	int got = db_step(q);
+	if (got != 1)
+		return got;
+	*ret = (struct store_rule){
+		.seq = sqlite3_column_int64(q->q, 0),
+		.id = db_text(q, 1),
+		.line = db_text(q, 2),
+		.origin = db_u32(q, 3),
+		.owner = db_u32(q, 4),
+		.created_ms = sqlite3_column_int64(q->q, 5),
+		.deadline_ms = sqlite3_column_int64(q->q, 6),
+		.times_left = db_u32(q, 7),
+		.run = db_u32(q, 8),
+		.end = db_u32(q, 9),
+		.ended_ms = sqlite3_column_int64(q->q, 10),
+		.boot_id = db_text(q, 11),
+	};
+	return 1;
+}
+
+int store_journal_add(struct store *s, const struct store_journal *j)
+{
+	return db_run(s, "INSERT INTO journal(time, who, what, rule_id, line, why) VALUES(?1, ?2, ?3, ?4, ?5, ?6)", "iussss", j->time_ms, j->who,
+		j->what, j->rule_id, j->line, j->why);
+}
+
+int store_journal_count(struct store *s, uint64_t *ret)
+{
+	struct store_rows *q = NULL;
+	int err = db_rows(s, &q, "SELECT count(*) FROM journal", "");
+	if (err != 0)
+		return err;
+	err = db_step(q);
+	if (err == 1)
+		*ret = (uint64_t)sqlite3_column_int64(q->q, 0);
+	store_rows_end(q);
+	return err == 1 ? 0 : err == 0 ? -EIO : err;
+}
