@@ -25,7 +25,6 @@ struct dhcp6 {
 	enum dhcp6_type type; /* one a client sends */
 	struct mac eth_src;
 	struct addr src;
-	uint16_t sport;
 	uint32_t xid; /* 24 bits */
 	uint8_t client_duid_len, server_duid_len; /* 0: none given */
 	uint8_t client_duid[DHCP6_DUID_MAX], server_duid[DHCP6_DUID_MAX];

@@ -41,6 +41,7 @@ struct packet {
 	uint8_t ttl;	      /* hop limit */
 	bool options;	      /* IPv4 options or IPv6 extension headers other than Fragment stand before l4 */
 	bool fragment;	      /* any fragment, an IPv6 atomic one too */
+	bool more_fragments;  /* others follow: the L4 payload is not whole */
 	bool later_fragment;  /* offset is not 0: there is no L4 header */
 	bool has_l4;	      /* proto is TCP, UDP, SCTP, ICMP or ICMPv6 of the right family, and the fields below are filled */
 	uint16_t sport, dport; /* TCP, UDP, SCTP */
