@@ -18,7 +18,8 @@ int arp_parse(const uint8_t *frame, size_t len, struct arp *ret)
 	a.spa = wire_addr4(&r);
 	a.tha = wire_mac(&r);
 	a.tpa = wire_addr4(&r);
-	if (!rd_done(&r) || (a.op != ARP_REQUEST && a.op != ARP_REPLY) || !mac_equal(&a.sha, &a.eth_src) || mac_is_group(&a.sha))
+	if (!rd_done(&r) || (a.op != ARP_REQUEST && a.op != ARP_REPLY) || !mac_equal(&a.sha, &a.eth_src) ||
+		mac_is_group(&a.sha))
 		return -EBADMSG;
 	*ret = a;
 	return 0;

@@ -46,7 +46,12 @@ int build_arp_request(struct wr *w, const struct mac *mac, const struct addr *sr
 {
 	if (src->len != 4 || target->len != 4)
 		return -EINVAL;
-	struct arp a = { .eth_src = *mac, .eth_dst = broadcast, .op = ARP_REQUEST, .sha = *mac, .spa = *src, .tpa = *target };
+	struct arp a = { .eth_src = *mac,
+		.eth_dst = broadcast,
+		.op = ARP_REQUEST,
+		.sha = *mac,
+		.spa = *src,
+		.tpa = *target };
 	return put_arp(w, &a);
 }
 

@@ -9,16 +9,20 @@ enum { ANSWER_TTL = 64, QUOTE_MAX_V4 = 576, QUOTE_MAX_V6 = 1280, BLANK_CHECKSUM 
 /* One sender, one receiver, on both layers. */
 static bool unicast_both(const struct packet *p)
 {
-	return p->kind != PACKET_ARP && !mac_is_group(&p->eth_src) && !mac_is_group(&p->eth_dst) && !addr_is_multicast(&p->src) &&
-	       !addr_is_multicast(&p->dst) && !addr_is_unspecified(&p->src) && !addr_is_unspecified(&p->dst);
+	return p->kind != PACKET_ARP && !mac_is_group(&p->eth_src) && !mac_is_group(&p->eth_dst) &&
+	       !addr_is_multicast(&p->src) && !addr_is_multicast(&p->dst) && !addr_is_unspecified(&p->src) &&
+	       !addr_is_unspecified(&p->dst);
 }
 
 /* The way back: what a packet's receiver would send its sender. */
 static struct wire_frame way_back(const struct packet *p, uint8_t proto)
 {
-	return (struct wire_frame){
-		.eth_src = p->eth_dst, .eth_dst = p->eth_src, .src = p->dst, .dst = p->src, .proto = proto, .ttl = ANSWER_TTL
-	};
+	return (struct wire_frame) { .eth_src = p->eth_dst,
+		.eth_dst = p->eth_src,
+		.src = p->dst,
+		.dst = p->src,
+		.proto = proto,
+		.ttl = ANSWER_TTL };
 }
 
 static int put_reset(struct wr *w, const struct packet *p, uint32_t seq, uint32_t ack, uint8_t flags)
@@ -83,7 +87,8 @@ static bool may_answer_by_error(const struct packet *p)
 	return !reset && !error && !p->later_fragment && unicast_both(p);
 }
 
-int build_unreachable(struct wr *w, const uint8_t *frame, const struct packet *p, enum unreachable why, const struct addr *from)
+int build_unreachable(struct wr *w, const uint8_t *frame, const struct packet *p, enum unreachable why,
+	const struct addr *from)
 {
 	if (!may_answer_by_error(p))
 		return -EINVAL;
@@ -95,7 +100,8 @@ int build_unreachable(struct wr *w, const uint8_t *frame, const struct packet *p
 	int err = wire_begin(w, &f, &start);
 	if (err != 0)
 		return err;
-	size_t room = v4 ? QUOTE_MAX_V4 - IPV4_HEADER_BYTES - ICMP_HEADER_BYTES : QUOTE_MAX_V6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES;
+	size_t room = v4 ? QUOTE_MAX_V4 - IPV4_HEADER_BYTES - ICMP_HEADER_BYTES
+			 : QUOTE_MAX_V6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES;
 	size_t quote = p->len - p->l3;
 	wr_u8(w, v4 ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE);
 	wr_u8(w, unreachable_code(why, v4));
@@ -109,7 +115,8 @@ int build_echo_reply(struct wr *w, const uint8_t *frame, const struct packet *p)
 {
 	bool v4 = p->kind == PACKET_IPV4;
 	uint8_t proto = v4 ? IP_ICMP : IP_ICMP6;
-	bool request = p->has_l4 && p->proto == proto && p->icmp_type == (v4 ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST) && p->icmp_code == 0;
+	bool request = p->has_l4 && p->proto == proto &&
+		       p->icmp_type == (v4 ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST) && p->icmp_code == 0;
 	if (!request || p->fragment || !unicast_both(p) || p->len > BUILD_MAX)
 		return -EINVAL;
 	struct wire_frame f = way_back(p, proto);

@@ -4,7 +4,8 @@
 
 #include "net/packet.h"
 
-/* RFC 1071: a running sum over 16-bit words; an odd last byte counts as the high one, so only the last piece may be odd. */
+/* RFC 1071: a running sum over 16-bit words; an odd last byte counts as the high one, so only the last piece may be
+ * odd. */
 uint32_t checksum_add(uint32_t sum, const void *buf, size_t len);
 /* The pseudo header of RFC 793/8200 §8.1 for `len` bytes of `proto`. */
 uint32_t checksum_pseudo(const struct addr *src, const struct addr *dst, uint8_t proto, uint32_t len);
@@ -14,8 +15,9 @@ uint16_t checksum_fold(uint32_t sum);
 uint32_t checksum_crc32c(const void *buf, size_t len);
 
 /*
- * Recomputes the TCP, UDP, ICMP, ICMPv6 or SCTP checksum of the frame `p` describes, in place. A UDP/IPv4 checksum of 0 (none) stays 0.
- * 0; -EOPNOTSUPP, nothing changed: no such header, or a fragment, whose checksum covers bytes that are not here.
+ * Recomputes the TCP, UDP, ICMP, ICMPv6 or SCTP checksum of the frame `p` describes, in place. A UDP/IPv4 checksum of 0
+ * (none) stays 0. 0; -EOPNOTSUPP, nothing changed: no such header, or a fragment, whose checksum covers bytes that are
+ * not here.
  */
 int packet_fix_l4_checksum(uint8_t *frame, size_t len, const struct packet *p) __attribute__((warn_unused_result));
 /* The L4 checksum is right (UDP/IPv4: right or absent); false when it cannot be known. */

@@ -7,7 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PORT_SERVER = 67, PORT_CLIENT = 68, OP_REQUEST = 1, OP_REPLY = 2, SNAME_FILE_BYTES = 64 + 128, REPLY_BYTES_MIN = 300 };
+enum {
+	PORT_SERVER = 67,
+	PORT_CLIENT = 68,
+	OP_REQUEST = 1,
+	OP_REPLY = 2,
+	SNAME_FILE_BYTES = 64 + 128,
+	REPLY_BYTES_MIN = 300
+};
 enum { MAGIC = 0x63825363 };
 
 enum option {
@@ -33,7 +40,7 @@ enum option {
 static struct addr addr_or_none(struct rd *r)
 {
 	struct addr a = wire_addr4(r);
-	return addr_is_unspecified(&a) ? (struct addr){ 0 } : a;
+	return addr_is_unspecified(&a) ? (struct addr) { 0 } : a;
 }
 
 static void parse_option(struct rd *r, struct rd *value, uint8_t code, struct dhcp *d)
@@ -79,12 +86,14 @@ static void parse_options(struct rd *r, struct dhcp *d)
 
 static bool from_client(enum dhcp_type type)
 {
-	return type == DHCP_DISCOVER || type == DHCP_REQUEST || type == DHCP_DECLINE || type == DHCP_RELEASE || type == DHCP_INFORM;
+	return type == DHCP_DISCOVER || type == DHCP_REQUEST || type == DHCP_DECLINE || type == DHCP_RELEASE ||
+	       type == DHCP_INFORM;
 }
 
 int dhcp_parse(const uint8_t *frame, size_t len, const struct packet *p, struct dhcp *ret)
 {
-	if (p->kind != PACKET_IPV4 || !p->has_l4 || p->proto != IP_UDP || p->sport != PORT_CLIENT || p->dport != PORT_SERVER)
+	if (p->kind != PACKET_IPV4 || !p->has_l4 || p->proto != IP_UDP || p->sport != PORT_CLIENT ||
+		p->dport != PORT_SERVER)
 		return -EPROTONOSUPPORT;
 	if (p->fragment || p->len > len)
 		return -EBADMSG;
@@ -101,7 +110,8 @@ int dhcp_parse(const uint8_t *frame, size_t len, const struct packet *p, struct 
 	rd_skip(&r, 10 + SNAME_FILE_BYTES);
 	uint32_t magic = rd_u32(&r);
 	parse_options(&r, &d);
-	if (!rd_ok(&r) || head != (OP_REQUEST << 24 | 0x010600) || magic != MAGIC || !addr_is_unspecified(&relay) || !from_client(d.type))
+	if (!rd_ok(&r) || head != (OP_REQUEST << 24 | 0x010600) || magic != MAGIC || !addr_is_unspecified(&relay) ||
+		!from_client(d.type))
 		return -EBADMSG;
 	if (mac_is_group(&d.chaddr))
 		return -EBADMSG;
@@ -129,7 +139,8 @@ static uint32_t mask_of(uint8_t prefix_len)
 	return prefix_len == 0 ? 0 : UINT32_MAX << (32 - prefix_len);
 }
 
-/* RFC 3442: the router as a host route of its own, then the default route through it; clients that know option 121 ignore option 3. */
+/* RFC 3442: the router as a host route of its own, then the default route through it; clients that know option 121
+ * ignore option 3. */
 static void put_routes(struct wr *w, const struct dhcp_lease *l)
 {
 	wr_u8(w, OPT_ROUTES);
@@ -204,11 +215,16 @@ static void put_bootp(struct wr *w, enum dhcp_type type, const struct dhcp *requ
 	wr_zero(w, 10 + SNAME_FILE_BYTES);
 }
 
-/* RFC 2131 §4.1: to the address a client has, else broadcast if it asks so or is refused, else to the address it is about to get. */
+/* RFC 2131 §4.1: to the address a client has, else broadcast if it asks so or is refused, else to the address it is
+ * about to get. */
 static struct wire_frame reply_frame(enum dhcp_type type, const struct dhcp *request, const struct dhcp_lease *l)
 {
 	static const struct mac all = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
-	struct wire_frame f = { .eth_src = l->mac, .eth_dst = request->eth_src, .src = l->server, .proto = IP_UDP, .ttl = 64 };
+	struct wire_frame f = { .eth_src = l->mac,
+		.eth_dst = request->eth_src,
+		.src = l->server,
+		.proto = IP_UDP,
+		.ttl = 64 };
 	if (type != DHCP_NAK && request->ciaddr.len == 4) {
 		f.dst = request->ciaddr;
 	} else if (type == DHCP_NAK || request->broadcast || request->type == DHCP_INFORM) {
@@ -255,7 +271,8 @@ int dhcp_build(struct wr *w, enum dhcp_type type, const struct dhcp *request, co
 	return wire_end(w, start);
 }
 
-/* RFC 2131 §4.3.2: SELECTING names us and the address; INIT-REBOOT names the address; RENEWING and REBINDING carry it in ciaddr. */
+/* RFC 2131 §4.3.2: SELECTING names us and the address; INIT-REBOOT names the address; RENEWING and REBINDING carry it
+ * in ciaddr. */
 static enum dhcp_type judge_request(const struct dhcp *d, const struct dhcp_lease *l)
 {
 	const struct addr *wanted = d->requested.len == 4 ? &d->requested : &d->ciaddr;

@@ -25,7 +25,7 @@ struct dhcp {
 	struct mac chaddr;
 	uint32_t xid;
 	bool broadcast;
-	bool rapid; /* option 80, RFC 4039: DISCOVER may be answered by ACK */
+	bool rapid;	       /* option 80, RFC 4039: DISCOVER may be answered by ACK */
 	struct addr ciaddr;    /* len 0: 0.0.0.0 */
 	struct addr requested; /* option 50; len 0: none */
 	struct addr server;    /* option 54; len 0: none */
@@ -35,7 +35,7 @@ struct dhcp {
 
 /* What one client gets. */
 struct dhcp_lease {
-	struct mac mac; /* ours */
+	struct mac mac;	    /* ours */
 	struct addr server; /* ours: IP source and server identifier */
 	struct addr address;
 	uint8_t prefix_len;
@@ -46,16 +46,20 @@ struct dhcp_lease {
 	uint16_t mtu; /* 0: not told */
 };
 
-/* `p` describes `frame`. 0; -EPROTONOSUPPORT: not UDP 68 → 67; -EBADMSG: malformed, relayed, or not a client's message. The UDP checksum is not
- * looked at (partial checksums). */
-int dhcp_parse(const uint8_t *frame, size_t len, const struct packet *p, struct dhcp *ret) __attribute__((warn_unused_result));
+/* `p` describes `frame`. 0; -EPROTONOSUPPORT: not UDP 68 → 67; -EBADMSG: malformed, relayed, or not a client's message.
+ * The UDP checksum is not looked at (partial checksums). */
+int dhcp_parse(const uint8_t *frame, size_t len, const struct packet *p, struct dhcp *ret)
+	__attribute__((warn_unused_result));
 
 /*
- * The whole answer a server with just this lease gives (RFC 2131 §4.3): OFFER to DISCOVER, ACK or NAK to REQUEST, ACK without address to INFORM.
- * 0; -ENOMSG: no answer is due (another server was chosen, DECLINE, RELEASE); -ENOSPC; -EINVAL: a lease without address or server.
+ * The whole answer a server with just this lease gives (RFC 2131 §4.3): OFFER to DISCOVER, ACK or NAK to REQUEST, ACK
+ * without address to INFORM. 0; -ENOMSG: no answer is due (another server was chosen, DECLINE, RELEASE); -ENOSPC;
+ * -EINVAL: a lease without address or server.
  */
-int dhcp_answer(struct wr *w, const struct dhcp *request, const struct dhcp_lease *lease) __attribute__((warn_unused_result));
+int dhcp_answer(struct wr *w, const struct dhcp *request, const struct dhcp_lease *lease)
+	__attribute__((warn_unused_result));
 /* The same with the type (OFFER, ACK, NAK) already decided. */
-int dhcp_build(struct wr *w, enum dhcp_type type, const struct dhcp *request, const struct dhcp_lease *lease) __attribute__((warn_unused_result));
+int dhcp_build(struct wr *w, enum dhcp_type type, const struct dhcp *request, const struct dhcp_lease *lease)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -7,7 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PORT_CLIENT = 546, PORT_SERVER = 547, DUID_LL_BYTES = 10, STATUS_SUCCESS = 0, STATUS_NOT_ON_LINK = 4, STATUS_NO_ADDRS = 2 };
+enum {
+	PORT_CLIENT = 546,
+	PORT_SERVER = 547,
+	DUID_LL_BYTES = 10,
+	STATUS_SUCCESS = 0,
+	STATUS_NOT_ON_LINK = 4,
+	STATUS_NO_ADDRS = 2
+};
 
 enum option {
 	OPT_CLIENT_ID = 1,
@@ -103,7 +110,10 @@ int dhcp6_parse(const uint8_t *frame, size_t len, const struct packet *p, struct
 		return -EBADMSG;
 	struct rd r = rd_init(frame + p->payload, packet_payload_len(p));
 	uint32_t head = rd_u32(&r);
-	struct dhcp6 d = { .type = (enum dhcp6_type)(head >> 24), .xid = head & 0xffffff, .eth_src = p->eth_src, .src = p->src };
+	struct dhcp6 d = { .type = (enum dhcp6_type)(head >> 24),
+		.xid = head & 0xffffff,
+		.eth_src = p->eth_src,
+		.src = p->src };
 	parse_options(&r, &d);
 	if (!rd_done(&r) || !identifiers_ok(&d))
 		return -EBADMSG;
@@ -172,7 +182,8 @@ static uint16_t confirm_status(const struct dhcp6 *d, const struct dhcp6_lease *
 	return STATUS_SUCCESS;
 }
 
-static void put_body(struct wr *w, const struct dhcp6 *d, const struct dhcp6_lease *l, const uint8_t duid[DUID_LL_BYTES])
+static void put_body(struct wr *w, const struct dhcp6 *d, const struct dhcp6_lease *l,
+	const uint8_t duid[DUID_LL_BYTES])
 {
 	bool rapid = d->type == DHCP6_SOLICIT && d->rapid;
 	uint32_t type = d->type == DHCP6_SOLICIT && !rapid ? DHCP6_ADVERTISE : DHCP6_REPLY;
@@ -213,8 +224,8 @@ int dhcp6_answer(struct wr *w, const struct dhcp6 *request, const struct dhcp6_l
 		return -EINVAL;
 	uint8_t duid[DUID_LL_BYTES];
 	make_duid(&lease->mac, duid);
-	bool others = request->server_duid_len != 0 &&
-		      (request->server_duid_len != DUID_LL_BYTES || memcmp(request->server_duid, duid, DUID_LL_BYTES) != 0);
+	bool others = request->server_duid_len != 0 && (request->server_duid_len != DUID_LL_BYTES ||
+							       memcmp(request->server_duid, duid, DUID_LL_BYTES) != 0);
 	if (others || (request->type == DHCP6_CONFIRM && request->n_addrs == 0))
 		return -ENOMSG;
 	struct wire_frame f = { .eth_src = lease->mac,

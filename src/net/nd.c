@@ -59,7 +59,11 @@ int nd_parse(const uint8_t *frame, size_t len, const struct packet *p, struct nd
 	/* RFC 6980: ND is never fragmented. */
 	if (p->len > len || p->ttl != 255 || p->icmp_code != 0 || p->fragment || !packet_l4_checksum_ok(frame, len, p))
 		return -EBADMSG;
-	struct nd nd = { .type = p->icmp_type, .eth_src = p->eth_src, .eth_dst = p->eth_dst, .src = p->src, .dst = p->dst };
+	struct nd nd = { .type = p->icmp_type,
+		.eth_src = p->eth_src,
+		.eth_dst = p->eth_dst,
+		.src = p->src,
+		.dst = p->dst };
 	struct rd r = rd_init(frame + p->l4, p->len - p->l4);
 	rd_skip(&r, 4);
 	uint32_t flags = rd_u32(&r);

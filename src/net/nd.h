@@ -18,10 +18,11 @@ struct nd {
 };
 
 /*
- * `p` describes `frame`. 0; -EBADMSG: breaks the RFC (hop limit not 255, checksum, code, lengths, an option of length 0, a multicast target, an
- * unspecified source with a link-layer option, ...), or says a link-layer address twice; -EPROTONOSUPPORT: not one of the three, RA included: no guest
- * of ours may be a router. Unknown options are skipped.
+ * `p` describes `frame`. 0; -EBADMSG: breaks the RFC (hop limit not 255, checksum, code, lengths, an option of length
+ * 0, a multicast target, an unspecified source with a link-layer option, ...), or says a link-layer address twice;
+ * -EPROTONOSUPPORT: not one of the three, RA included: no guest of ours may be a router. Unknown options are skipped.
  */
-int nd_parse(const uint8_t *frame, size_t len, const struct packet *p, struct nd *ret) __attribute__((warn_unused_result));
+int nd_parse(const uint8_t *frame, size_t len, const struct packet *p, struct nd *ret)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -10,7 +10,8 @@
 
 bool addr_is_multicast(const struct addr *a)
 {
-	return (a->len == 4 && a->b[0] >= 224 && (a->b[0] < 240 || addr_to_u32(a) == UINT32_MAX)) || (a->len == 16 && a->b[0] == 0xff);
+	return (a->len == 4 && a->b[0] >= 224 && (a->b[0] < 240 || addr_to_u32(a) == UINT32_MAX)) ||
+	       (a->len == 16 && a->b[0] == 0xff);
 }
 
 bool addr_is_unspecified(const struct addr *a)
@@ -29,7 +30,8 @@ bool mac_is_group(const struct mac *m)
 	return (m->b[0] & 1) != 0;
 }
 
-/* Where `r`, a part of the frame, stands: only whole frames start at offset 0, so offsets follow from what is left before it. */
+/* Where `r`, a part of the frame, stands: only whole frames start at offset 0, so offsets follow from what is left
+ * before it. */
 static uint32_t offset_of(const uint8_t *frame, const struct rd *r)
 {
 	return (uint32_t)(r->p - frame);
@@ -173,14 +175,16 @@ static void parse_fragment_header(struct rd *r, struct packet *p)
 	uint16_t field = rd_u16(r);
 	rd_skip(r, 4);
 	uint32_t begin = field & 0xfff8U;
-	if (p->fragment || (begin + rd_left(r) > 65535) || ((field & 1) != 0 && (rd_left(r) % 8 != 0 || rd_left(r) == 0)))
+	if (p->fragment || (begin + rd_left(r) > 65535) ||
+		((field & 1) != 0 && (rd_left(r) % 8 != 0 || rd_left(r) == 0)))
 		rd_fail(r);
 	p->fragment = true;
 	p->more_fragments = (field & 1) != 0;
 	p->later_fragment = begin != 0;
 }
 
-/* The type-length-value options of hop-by-hop and destination headers; a jumbo payload (194) would make every length here a lie. */
+/* The type-length-value options of hop-by-hop and destination headers; a jumbo payload (194) would make every length
+ * here a lie. */
 static void parse_ext_options(struct rd *opts)
 {
 	while (rd_left(opts) > 0) {

@@ -9,8 +9,9 @@
 #include <stdint.h>
 
 /*
- * One Ethernet frame, checked whole and then described: after packet_parse() says 0, every offset below lies inside the frame and every header between
- * them is complete. The frame itself is not kept; functions that take both want the frame the description came from.
+ * One Ethernet frame, checked whole and then described: after packet_parse() says 0, every offset below lies inside the
+ * frame and every header between them is complete. The frame itself is not kept; functions that take both want the
+ * frame the description came from.
  */
 enum { ETH_ADDR_BYTES = 6, ETH_HEADER_BYTES = 14, PACKET_MAX = 65535 + ETH_HEADER_BYTES, IPV6_EXT_MAX = 8 };
 
@@ -43,7 +44,7 @@ struct packet {
 	bool fragment;	      /* any fragment, an IPv6 atomic one too */
 	bool more_fragments;  /* others follow: the L4 payload is not whole */
 	bool later_fragment;  /* offset is not 0: there is no L4 header */
-	bool has_l4;	      /* proto is TCP, UDP, SCTP, ICMP or ICMPv6 of the right family, and the fields below are filled */
+	bool has_l4; /* proto is TCP, UDP, SCTP, ICMP or ICMPv6 of the right family, and the fields below are filled */
 	uint16_t sport, dport; /* TCP, UDP, SCTP */
 	uint8_t icmp_type, icmp_code;
 	uint16_t icmp_id; /* echo request and reply (v4 also timestamp); else 0 */
@@ -56,10 +57,11 @@ struct packet {
 };
 
 /*
- * 0; -EBADMSG: malformed (a length that lies, a truncated or unknown extension chain, a bad IPv4 header checksum, source routing: IPv4 LSRR/SSRR or an
- * IPv6 routing header with segments left, a jumbogram, a first fragment too short for its L4 header); -EPROTONOSUPPORT: not Ethernet II with ARP, IPv4 or
- * IPv6, a VLAN tag included. Addresses are not judged. L4 checksums are not verified, since frames from the switch may carry partial ones (switch.md 9).
- * Ethernet padding after the datagram is tolerated. RFC 791 §3.1, 8200 §4, 9293 §3.1, 768, 9260 §3, 792, 4443, 826.
+ * 0; -EBADMSG: malformed (a length that lies, a truncated or unknown extension chain, a bad IPv4 header checksum,
+ * source routing: IPv4 LSRR/SSRR or an IPv6 routing header with segments left, a jumbogram, a first fragment too short
+ * for its L4 header); -EPROTONOSUPPORT: not Ethernet II with ARP, IPv4 or IPv6, a VLAN tag included. Addresses are not
+ * judged. L4 checksums are not verified, since frames from the switch may carry partial ones (switch.md 9). Ethernet
+ * padding after the datagram is tolerated. RFC 791 §3.1, 8200 §4, 9293 §3.1, 768, 9260 §3, 792, 4443, 826.
  */
 int packet_parse(const uint8_t *frame, size_t len, struct packet *ret) __attribute__((warn_unused_result));
 

@@ -43,7 +43,7 @@ struct addr wire_all_nodes(void)
 
 struct mac wire_multicast_mac6(const struct addr *a)
 {
-	return (struct mac){ { 0x33, 0x33, a->b[12], a->b[13], a->b[14], a->b[15] } };
+	return (struct mac) { { 0x33, 0x33, a->b[12], a->b[13], a->b[14], a->b[15] } };
 }
 
 int wire_begin(struct wr *w, const struct wire_frame *f, size_t *ret_start)
@@ -56,7 +56,7 @@ int wire_begin(struct wr *w, const struct wire_frame *f, size_t *ret_start)
 	if (f->src.len == 4) {
 		wr_u16(w, ETHERTYPE_IPV4);
 		wr_u16(w, 0x4500);
-		wr_u32(w, 0); /* total length, identification */
+		wr_u32(w, 0);	   /* total length, identification */
 		wr_u16(w, 0x4000); /* never to be fragmented */
 		wr_u8(w, f->ttl);
 		wr_u8(w, f->proto);

@@ -9,7 +9,14 @@
 
 /* Numbers of the formats and small readers and writers shared by the files of net/; not for other folders. */
 enum { ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_ARP = 0x0806, ETHERTYPE_IPV6 = 0x86dd };
-enum { ARP_BYTES = 28, IPV4_HEADER_BYTES = 20, IPV6_HEADER_BYTES = 40, TCP_HEADER_BYTES = 20, UDP_HEADER_BYTES = 8, ICMP_HEADER_BYTES = 8 };
+enum {
+	ARP_BYTES = 28,
+	IPV4_HEADER_BYTES = 20,
+	IPV6_HEADER_BYTES = 40,
+	TCP_HEADER_BYTES = 20,
+	UDP_HEADER_BYTES = 8,
+	ICMP_HEADER_BYTES = 8
+};
 enum { ICMP4_ECHO_REPLY = 0, ICMP4_UNREACHABLE = 3, ICMP4_ECHO_REQUEST = 8 };
 enum { ICMP6_UNREACHABLE = 1, ICMP6_ECHO_REQUEST = 128, ICMP6_ECHO_REPLY = 129 };
 
@@ -25,8 +32,8 @@ struct addr wire_all_nodes(void);
 struct mac wire_multicast_mac6(const struct addr *a);
 
 /*
- * A frame being written: wire_begin() writes Ethernet and IP headers from `f`, wire_end() fills in lengths and checksums. -EINVAL when the
- * addresses are not of one family; -ENOSPC when `w` was too small.
+ * A frame being written: wire_begin() writes Ethernet and IP headers from `f`, wire_end() fills in lengths and
+ * checksums. -EINVAL when the addresses are not of one family; -ENOSPC when `w` was too small.
  */
 struct wire_frame {
 	struct mac eth_src, eth_dst;
