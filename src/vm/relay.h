@@ -10,12 +10,12 @@
 
 /*
  * The keeper's work without the keeper: passes frames client ⇄ guest under the rules of agent/session.h, drains the console into a ring,
- * speaks QMP. Owns its descriptors. Reads no clock: `now_ms` is clock_boot_ms() time.
+ * speaks QMP. Owns its descriptors. `now_ms` is clock_boot_ms() time; exec's clock and seed are filled in when it is sent.
  *
  * The guest is hostile: memory is bounded (a side whose peer does not read is not read), a frame against the rules ends the stream with
  * exit 125. A client that vanishes means SIGHUP for the program, then, after VM_RELAY_HUP_MS, the end of the VM.
  */
-enum { VM_RELAY_HUP_MS = 2000, VM_RELAY_QUIT_MS = 2000, VM_RELAY_BOOT_MS = 30000, VM_CONSOLE_RING = 65536 };
+enum { VM_RELAY_HUP_MS = 2000, VM_RELAY_QUIT_MS = 2000, VM_RELAY_BOOT_MS = 30000, VM_RELAY_LAST_MS = 10000, VM_CONSOLE_RING = 65536 };
 
 struct vm_relay_fds {
 	int client, guest, qmp, console;
@@ -34,7 +34,8 @@ void vm_relay_tick(struct vm_relay *r, int64_t now_ms);
 /* Ends the VM in order: SIGTERM to the program, then quit. */
 void vm_relay_stop(struct vm_relay *r, int64_t now_ms);
 int vm_relay_pause(struct vm_relay *r, bool pause) __attribute__((warn_unused_result));
-/* The exit frame has been given to the client (or there is no client) and the VM has closed its channels. */
+/* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not listen any more: its
+ * processes are to be killed now. */
 bool vm_relay_done(const struct vm_relay *r);
 /* Valid once done. */
 const struct agent_exit *vm_relay_exit(const struct vm_relay *r);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first process of a guest: makes the machine ready for one program, runs it, and switches the machine off. */
+#include "guest/serve.h"
+#include "guest/setup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <unistd.h>
+
+static _Noreturn void power_off(void)
+{
+	reboot(RB_POWER_OFF);
+	/* A machine without power-off: the kernel's restart ends a VMM that was told not to reboot. */
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}
+
+static int say(const char *what, int err, char *reason, size_t cap)
+{
+	if (err != 0)
+		snprintf(reason, cap, "the guest cannot set up %s: %s", what, strerror(-err));
+	return err;
+}
+
+static int prepare(int ctl, int root_err, struct agent_exec *e, char *reason, size_t cap)
+{
+	int err = serve_greet(ctl, e);
+	if (err != 0)
+		return say("its control channel", err, reason, cap);
+	err = say("its root file system", root_err, reason, cap);
+	if (err == 0)
+		err = say("its identity", setup_identity(e), reason, cap);
+	if (err == 0)
+		err = say("its network", setup_net(e), reason, cap);
+	return err;
+}
+
+int main(void)
+{
+	int err = setup_early();
+	if (err != 0) {
+		fprintf(stderr, "sekisho-init: first mounts: %s\n", strerror(-err));
+		power_off();
+	}
+	int ctl = setup_control();
+	if (ctl < 0) {
+		fprintf(stderr, "sekisho-init: no control port: %s\n", strerror(-ctl));
+		power_off();
+	}
+	int root_err = setup_root();
+	static struct agent_exec e;
+	char reason[256];
+	err = prepare(ctl, root_err, &e, reason, sizeof(reason));
+	if (err == -EPIPE)
+		power_off();
+	if (err != 0) {
+		fprintf(stderr, "sekisho-init: %s\n", reason);
+		serve_exit(ctl, 125, 0, reason);
+	} else {
+		serve_run(ctl, &e);
+	}
+	power_off();
+}

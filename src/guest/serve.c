@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One poll loop between the control port and the program. Nothing is read that cannot be passed on: stdin is bounded by the credit we
+ * gave, output by the credit we were given and by the room in `out`.
+ */
+#include "guest/serve.h"
+
+#include "agent/frame.h"
+#include "base/rd.h"
+#include "guest/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { OUT_CAP = 4 * AGENT_FRAME_MAX, CTRL_D = 4 };
+
+struct serve {
+	int ctl, sigfd;
+	struct run run;
+	bool tty, stdin_eof, host_gone, reaped;
+	int wait_status;
+	uint32_t credit[AGENT_STREAMS];
+	uint32_t owed; /* bytes of stdin consumed and not yet returned */
+	size_t in_head, in_len; /* stdin ring */
+	size_t out_len;
+	struct agent_in decoder;
+	uint8_t in[AGENT_WINDOW];
+	uint8_t out[OUT_CAP];
+};
+
+static struct serve *S;
+
+/* --- the port ------------------------------------------------------------------------------------------------------------------- */
+
+static int write_all_blocking(int fd, const uint8_t *p, size_t len)
+{
+	/* A blocking write to a virtio port returns when the host has taken the bytes; that is the only flush there is. */
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
+		return -errno;
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EPIPE;
+		p += n;
+		len -= (size_t)n;
+	}
+	return fcntl(fd, F_SETFL, flags) == 0 ? 0 : -errno;
+}
+
+static struct wr out_begin(void)
+{
+	struct wr w = wr_init(S->out, sizeof(S->out));
+	w.len = S->out_len;
+	return w;
+}
+
+static void out_end(const struct wr *w)
+{
+	if (wr_ok(w))
+		S->out_len = w->len;
+}
+
+static void out_flush(void)
+{
+	size_t done = 0;
+	while (done < S->out_len) {
+		ssize_t n = write(S->ctl, S->out + done, S->out_len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (n < 0 && errno != EAGAIN)
+				S->host_gone = true;
+			break;
+		}
+		done += (size_t)n;
+	}
+	memmove(S->out, S->out + done, S->out_len - done);
+	S->out_len -= done;
+}
+
+/* --- what the host says --------------------------------------------------------------------------------------------------------- */
+
+static void signal_program(int sig)
+{
+	/* The whole session's first group, as a terminal would; a program that left it is reached alone. */
+	if (!S->reaped && kill(-S->run.pid, sig) != 0)
+		kill(S->run.pid, sig);
+}
+
+static int take_stdin(const struct agent_frame *f)
+{
+	if (f->stream != AGENT_STDIN || S->stdin_eof || f->len > sizeof(S->in) - S->in_len)
+		return -EPROTO;
+	for (size_t i = 0; i < f->len; i++)
+		S->in[(S->in_head + S->in_len + i) % sizeof(S->in)] = f->body[i];
+	S->in_len += f->len;
+	return 0;
+}
+
+static int take_credit(const struct agent_frame *f)
+{
+	uint32_t bytes;
+	if (f->stream == AGENT_STDIN || !agent_get_credit(f, &bytes) || bytes > AGENT_WINDOW - S->credit[f->stream])
+		return -EPROTO;
+	S->credit[f->stream] += bytes;
+	return 0;
+}
+
+static int take_winch(const struct agent_frame *f)
+{
+	struct winsize size = { 0 };
+	uint16_t rows, cols;
+	if (!agent_get_winch(f, &rows, &cols))
+		return -EPROTO;
+	size.ws_row = rows;
+	size.ws_col = cols;
+	if (S->tty && S->run.out >= 0 && ioctl(S->run.out, TIOCSWINSZ, &size) != 0)
+		fprintf(stderr, "sekisho-init: window size: %s\n", strerror(errno));
+	return 0;
+}
+
+static int take_frame(const struct agent_frame *f)
+{
+	uint8_t sig;
+	switch (f->type) {
+	case AGENT_DATA:
+		return take_stdin(f);
+	case AGENT_EOF:
+		S->stdin_eof = true;
+		return 0;
+	case AGENT_WINCH:
+		return take_winch(f);
+	case AGENT_SIGNAL:
+		if (!agent_get_signal(f, &sig))
+			return -EPROTO;
+		signal_program(sig);
+		return 0;
+	case AGENT_CREDIT:
+		return take_credit(f);
+	case AGENT_HELLO:
+	case AGENT_EXEC:
+	case AGENT_EXIT:
+		return -EPROTO;
+	}
+	return -EPROTO;
+}
+
+static void read_control(void)
+{
+	uint8_t buf[16384];
+	ssize_t n = read(S->ctl, buf, sizeof(buf));
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		S->host_gone = true;
+	if (n <= 0)
+		return;
+	const uint8_t *p = buf;
+	size_t len = (size_t)n;
+	struct agent_frame f;
+	int got;
+	while ((got = agent_in_take(&S->decoder, &p, &len, &f)) == 1) {
+		if (take_frame(&f) != 0) {
+			got = -EPROTO;
+			break;
+		}
+	}
+	if (got < 0)
+		S->host_gone = true;
+}
+
+/* --- the program's streams ------------------------------------------------------------------------------------------------------ */
+
+static void close_stdin(void)
+{
+	if (S->run.in < 0)
+		return;
+	if (S->tty) {
+		/* A terminal has no end of file but the character that means it. */
+		char end = CTRL_D;
+		if (write(S->run.in, &end, 1) < 0 && errno == EAGAIN)
+			return;
+	} else {
+		close(S->run.in);
+	}
+	S->run.in = -1;
+}
+
+static void consumed(size_t n)
+{
+	S->in_head = (S->in_head + n) % sizeof(S->in);
+	S->in_len -= n;
+	S->owed += (uint32_t)n;
+}
+
+static void write_stdin(void)
+{
+	while (S->in_len > 0 && S->run.in >= 0) {
+		size_t n = sizeof(S->in) - S->in_head;
+		if (n > S->in_len)
+			n = S->in_len;
+		ssize_t done = write(S->run.in, S->in + S->in_head, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0 && errno == EAGAIN)
+			return;
+		if (done < 0) {
+			/* The program closed its stdin: the rest is thrown away, as a shell's pipe would. */
+			if (!S->tty)
+				close(S->run.in);
+			S->run.in = -1;
+			break;
+		}
+		consumed((size_t)done);
+	}
+	if (S->run.in < 0)
+		consumed(S->in_len);
+	else if (S->stdin_eof)
+		close_stdin();
+}
+
+static void return_credit(bool all)
+{
+	enum { BATCH = AGENT_WINDOW / 4 };
+	if (S->owed == 0 || (!all && S->owed < BATCH))
+		return;
+	struct wr w = out_begin();
+	agent_put_credit(&w, AGENT_STDIN, S->owed);
+	if (wr_ok(&w))
+		S->owed = 0;
+	out_end(&w);
+}
+
+static bool may_read(enum agent_stream stream, int fd)
+{
+	return fd >= 0 && S->credit[stream] > 0 && sizeof(S->out) - S->out_len >= 2 * AGENT_FRAME_MAX;
+}
+
+static void stream_ended(enum agent_stream stream, int *fd)
+{
+	if (*fd == S->run.in)
+		S->run.in = -1;
+	close(*fd);
+	*fd = -1;
+	struct wr w = out_begin();
+	agent_put(&w, AGENT_EOF, stream, NULL, 0);
+	out_end(&w);
+}
+
+static void read_stream(enum agent_stream stream, int *fd)
+{
+	uint8_t buf[AGENT_DATA_MAX];
+	size_t want = S->credit[stream] < sizeof(buf) ? S->credit[stream] : sizeof(buf);
+	ssize_t n = read(*fd, buf, want);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* EIO: the last slave of the pty was closed. */
+	if (n <= 0) {
+		stream_ended(stream, fd);
+		return;
+	}
+	S->credit[stream] -= (uint32_t)n;
+	struct wr w = out_begin();
+	agent_put(&w, AGENT_DATA, stream, buf, (size_t)n);
+	out_end(&w);
+}
+
+/* --- life and death -------------------------------------------------------------------------------------------------------------- */
+
+static void reap(void)
+{
+	struct signalfd_siginfo info;
+	while (read(S->sigfd, &info, sizeof(info)) > 0)
+		;
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		if (pid != S->run.pid)
+			continue;
+		S->reaped = true;
+		S->wait_status = status;
+		/* The program has ended; what it left behind would hold its streams open for ever. */
+		kill(-1, SIGKILL);
+	}
+}
+
+enum { AT_CTL, AT_SIG, AT_IN, AT_OUT, AT_ERR, AT_COUNT };
+
+static void poll_set(struct pollfd p[AT_COUNT])
+{
+	bool feed = S->run.in >= 0 && (S->in_len > 0 || S->stdin_eof);
+	p[AT_CTL] = (struct pollfd){ .fd = S->ctl, .events = (short)(POLLIN | (S->out_len > 0 ? POLLOUT : 0)) };
+	p[AT_SIG] = (struct pollfd){ .fd = S->sigfd, .events = POLLIN };
+	p[AT_IN] = (struct pollfd){ .fd = feed ? S->run.in : -1, .events = POLLOUT };
+	p[AT_OUT] = (struct pollfd){ .fd = may_read(AGENT_STDOUT, S->run.out) ? S->run.out : -1, .events = POLLIN };
+	p[AT_ERR] = (struct pollfd){ .fd = may_read(AGENT_STDERR, S->run.err) ? S->run.err : -1, .events = POLLIN };
+}
+
+static void serve_once(void)
+{
+	struct pollfd p[AT_COUNT];
+	poll_set(p);
+	if (poll(p, AT_COUNT, -1) < 0)
+		return;
+	if (p[AT_SIG].revents != 0)
+		reap();
+	if (p[AT_CTL].revents & (POLLIN | POLLHUP))
+		read_control();
+	if (S->in_len > 0 || S->stdin_eof)
+		write_stdin();
+	if (p[AT_OUT].revents != 0 && S->run.out >= 0)
+		read_stream(AGENT_STDOUT, &S->run.out);
+	if (p[AT_ERR].revents != 0 && S->run.err >= 0)
+		read_stream(AGENT_STDERR, &S->run.err);
+	return_credit(S->in_len == 0);
+	if (S->out_len > 0)
+		out_flush();
+}
+
+static void serve_loop(void)
+{
+	while (!S->host_gone && !(S->reaped && S->run.out < 0 && S->run.err < 0))
+		serve_once();
+	if (!S->host_gone)
+		return;
+	/* Nobody listens any more: a hang-up, a moment to tidy, and the end of the machine. */
+	signal_program(SIGHUP);
+	enum { GRACE_MS = 1000 };
+	struct pollfd p = { .fd = S->sigfd, .events = POLLIN };
+	while (!S->reaped && poll(&p, 1, GRACE_MS) == 1)
+		reap();
+}
+
+static int watch_children(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void say_end(void)
+{
+	int st = S->wait_status;
+	if (S->host_gone)
+		return;
+	if (write_all_blocking(S->ctl, S->out, S->out_len) != 0)
+		return;
+	if (WIFSIGNALED(st))
+		serve_exit(S->ctl, (uint8_t)(128 + WTERMSIG(st)), (uint8_t)WTERMSIG(st), NULL);
+	else
+		serve_exit(S->ctl, (uint8_t)WEXITSTATUS(st), 0, NULL);
+}
+
+void serve_run(int fd, const struct agent_exec *e)
+{
+	char reason[AGENT_REASON_MAX + 1];
+	S = calloc(1, sizeof(*S));
+	int sigfd = watch_children();
+	if (S == NULL || sigfd < 0) {
+		serve_exit(fd, 125, 0, "the guest is out of memory");
+		return;
+	}
+	S->ctl = fd;
+	S->sigfd = sigfd;
+	S->tty = e->tty;
+	for (unsigned i = 0; i < AGENT_STREAMS; i++)
+		S->credit[i] = AGENT_WINDOW;
+	signal(SIGPIPE, SIG_IGN);
+	int status = run_start(e, &S->run, reason);
+	if (status != 0) {
+		serve_exit(fd, (uint8_t)status, 0, reason);
+		return;
+	}
+	serve_loop();
+	say_end();
+}
+
+void serve_exit(int fd, uint8_t status, uint8_t signal, const char *reason)
+{
+	uint8_t buf[AGENT_HEADER + 2 + AGENT_REASON_MAX];
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_exit(&w, status, signal, reason);
+	if (!wr_ok(&w) || write_all_blocking(fd, buf, w.len) != 0)
+		fprintf(stderr, "sekisho-init: the exit status could not be sent\n");
+}
+
+int serve_greet(int fd, struct agent_exec *ret)
+{
+	uint8_t buf[4096];
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_hello(&w);
+	int err = write_all_blocking(fd, buf, w.len);
+	struct agent_in *in = calloc(1, sizeof(*in));
+	if (err != 0 || in == NULL) {
+		free(in);
+		return err != 0 ? err : -ENOMEM;
+	}
+	struct agent_frame f;
+	int got = 0;
+	while (got == 0) {
+		/* Byte-exact: what the client typed ahead behind exec belongs to serve_run(). */
+		size_t want = in->have < AGENT_HEADER ? AGENT_HEADER - in->have : sizeof(buf);
+		struct rd r = rd_init(in->buf + 4, 4);
+		if (in->have >= AGENT_HEADER)
+			want = AGENT_HEADER + (size_t)rd_u32(&r) - in->have;
+		ssize_t n = read(fd, buf, want < sizeof(buf) ? want : sizeof(buf));
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd p = { .fd = fd, .events = POLLIN };
+			if (poll(&p, 1, -1) >= 0)
+				continue;
+		}
+		if (n <= 0) {
+			got = -EPIPE;
+			break;
+		}
+		const uint8_t *p = buf;
+		size_t len = (size_t)n;
+		got = agent_in_take(in, &p, &len, &f);
+	}
+	if (got == 1)
+		got = f.type == AGENT_EXEC && agent_exec_get(f.body, f.len, ret) ? 0 : -EPROTO;
+	free(in);
+	return got;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU's microvm. Every channel is a connected socket made here and inherited: nothing in the jail opens or connects anything. The file
+ * server gets a listening socket instead, since virtiofsd accepts; its path lives as long as this function.
+ */
+#include "vm/backend.h"
+#include "vm/jail.h"
+#include "vm/tsc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ARGS_MAX = 96, ARG_LEN = 1024, MEMORY_DEFAULT_MIB = 512, QEMU_FILES = 128, QEMU_THREADS = 64, SHARE_FILES = 65536, SHARE_THREADS = 128 };
+
+/* Fixed by the order in which they are given to jail_spawn(). */
+enum { FD_CTL = 3, FD_QMP, FD_SERIAL, FD_NEXT };
+
+#define NIC_NO_OFFLOAD ",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off,host_tso4=off,host_tso6=off,host_ufo=off,host_ecn=off"
+
+struct args {
+	char *v[ARGS_MAX + 1];
+	unsigned n;
+	bool bad;
+};
+
+static void __attribute__((format(printf, 2, 3))) arg(struct args *a, const char *fmt, ...)
+{
+	char buf[ARG_LEN];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	if (n < 0 || n >= (int)sizeof(buf) || a->n == ARGS_MAX || (a->v[a->n] = strdup(buf)) == NULL) {
+		a->bad = true;
+		return;
+	}
+	a->v[++a->n] = NULL;
+}
+
+static void args_free(struct args *a)
+{
+	for (unsigned i = 0; i < a->n; i++)
+		free(a->v[i]);
+}
+
+static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
+{
+	static const char *const plain[] = { "/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-bios",
+		"/usr/share/qemu/qboot.rom", "-global", "virtio-mmio.force-legacy=false" };
+	for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++)
+		arg(a, "%s", plain[i]);
+	arg(a, "-M");
+	arg(a, "microvm,accel=%s,pit=off,pic=off,memory-backend=mem", s->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
+	if (s->accel == VM_ACCEL_KVM) {
+		arg(a, "-cpu");
+		/* No virtualisation inside the guest: its code is the largest part of KVM that a guest can reach. */
+		arg(a, "host,-svm,-vmx");
+	}
+	arg(a, "-m");
+	arg(a, "%u", mib);
+	arg(a, "-smp");
+	arg(a, "%u", s->cpus == 0 ? 1 : s->cpus);
+	arg(a, "-object");
+	arg(a, "memory-backend-memfd,id=mem,size=%uM,share=on", mib);
+	arg(a, "-sandbox");
+	arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+}
+
+static void arg_kernel(struct args *a, const struct vm_spec *s)
+{
+	char timing[128] = "";
+	/* Calibration against the emulated timer fails at random on a loaded host, and then the boot hangs for ever. mitigations: nothing
+	 * speculates in TCG. */
+	if (s->accel == VM_ACCEL_TCG)
+		snprintf(timing, sizeof(timing), " tsc_early_khz=%u no_timer_check mitigations=off", vm_tsc_khz());
+	arg(a, "-kernel");
+	arg(a, "/guest/vmlinux");
+	arg(a, "-initrd");
+	arg(a, "/guest/initramfs");
+	arg(a, "-append");
+	arg(a, "console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests noreplace-smp pci=off audit=0 apparmor=0 nokaslr 8250.nr_uarts=1 "
+	       "random.trust_cpu=1 sekisho.root=%s%s",
+		s->host_tree ? "hostroot" : "none", timing);
+}
+
+static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, int tap_fd)
+{
+	char mac[MAC_TEXT_MAX];
+	arg(a, "-chardev");
+	arg(a, "socket,id=con,fd=%d", FD_SERIAL);
+	arg(a, "-serial");
+	arg(a, "chardev:con");
+	arg(a, "-device");
+	arg(a, "virtio-serial-device,max_ports=2");
+	arg(a, "-chardev");
+	arg(a, "socket,id=ctl,fd=%d", FD_CTL);
+	arg(a, "-device");
+	arg(a, "virtserialport,chardev=ctl,name=sekisho.ctl");
+	arg(a, "-chardev");
+	arg(a, "socket,id=qmp,fd=%d", FD_QMP);
+	arg(a, "-mon");
+	arg(a, "chardev=qmp,mode=control");
+	arg(a, "-device");
+	arg(a, "virtio-rng-device");
+	if (share_fd >= 0) {
+		arg(a, "-chardev");
+		arg(a, "socket,id=share,fd=%d", share_fd);
+		arg(a, "-device");
+		arg(a, "vhost-user-fs-device,chardev=share,tag=hostroot,queue-size=1024");
+	}
+	if (tap_fd >= 0) {
+		arg(a, "-netdev");
+		arg(a, "tap,id=nic,fd=%d", tap_fd);
+		arg(a, "-device");
+		arg(a, "virtio-net-device,netdev=nic,mac=%s%s", mac_format(&s->mac, mac, sizeof(mac)), s->tso ? "" : NIC_NO_OFFLOAD);
+	}
+}
+
+/* --- the file server --------------------------------------------------------------------------------------------------------------- */
+
+/* A listening socket and a connection already waiting in its queue. */
+static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s/share", dir) >= (int)sizeof(a.sun_path))
+		return -ENAMETOOLONG;
+	struct sockaddr *sa = (struct sockaddr *)&a;
+	int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), err = 0;
+	if (l < 0 || c < 0 || bind(l, sa, sizeof(a)) != 0 || listen(l, 1) != 0 || connect(c, sa, sizeof(a)) != 0)
+		err = -errno;
+	unlink(a.sun_path);
+	if (err != 0) {
+		if (l >= 0)
+			close(l);
+		if (c >= 0)
+			close(c);
+		return err;
+	}
+	*ret_listen = l;
+	*ret_conn = c;
+	return 0;
+}
+
+static int start_share(const struct vm_spec *s, const char *dir, int console, struct vm_proc *p, int *ret_conn, char *error)
+{
+	static const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false }, { "/usr/lib", "/usr/lib", false },
+		{ "/usr/lib64", "/usr/lib64", false }, { "/dev/null", "/dev/null", true }, { NULL, NULL, false } };
+	int listen_fd, conn;
+	int err = socket_waiting(dir, &listen_fd, &conn);
+	if (err != 0) {
+		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", dir, strerror(-err));
+		return err;
+	}
+	struct args a = { 0 };
+	static const char *const words[] = { "/usr/lib/qemu/virtiofsd", "--fd=3", "-f", "--rlimit-nofile=0", "-o", "sandbox=chroot", "-o", "source=/share",
+		"-o", "cache=auto", "-o", "log_level=warn", "-o",
+		"modcaps=-chown:-dac_override:-dac_read_search:-fsetid:-setgid:-setuid:-mknod:-setfcap" };
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		arg(&a, "%s", words[i]);
+	struct jail j = { .uid = s->share_uid, .binds = binds, .host_tree = true, .chroots = true, .fds = &listen_fd, .n_fds = 1, .stderr_fd = console,
+		.max_files = SHARE_FILES, .max_threads = SHARE_THREADS, .argv = a.v };
+	err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->share_pid, &p->share_pidfd, error);
+	args_free(&a);
+	close(listen_fd);
+	if (err != 0)
+		close(conn);
+	else
+		*ret_conn = conn;
+	return err;
+}
+
+/* --- QEMU -------------------------------------------------------------------------------------------------------------------------- */
+
+struct channels {
+	int ours[3], theirs[3]; /* ctl, qmp, serial */
+};
+
+static void channels_close(int fds[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+static int channels_open(struct channels *c)
+{
+	*c = (struct channels){ .ours = { -1, -1, -1 }, .theirs = { -1, -1, -1 } };
+	for (unsigned i = 0; i < 3; i++) {
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
+			int err = -errno;
+			channels_close(c->ours);
+			channels_close(c->theirs);
+			return err;
+		}
+		c->ours[i] = pair[0];
+		c->theirs[i] = pair[1];
+	}
+	return 0;
+}
+
+static gid_t kvm_group(const struct vm_spec *s)
+{
+	struct stat st;
+	return s->accel == VM_ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : 0;
+}
+
+static int start_vmm(const struct vm_spec *s, const char *dir, const struct channels *c, int share_conn, struct vm_proc *p, char *error)
+{
+	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false }, { "/usr/lib", "/usr/lib", false },
+		{ "/usr/lib64", "/usr/lib64", false }, { "/usr/share/qemu", "/usr/share/qemu", false }, { "/usr/share/seabios", "/usr/share/seabios", false },
+		{ "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64", false }, { s->kernel->vmlinux, "/guest/vmlinux", false },
+		{ s->kernel->initramfs, "/guest/initramfs", false }, { "/dev/null", "/dev/null", true },
+		{ s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true }, { NULL, NULL, false } };
+	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
+	int fds[5] = { c->theirs[0], c->theirs[1], c->theirs[2] }, share_fd = -1, tap_fd = -1;
+	unsigned n = 3;
+	if (share_conn >= 0) {
+		share_fd = FD_CTL + (int)n;
+		fds[n++] = share_conn;
+	}
+	if (s->tap_fd >= 0) {
+		tap_fd = FD_CTL + (int)n;
+		fds[n++] = s->tap_fd;
+	}
+	struct args a = { 0 };
+	arg_machine(&a, s, mib);
+	arg_kernel(&a, s);
+	arg_devices(&a, s, share_fd, tap_fd);
+	/* The memory is a file (memfd) and counts against the file size limit. */
+	struct jail j = { .uid = s->uid, .extra_gid = kvm_group(s), .binds = binds, .fds = fds, .n_fds = n, .stderr_fd = c->theirs[2],
+		.max_files = QEMU_FILES, .max_file_size = (uint64_t)(mib + 64) << 20, .max_threads = QEMU_THREADS, .argv = a.v };
+	int err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->vmm_pid, &p->vmm_pidfd, error);
+	args_free(&a);
+	return err;
+}
+
+static void kill_one(pid_t *pid, int *pidfd)
+{
+	if (*pid > 0) {
+		kill(*pid, SIGKILL);
+		waitpid(*pid, NULL, 0);
+	}
+	if (*pidfd >= 0)
+		close(*pidfd);
+	*pid = 0;
+	*pidfd = -1;
+}
+
+void vm_close_channels(struct vm_proc *p)
+{
+	int *fds[] = { &p->ctl_fd, &p->qmp_fd, &p->serial_fd };
+	for (unsigned i = 0; i < 3; i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+void vm_kill(struct vm_proc *p)
+{
+	kill_one(&p->vmm_pid, &p->vmm_pidfd);
+	kill_one(&p->share_pid, &p->share_pidfd);
+	vm_close_channels(p);
+}
+
+int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error)
+{
+	char dir[VM_PATH_MAX];
+	struct channels c;
+	struct vm_proc p = { .vmm_pidfd = -1, .share_pidfd = -1, .ctl_fd = -1, .qmp_fd = -1, .serial_fd = -1 };
+	error[0] = 0;
+	if (snprintf(dir, sizeof(dir), "%s/vm.XXXXXX", spec->work_dir) >= (int)sizeof(dir) || mkdtemp(dir) == NULL) {
+		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->work_dir, strerror(errno));
+		return -errno;
+	}
+	int share_conn = -1, err = channels_open(&c);
+	if (err == 0) {
+		if (spec->host_tree)
+			err = start_share(spec, dir, c.theirs[2], &p, &share_conn, error);
+		if (err == 0)
+			err = start_vmm(spec, dir, &c, share_conn, &p, error);
+		channels_close(c.theirs);
+	}
+	if (share_conn >= 0)
+		close(share_conn);
+	rmdir(dir);
+	if (err != 0) {
+		channels_close(c.ours);
+		vm_kill(&p);
+		if (error[0] == 0)
+			snprintf(error, VM_ERROR_MAX, "the virtual machine cannot be started: %s", strerror(-err));
+		return err;
+	}
+	p.ctl_fd = c.ours[0];
+	p.qmp_fd = c.ours[1];
+	p.serial_fd = c.ours[2];
+	*ret = p;
+	return 0;
+}

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation. Two sides, each with a decoder and a queue of bytes to be written. A frame goes from one side's decoder through
+ * agent_session_check() into the other side's queue. A side is read only while the other's queue has room for what one read can make, so
+ * the queues never overflow; a guest that has hung up is read to its end, which its socket buffer bounds.
+ */
+#include "vm/relay.h"
+
+#include "agent/session.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { AT_CLIENT, AT_GUEST, AT_QMP, AT_CONSOLE, AT_COUNT };
+enum { READ_MAX = 32768, QUEUE_CAP = 2 << 20, QUEUE_HIGH = 256 << 10, CONSOLE_BUDGET = 65536, CONSOLE_PERIOD_MS = 250, LAST_LINE_MAX = 400 };
+
+struct side {
+	struct agent_in in;
+	size_t head, len; /* of queue */
+	uint8_t *queue;
+};
+
+struct vm_relay {
+	struct loop *loop;
+	uint8_t ref_type;
+	int fd[AT_COUNT]; /* -1: closed */
+	uint32_t watched[AT_COUNT];
+	struct side side[2]; /* AT_CLIENT, AT_GUEST */
+	struct agent_session session;
+	struct agent_exec exec;
+	struct agent_exit exit;
+	bool has_exit, quit_sent, forced;
+	int64_t deadline_ms; /* of the present worry; -1: none */
+	int64_t console_ms;  /* the console is not read before; -1: it is read */
+	size_t console_budget, ring_len, ring_at;
+	char ring[VM_CONSOLE_RING];
+};
+
+static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64_t now_ms);
+
+static void close_at(struct vm_relay *r, unsigned at)
+{
+	if (r->fd[at] < 0)
+		return;
+	loop_del(r->loop, r->fd[at]);
+	close(r->fd[at]);
+	r->fd[at] = -1;
+}
+
+/* --- queues ----------------------------------------------------------------------------------------------------------------------- */
+
+static struct wr queue_begin(struct side *s)
+{
+	if (s->head > 0) {
+		memmove(s->queue, s->queue + s->head, s->len);
+		s->head = 0;
+	}
+	struct wr w = wr_init(s->queue, QUEUE_CAP);
+	w.len = s->len;
+	return w;
+}
+
+static bool queue_end(struct side *s, const struct wr *w)
+{
+	if (!wr_ok(w))
+		return false;
+	s->len = w->len;
+	return true;
+}
+
+/* False: the peer is gone. */
+static bool queue_flush(struct vm_relay *r, unsigned at)
+{
+	struct side *s = &r->side[at];
+	while (s->len > 0 && r->fd[at] >= 0) {
+		ssize_t n = send(r->fd[at], s->queue + s->head, s->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		s->head += (size_t)n;
+		s->len -= (size_t)n;
+	}
+	if (s->len == 0)
+		s->head = 0;
+	return r->fd[at] >= 0;
+}
+
+static bool queue_frame(struct side *s, const struct agent_frame *f)
+{
+	struct wr w = queue_begin(s);
+	agent_put(&w, f->type, f->stream, f->body, f->len);
+	return queue_end(s, &w);
+}
+
+/* --- what is watched --------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t wanted(const struct vm_relay *r, unsigned at)
+{
+	const struct side *client = &r->side[AT_CLIENT], *guest = &r->side[AT_GUEST];
+	switch (at) {
+	case AT_CLIENT:
+		/* What the client types ahead waits in its socket until the program runs. */
+		return (r->session.phase == AGENT_RUNNING && guest->len < QUEUE_HIGH ? EPOLLIN : 0u) | (client->len > 0 ? EPOLLOUT : 0u);
+	case AT_GUEST:
+		return (client->len < QUEUE_HIGH ? EPOLLIN : 0u) | (guest->len > 0 ? EPOLLOUT : 0u);
+	case AT_CONSOLE:
+		return r->console_ms < 0 ? EPOLLIN : 0u;
+	default:
+		return EPOLLIN;
+	}
+}
+
+static void watch(struct vm_relay *r)
+{
+	for (unsigned at = 0; at < AT_COUNT; at++) {
+		uint32_t want = wanted(r, at);
+		if (r->fd[at] < 0 || r->watched[at] == want)
+			continue;
+		if (loop_mod(r->loop, r->fd[at], want, r->ref_type, at) == 0)
+			r->watched[at] = want;
+	}
+}
+
+/* --- QMP --------------------------------------------------------------------------------------------------------------------------- */
+
+static int qmp_say(struct vm_relay *r, const char *json)
+{
+	if (r->fd[AT_QMP] < 0)
+		return -EPIPE;
+	/* A few short commands in a VM's life: they fit the socket, or the VMM is not listening. */
+	ssize_t n = send(r->fd[AT_QMP], json, strlen(json), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n == (ssize_t)strlen(json) ? 0 : n < 0 ? -errno : -EIO;
+}
+
+static void quit(struct vm_relay *r, int64_t now_ms)
+{
+	if (r->quit_sent)
+		return;
+	r->quit_sent = true;
+	r->deadline_ms = now_ms + VM_RELAY_QUIT_MS;
+	if (qmp_say(r, "{\"execute\":\"quit\"}\n") != 0)
+		r->forced = true;
+}
+
+int vm_relay_pause(struct vm_relay *r, bool pause)
+{
+	return qmp_say(r, pause ? "{\"execute\":\"stop\"}\n" : "{\"execute\":\"cont\"}\n");
+}
+
+/* --- console ----------------------------------------------------------------------------------------------------------------------- */
+
+static void console_keep(struct vm_relay *r, const char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		r->ring[r->ring_at] = p[i];
+		r->ring_at = (r->ring_at + 1) % sizeof(r->ring);
+	}
+	r->ring_len = r->ring_len + len > sizeof(r->ring) ? sizeof(r->ring) : r->ring_len + len;
+}
+
+static void console_read(struct vm_relay *r, int64_t now_ms)
+{
+	char buf[4096];
+	ssize_t n = r->fd[AT_CONSOLE] < 0 ? -1 : recv(r->fd[AT_CONSOLE], buf, sizeof(buf), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		close_at(r, AT_CONSOLE);
+	if (n <= 0)
+		return;
+	console_keep(r, buf, (size_t)n);
+	if ((size_t)n < r->console_budget) {
+		r->console_budget -= (size_t)n;
+		return;
+	}
+	/* Unread, the socket fills and the guest's own serial port waits. */
+	r->console_ms = now_ms + CONSOLE_PERIOD_MS;
+	r->console_budget = CONSOLE_BUDGET;
+}
+
+size_t vm_relay_console(const struct vm_relay *r, char *buf, size_t cap)
+{
+	size_t n = r->ring_len < cap ? r->ring_len : cap;
+	for (size_t i = 0; i < n; i++)
+		buf[i] = r->ring[(r->ring_at + sizeof(r->ring) - n + i) % sizeof(r->ring)];
+	return n;
+}
+
+/* --- frames ------------------------------------------------------------------------------------------------------------------------ */
+
+static void guest_signal(struct vm_relay *r, uint8_t sig)
+{
+	struct wr w = queue_begin(&r->side[AT_GUEST]);
+	agent_put_signal(&w, sig);
+	if (queue_end(&r->side[AT_GUEST], &w) && !queue_flush(r, AT_GUEST))
+		return;
+}
+
+static bool send_exec(struct vm_relay *r)
+{
+	static uint8_t body[AGENT_BODY_MAX];
+	r->exec.wall_us = clock_wall_ms() * 1000;
+	if (getrandom(r->exec.seed, sizeof(r->exec.seed), 0) != (ssize_t)sizeof(r->exec.seed))
+		return false;
+	struct wr b = wr_init(body, sizeof(body));
+	if (!agent_exec_put(&b, &r->exec))
+		return false;
+	struct agent_frame f = { .type = AGENT_EXEC, .body = body, .len = b.len };
+	if (!queue_frame(&r->side[AT_GUEST], &f))
+		return false;
+	agent_session_started(&r->session);
+	return true;
+}
+
+/* The client hears the end once, whatever its cause; the rest of the guest's life is nobody's concern. */
+static void tell_exit(struct vm_relay *r)
+{
+	struct side *s = &r->side[AT_CLIENT];
+	struct wr w = queue_begin(s);
+	agent_put_exit(&w, r->exit.status, r->exit.signal, r->exit.reason);
+	if (!queue_end(s, &w))
+		close_at(r, AT_CLIENT);
+}
+
+static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64_t now_ms)
+{
+	if (!r->has_exit) {
+		r->has_exit = true;
+		r->exit = (struct agent_exit){ .status = status };
+		snprintf(r->exit.reason, sizeof(r->exit.reason), "%s", reason);
+		r->session.phase = AGENT_ENDED;
+		tell_exit(r);
+	}
+	quit(r, now_ms);
+}
+
+static void guest_frame(struct vm_relay *r, const struct agent_frame *f, int64_t now_ms)
+{
+	if (agent_session_check(&r->session, AGENT_GUEST, f) != 0) {
+		finish(r, 125, "the guest broke the rules of its control channel", now_ms);
+		return;
+	}
+	if (f->type == AGENT_EXIT && agent_get_exit(f, &r->exit)) {
+		r->has_exit = true;
+		tell_exit(r);
+		quit(r, now_ms);
+		return;
+	}
+	if (f->type == AGENT_HELLO) {
+		r->deadline_ms = -1;
+		if (!send_exec(r)) {
+			finish(r, 125, "the command is too long for the guest", now_ms);
+			return;
+		}
+	}
+	if (r->fd[AT_CLIENT] >= 0 && !queue_frame(&r->side[AT_CLIENT], f))
+		finish(r, 125, "the guest sent more than it may", now_ms);
+}
+
+static void client_gone(struct vm_relay *r, int64_t now_ms)
+{
+	close_at(r, AT_CLIENT);
+	r->side[AT_CLIENT].len = 0;
+	if (r->has_exit)
+		return;
+	if (r->session.phase != AGENT_RUNNING) {
+		finish(r, 125, "the client has gone", now_ms);
+		return;
+	}
+	guest_signal(r, SIGHUP);
+	r->deadline_ms = now_ms + VM_RELAY_HUP_MS;
+}
+
+static void last_line(const struct vm_relay *r, char *ret, size_t cap)
+{
+	char tail[LAST_LINE_MAX];
+	size_t n = vm_relay_console(r, tail, sizeof(tail));
+	while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == '\r'))
+		n--;
+	size_t start = n;
+	while (start > 0 && tail[start - 1] != '\n')
+		start--;
+	text_escape(tail + start, n - start, ret, cap);
+}
+
+static void guest_gone(struct vm_relay *r, int64_t now_ms)
+{
+	char line[LAST_LINE_MAX * 4], reason[LAST_LINE_MAX * 5];
+	close_at(r, AT_GUEST);
+	r->side[AT_GUEST].len = 0;
+	while (r->fd[AT_CONSOLE] >= 0 && r->console_ms < 0) {
+		size_t was = r->ring_at;
+		console_read(r, now_ms);
+		if (r->ring_at == was)
+			break;
+	}
+	if (!r->has_exit) {
+		last_line(r, line, sizeof(line));
+		snprintf(reason, sizeof(reason), "the virtual machine ended without an exit status%s%s", line[0] != 0 ? "; its last words: " : "", line);
+		finish(r, 125, reason, now_ms);
+	}
+	r->deadline_ms = now_ms + VM_RELAY_LAST_MS;
+}
+
+static void client_frame(struct vm_relay *r, const struct agent_frame *f, int64_t now_ms)
+{
+	if (agent_session_check(&r->session, AGENT_CLIENT, f) != 0 || !queue_frame(&r->side[AT_GUEST], f))
+		client_gone(r, now_ms);
+}
+
+/* One read of a side. False: nothing more is to be had now. */
+static bool side_read(struct vm_relay *r, unsigned at, int64_t now_ms)
+{
+	static uint8_t buf[READ_MAX];
+	ssize_t n = r->fd[at] < 0 ? -1 : recv(r->fd[at], buf, sizeof(buf), MSG_DONTWAIT);
+	if (r->fd[at] < 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return false;
+	if (n <= 0) {
+		if (at == AT_CLIENT)
+			client_gone(r, now_ms);
+		else
+			guest_gone(r, now_ms);
+		return false;
+	}
+	const uint8_t *p = buf;
+	size_t len = (size_t)n;
+	struct agent_frame f;
+	int got = 0;
+	while (r->fd[at] >= 0 && !r->has_exit && (got = agent_in_take(&r->side[at].in, &p, &len, &f)) == 1) {
+		if (at == AT_CLIENT)
+			client_frame(r, &f, now_ms);
+		else
+			guest_frame(r, &f, now_ms);
+	}
+	if (got < 0 && at == AT_CLIENT)
+		client_gone(r, now_ms);
+	else if (got < 0)
+		finish(r, 125, "the guest sent what is no frame", now_ms);
+	return true;
+}
+
+/* --- outside ----------------------------------------------------------------------------------------------------------------------- */
+
+static void qmp_read(struct vm_relay *r)
+{
+	char buf[4096];
+	/* Greeting, answers and events are not needed: what matters shows on the other channels. */
+	ssize_t n = recv(r->fd[AT_QMP], buf, sizeof(buf), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		close_at(r, AT_QMP);
+}
+
+void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now_ms)
+{
+	unsigned at = ev->ref.index;
+	if (at >= AT_COUNT || r->fd[at] != ev->ref.fd)
+		return;
+	bool hup = ev->events & (EPOLLHUP | EPOLLERR);
+	if (at == AT_QMP)
+		qmp_read(r);
+	if (at == AT_CONSOLE && hup)
+		r->console_ms = -1;
+	if (at == AT_CONSOLE)
+		console_read(r, now_ms);
+	if (at == AT_CLIENT && (hup || ((ev->events & EPOLLOUT) && !queue_flush(r, AT_CLIENT))))
+		client_gone(r, now_ms);
+	if (at == AT_CLIENT && (ev->events & EPOLLIN))
+		side_read(r, AT_CLIENT, now_ms);
+	if (at == AT_GUEST && (ev->events & EPOLLIN))
+		side_read(r, AT_GUEST, now_ms);
+	while (at == AT_GUEST && hup && side_read(r, AT_GUEST, now_ms))
+		;
+	/* A failed write is followed by a hang-up, where it is dealt with. */
+	if (!queue_flush(r, AT_GUEST) || !queue_flush(r, AT_CLIENT))
+		at = AT_COUNT;
+	watch(r);
+}
+
+int64_t vm_relay_deadline(const struct vm_relay *r)
+{
+	if (r->console_ms >= 0 && (r->deadline_ms < 0 || r->console_ms < r->deadline_ms))
+		return r->console_ms;
+	return r->deadline_ms;
+}
+
+void vm_relay_tick(struct vm_relay *r, int64_t now_ms)
+{
+	if (r->console_ms >= 0 && now_ms >= r->console_ms)
+		r->console_ms = -1;
+	if (r->deadline_ms >= 0 && now_ms >= r->deadline_ms) {
+		r->deadline_ms = -1;
+		if (r->quit_sent)
+			r->forced = true;
+		else if (r->session.phase == AGENT_BOOTING)
+			finish(r, 125, "the virtual machine did not start in time", now_ms);
+		else
+			finish(r, 125, "the program did not end when asked to", now_ms);
+		queue_flush(r, AT_CLIENT);
+	}
+	watch(r);
+}
+
+void vm_relay_stop(struct vm_relay *r, int64_t now_ms)
+{
+	if (r->has_exit)
+		return;
+	if (r->session.phase != AGENT_RUNNING) {
+		finish(r, 125, "stopped before it ran", now_ms);
+	} else {
+		guest_signal(r, SIGTERM);
+		r->deadline_ms = now_ms + VM_RELAY_HUP_MS;
+	}
+	watch(r);
+}
+
+bool vm_relay_done(const struct vm_relay *r)
+{
+	bool told = r->fd[AT_CLIENT] < 0 || r->side[AT_CLIENT].len == 0 || r->forced;
+	return r->has_exit && told && (r->fd[AT_GUEST] < 0 || r->forced);
+}
+
+const struct agent_exit *vm_relay_exit(const struct vm_relay *r)
+{
+	return &r->exit;
+}
+
+static int relay_watch_all(struct vm_relay *r)
+{
+	for (unsigned at = 0; at < AT_COUNT; at++) {
+		r->watched[at] = wanted(r, at);
+		int flags = fcntl(r->fd[at], F_GETFL);
+		if (flags < 0 || fcntl(r->fd[at], F_SETFL, flags | O_NONBLOCK) != 0)
+			return -errno;
+		int err = loop_add(r->loop, r->fd[at], r->watched[at], r->ref_type, at);
+		if (err != 0)
+			return err;
+	}
+	return qmp_say(r, "{\"execute\":\"qmp_capabilities\"}\n");
+}
+
+int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec, int64_t now_ms, struct vm_relay **ret)
+{
+	struct vm_relay *r = calloc(1, sizeof(*r));
+	if (r == NULL) {
+		const int all[] = { fds->client, fds->guest, fds->qmp, fds->console };
+		for (unsigned i = 0; i < AT_COUNT; i++)
+			close(all[i]);
+		return -ENOMEM;
+	}
+	r->loop = loop;
+	r->ref_type = ref_type;
+	r->fd[AT_CLIENT] = fds->client;
+	r->fd[AT_GUEST] = fds->guest;
+	r->fd[AT_QMP] = fds->qmp;
+	r->fd[AT_CONSOLE] = fds->console;
+	r->exec = *exec;
+	r->deadline_ms = now_ms + VM_RELAY_BOOT_MS;
+	r->console_ms = -1;
+	r->console_budget = CONSOLE_BUDGET;
+	agent_session_init(&r->session);
+	int err = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		r->side[i].queue = malloc(QUEUE_CAP);
+		if (r->side[i].queue == NULL)
+			err = -ENOMEM;
+	}
+	if (err == 0)
+		err = relay_watch_all(r);
+	if (err != 0) {
+		vm_relay_free(r);
+		return err;
+	}
+	*ret = r;
+	return 0;
+}
+
+void vm_relay_free(struct vm_relay *r)
+{
+	if (r == NULL)
+		return;
+	for (unsigned at = 0; at < AT_COUNT; at++)
+		close_at(r, at);
+	free(r->side[AT_CLIENT].queue);
+	free(r->side[AT_GUEST].queue);
+	free(r);
+}
