@@ -6,6 +6,7 @@
 #include "daemon/program.h"
 #include "daemon/unixctl.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,10 +25,6 @@
 enum { STOP_MS = 5000, CALL_MS = 10000, LOG_MAX = 4 << 20, BOOT_SETTLED_MS = 11000 };
 
 static const char schema[] = "/usr/share/openvswitch/vswitch.ovsschema";
-
-/* What a private OVS leaves in its directory. */
-static const char *const files[] = { "conf.db", ".conf.db.~lock~", "db.sock", "ovsdb-server.pid", "ovs-vswitchd.pid",
-	".ovsdb-server.pid.~lock~", ".ovs-vswitchd.pid.~lock~", "ovsdb-server.log", "ovs-vswitchd.log" };
 
 static int __attribute__((format(printf, 3, 4))) fail(char *error, int err, const char *fmt, ...)
 {
@@ -183,13 +180,17 @@ static int ovs_program(const struct ovs *o, const char *const *argv, char *error
 	return fail(error, status < 0 ? status : -EIO, "%s failed (%d): %s", argv[0], status, said);
 }
 
+/* Everything in the directory is of a private OVS: database, pidfiles, logs, sockets. */
 static void remove_files(const struct ovs *o)
 {
-	char path[OVS_PATH_MAX + 64];
-	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		ovs_path(o, files[i], path);
-		unlink(path);
+	DIR *d = opendir(o->dir);
+	if (d == NULL)
+		return;
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			unlinkat(dirfd(d), e->d_name, 0);
 	}
+	closedir(d);
 }
 
 /* A fresh database: what was wanted is wanted again by switchd, and a damaged file cannot outlive us. The offload switch must stand in it
@@ -264,13 +265,22 @@ static void end_process(const struct ovs *o, const char *program, const char *co
 	forget_process(pid, pidfd);
 }
 
-void ovs_stop(struct ovs *o)
+static void end_both(struct ovs *o)
 {
 	static const char *const cleanup[] = { "--cleanup", NULL };
+	end_process(o, "ovs-vswitchd", cleanup, &o->vswitchd_pid, &o->vswitchd_pidfd);
+	end_process(o, "ovsdb-server", NULL, &o->db_pid, &o->db_pidfd);
+	remove_files(o);
+}
+
+void ovs_stop(struct ovs *o)
+{
+	char error[OVS_ERROR_MAX];
 	if (o->private && o->dir[0] != '\0') {
-		end_process(o, "ovs-vswitchd", cleanup, &o->vswitchd_pid, &o->vswitchd_pidfd);
-		end_process(o, "ovsdb-server", NULL, &o->db_pid, &o->db_pidfd);
-		remove_files(o);
+		/* A vswitchd that was killed left its taps behind (they are persistent); only another one takes them away. */
+		if (ovs_restart(o, error) != 0)
+			o->adopted = false;
+		end_both(o);
 		rmdir(o->dir);
 	}
 	ovs_close(o);
@@ -308,7 +318,7 @@ void ovs_trim_log(const struct ovs *o)
 	}
 }
 
-static int open_private(const struct ovs_conf *conf, struct ovs *o, char *error)
+static int open_private(struct ovs *o, char *error)
 {
 	if (mkdir(o->dir, 0700) != 0 && errno != EEXIST)
 		return fail(error, -errno, "cannot make %s: %s", o->dir, strerror(errno));
@@ -321,11 +331,7 @@ static int open_private(const struct ovs_conf *conf, struct ovs *o, char *error)
 		return ovs_restart(o, error);
 	}
 	/* Half of one is of no use: the database of a dead server is not trusted, and vswitchd follows its database. */
-	ovs_stop(o);
-	o->private = true;
-	snprintf(o->dir, sizeof(o->dir), "%s/ovs", conf->run_dir);
-	if (mkdir(o->dir, 0700) != 0 && errno != EEXIST)
-		return fail(error, -errno, "cannot make %s: %s", o->dir, strerror(errno));
+	end_both(o);
 	int err = make_database(o, error);
 	if (err == 0)
 		err = start_db(o, error);
@@ -373,9 +379,12 @@ int ovs_open(const struct ovs_conf *conf, struct ovs *ret, char *error)
 	int err = choose_datapath(conf, &o, error);
 	if (err == 0 && o.private) {
 		snprintf(o.dir, sizeof(o.dir), "%s/ovs", conf->run_dir);
-		err = open_private(conf, &o, error);
-		if (err != 0)
-			ovs_stop(&o);
+		err = open_private(&o, error);
+		if (err != 0) {
+			end_both(&o);
+			rmdir(o.dir);
+			ovs_close(&o);
+		}
 	}
 	if (err == 0)
 		*ret = o;

@@ -88,7 +88,7 @@ void bridge_connected(struct bridge *b, int64_t now_ms)
 		"columns", "bridges", "next_cfg", "cur_cfg", "datapaths", "Bridge", "columns", "name", "ports", "datapath_type", "fail_mode",
 		"protocols", "other_config", "external_ids", "controller", "mirrors", "stp_enable", "rstp_enable", "Port", "columns", "name",
 		"interfaces", "tag", "trunks", "vlan_mode", "qos", "Interface", "columns", "name", "type", "mac", "ofport", "ofport_request",
-		"external_ids", "error", "mac_in_use", "Datapath", "columns", "ct_zones", "external_ids");
+		"external_ids", "error", "ifindex", "Datapath", "columns", "ct_zones", "external_ids");
 	b->monitor_id = ovsdb_session_request(b->session, "monitor", json_pack("[sso]", "Open_vSwitch", "sekisho", tables));
 }
 
@@ -227,6 +227,10 @@ static void look_at_port(struct bridge *b, const struct bridge_rows *r, struct w
 	const char *error = ovsdb_optional_text(json_object_get(iface, "error"));
 	int64_t ofport = 0;
 	bool numbered = ovsdb_optional_integer(json_object_get(iface, "ofport"), &ofport);
+	int64_t ifindex = 1;
+	/* vswitchd keeps the number of an interface that vanished, and says so only here. */
+	if (ovsdb_optional_integer(json_object_get(iface, "ifindex"), &ifindex) && ifindex == 0 && error == NULL)
+		error = "the interface vanished";
 	if (error != NULL && error[0] != '\0') {
 		port_error(b, wp, error);
 	} else if (numbered && ofport > 0 && ofport < 0xff00) {
