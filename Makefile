@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# What people type; Meson does the work. See README.md.
+
+PREFIX ?= /usr/local
+BUILD ?= build
+ninja_file = $(BUILD)/build.ninja
+
+.PHONY: all deps install check-quick check demo bench clean
+
+all: $(ninja_file)
+	@ninja -C $(BUILD)
+
+# Configured once; meson itself notices later changes.
+$(ninja_file):
+	@QUIET=1 tools/deps build
+	meson setup --prefix=$(PREFIX) $(BUILD)
+
+deps:
+	@tools/deps
+
+# GNU's directory variables are given to Meson when they are set.
+install: $(ninja_file)
+	@meson configure $(BUILD) --prefix=$(PREFIX) $(if $(bindir),--bindir=$(bindir)) $(if $(sbindir),--sbindir=$(sbindir)) \
+		$(if $(libexecdir),--libexecdir=$(libexecdir)) $(if $(sysconfdir),--sysconfdir=$(sysconfdir)) \
+		$(if $(mandir),--mandir=$(mandir)) $(if $(datadir),--datadir=$(datadir)) $(if $(localstatedir),--localstatedir=$(localstatedir))
+	@ninja -C $(BUILD)
+	$(if $(DESTDIR),DESTDIR=$(abspath $(DESTDIR))) meson install --no-rebuild -C $(BUILD)
+
+check-quick: all
+	@tools/check quick
+
+check:
+	@QUIET=1 tools/deps
+	@tools/check all
+
+demo:
+	@QUIET=1 tools/deps
+	@tools/demo
+
+bench: all
+	@QUIET=1 tools/deps
+	@bench/run
+
+clean:
+	rm -rf $(BUILD) build-asan test-artefacts
