@@ -67,11 +67,11 @@ static bool boots(const struct vm_spec *spec)
 	return ok;
 }
 
-bool vm_kvm_works(const struct vm_spec *spec, const char *state_dir)
+bool vm_kvm_works(const struct vm_spec *spec)
 {
 	char path[VM_PATH_MAX], want[512];
 	struct utsname u;
-	if (!kvm_opens() || uname(&u) != 0 || snprintf(path, sizeof(path), "%s/kvm", state_dir) >= (int)sizeof(path))
+	if (!kvm_opens() || uname(&u) != 0 || snprintf(path, sizeof(path), "%s.kvm", spec->kernel->vmlinux) >= (int)sizeof(path))
 		return false;
 	int len = snprintf(want, sizeof(want), "%.200s %.200s ", u.release, spec->kernel->version);
 	uint8_t *was;
@@ -86,6 +86,6 @@ bool vm_kvm_works(const struct vm_spec *spec, const char *state_dir)
 	snprintf(want + len, sizeof(want) - (size_t)len, "%c\n", works ? 'y' : 'n');
 	/* Not remembered: probed again next time, nothing worse. */
 	if (file_write(path, want, (size_t)len + 2) != 0)
-		return works;
+		unlink(path);
 	return works;
 }

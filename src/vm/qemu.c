@@ -260,7 +260,7 @@ static void kill_one(pid_t *pid, int *pidfd)
 	*pidfd = -1;
 }
 
-void vm_close_channels(struct vm_proc *p)
+void vm_proc_close_channels(struct vm_proc *p)
 {
 	int *fds[] = { &p->ctl_fd, &p->qmp_fd, &p->serial_fd };
 	for (unsigned i = 0; i < 3; i++) {
@@ -274,10 +274,10 @@ void vm_kill(struct vm_proc *p)
 {
 	kill_one(&p->vmm_pid, &p->vmm_pidfd);
 	kill_one(&p->share_pid, &p->share_pidfd);
-	vm_close_channels(p);
+	vm_proc_close_channels(p);
 }
 
-int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error)
+static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *error)
 {
 	char dir[VM_PATH_MAX];
 	struct channels c;
@@ -310,4 +310,12 @@ int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error)
 	p.serial_fd = c.ours[2];
 	*ret = p;
 	return 0;
+}
+
+int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error)
+{
+	struct vm_spec s = *spec;
+	if (s.accel == VM_ACCEL_AUTO)
+		s.accel = vm_kvm_works(spec) ? VM_ACCEL_KVM : VM_ACCEL_TCG;
+	return start_machine(&s, ret, error);
 }

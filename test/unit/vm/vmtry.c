@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 	e.has_net = tap != NULL;
 	mac_parse("02:00:00:00:00:02", &spec.mac);
 	fill_exec(&e, argv + optind + (strcmp(argv[optind + 2], "--") == 0 ? 3 : 2));
-	if (try_kvm && vm_kvm_works(&spec, argv[optind]))
+	if (try_kvm && vm_kvm_works(&spec))
 		spec.accel = VM_ACCEL_KVM;
 	if (verbose)
 		fprintf(stderr, "[%s]\n", spec.accel == VM_ACCEL_KVM ? "kvm" : "tcg");
@@ -250,7 +250,7 @@ int main(int argc, char **argv)
 		_exit(keeper(&p, pair[1], &e, verbose));
 	}
 	close(pair[1]);
-	vm_close_channels(&p);
+	vm_proc_close_channels(&p);
 	sock = pair[0];
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGWINCH, &sa, NULL);

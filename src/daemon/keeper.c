@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keeper: one per virtual machine, between its person and its guest. Ends when the program has ended; main then ends the machine. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/role.h"
+#include "vm/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum { KEEPER_RELAY = ROLE_COUNT, N_FDS = 4, SAID_MAX = 512 };
+
+struct keeper {
+	struct role *role;
+	struct vm_relay *relay; /* NULL: nothing given yet */
+};
+
+static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
+{
+	*e = (struct agent_exec){ .uid = m->uid, .gid = m->gid, .tty = m->tty, .rows = m->rows, .cols = m->cols, .has_net = m->tap[0] != 0,
+		.mac = m->mac, .v4 = m->v4, .v4_gateway = m->v4_gateway, .v6 = m->v6, .v6_gateway = m->v6_gateway, .v4_prefix = m->v4_prefix,
+		.v6_prefix = m->v6_prefix, .dns = { m->dns4, m->dns6 }, .argc = m->argc, .envc = m->envc, .strings_len = m->strings_len };
+	if (m->strings_len > sizeof(e->strings) || m->strings_len > sizeof(m->strings))
+		return false;
+	snprintf(e->user, sizeof(e->user), "%s", m->user);
+	snprintf(e->home, sizeof(e->home), "%s", m->home);
+	snprintf(e->cwd, sizeof(e->cwd), "%s", m->cwd);
+	snprintf(e->hostname, sizeof(e->hostname), "%.63s", m->name);
+	memcpy(e->strings, m->strings, m->strings_len);
+	return true;
+}
+
+static int keeper_take(struct keeper *k, struct frame *f)
+{
+	static struct ipc_vm m;
+	static struct agent_exec e;
+	if (k->relay != NULL || f->n_fds != N_FDS || !ipc_vm_get(f->body, f->len, &m) || !exec_from(&m, &e))
+		return -EPROTO;
+	struct vm_relay_fds fds = { .client = f->fds[0], .guest = f->fds[1], .qmp = f->fds[2], .console = f->fds[3] };
+	f->n_fds = 0;
+	return vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+}
+
+static void keeper_frame(struct keeper *k, struct frame *f)
+{
+	if (f->type == IPC_STOP && k->relay != NULL)
+		vm_relay_stop(k->relay, clock_boot_ms());
+	if (f->type == IPC_KEEPER) {
+		int err = keeper_take(k, f);
+		if (err != 0) {
+			log_msg(LOG_ERROR, "a virtual machine cannot be kept: %s", strerror(-err));
+			k->role->stopping = true;
+		}
+	}
+	frame_close_fds(f);
+}
+
+static void keeper_event(struct keeper *k, const struct loop_event *ev)
+{
+	struct frame f;
+	enum role_id from;
+	if (ev->ref.type == KEEPER_RELAY) {
+		if (k->relay != NULL)
+			vm_relay_event(k->relay, ev, clock_boot_ms());
+		return;
+	}
+	while (role_recv(k->role, ev, &from, &f) == 1)
+		keeper_frame(k, &f);
+	/* main has gone: its successor cannot know this machine's streams, so the person gets an end instead of silence. */
+	if (k->role->chan[ROLE_MAIN] == NULL && k->relay != NULL)
+		vm_relay_stop(k->relay, clock_boot_ms());
+}
+
+static void keeper_say_end(struct keeper *k)
+{
+	const struct agent_exit *e = vm_relay_exit(k->relay);
+	char said[SAID_MAX];
+	text_escape(e->reason, strlen(e->reason), said, sizeof(said));
+	if (e->status == 125)
+		log_msg(LOG_WARNING, "%s", said);
+	struct ipc_result m = { .err = e->status == 125 ? -EIO : 0, .value = e->status };
+	ipc_text_set(&m.text, said);
+	if (!role_send_msg(k->role, ROLE_MAIN, IPC_KEEPER_END, 0, result, &m, NULL, 0))
+		log_msg(LOG_DEBUG, "main could not be told of the end");
+}
+
+int keeper_main(struct role *r)
+{
+	struct keeper k = { .role = r };
+	int err = role_confine(r, &(struct role_confine){ 0 });
+	if (err != 0)
+		return err;
+	role_ready(r);
+	while (k.relay == NULL ? !r->stopping : !vm_relay_done(k.relay)) {
+		struct loop_event ev;
+		if (loop_next(r->loop, k.relay == NULL ? -1 : vm_relay_deadline(k.relay), &ev))
+			keeper_event(&k, &ev);
+		else if (k.relay != NULL)
+			vm_relay_tick(k.relay, clock_boot_ms());
+	}
+	if (k.relay != NULL)
+		keeper_say_end(&k);
+	vm_relay_free(k.relay);
+	return 0;
+}
