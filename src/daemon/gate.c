@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gate role: moves bytes between gate/ and its two OpenFlow connections, messages between gate/ and the other roles. It has no file system, no
+ * network, no other socket: whoever takes it over can open the switch and nothing else.
+ */
+#include "gate/gate.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/role.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { EV_OPENFLOW = ROLE_COUNT };
+enum { POLICY_BYTES_MAX = 256 << 20 };
+
+struct gate_role {
+	struct role *r;
+	struct gate *g;
+	int fd[CONN_COUNT]; /* -1: not connected */
+	bool writing[CONN_COUNT];
+	bool said_synced;
+};
+
+static void conns_close(struct gate_role *o)
+{
+	for (unsigned i = 0; i < CONN_COUNT; i++) {
+		if (o->fd[i] < 0)
+			continue;
+		loop_del(o->r->loop, o->fd[i]);
+		close(o->fd[i]);
+		o->fd[i] = -1;
+	}
+}
+
+static void conns_lost(struct gate_role *o)
+{
+	unsigned type, code;
+	gate_last_error(o->g, &type, &code);
+	log_msg(LOG_WARNING, "the switch is gone or out of step (its last error: type %u, code %u); connecting again", type, code);
+	conns_close(o);
+	o->said_synced = false;
+	gate_conn_lost(o->g, CONN_QUESTIONS);
+}
+
+/* -errno when the connection is of no more use. */
+static int conn_read(struct gate_role *o, enum gate_conn c)
+{
+	struct ofp_session *s = gate_session(o->g, c);
+	for (;;) {
+		size_t room;
+		uint8_t *space = ofp_session_in_space(s, &room);
+		if (space == NULL)
+			return gate_events(o->g, c);
+		ssize_t n = recv(o->fd[c], space, room, MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n < 0)
+			return -errno;
+		ofp_session_in_done(s, (size_t)n, clock_boot_ms());
+		int err = gate_events(o->g, c);
+		if (err != 0 || (size_t)n < room)
+			return n == 0 ? -EPIPE : err;
+	}
+}
+
+static int conn_write(struct gate_role *o, enum gate_conn c)
+{
+	struct ofp_session *s = gate_session(o->g, c);
+	size_t len;
+	const uint8_t *out;
+	bool blocked = false;
+	while (!blocked && (out = ofp_session_out(s, &len)) != NULL) {
+		ssize_t n = send(o->fd[c], out, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n >= 0)
+			ofp_session_out_done(s, (size_t)n);
+		else if (errno == EAGAIN)
+			blocked = true;
+		else if (errno != EINTR)
+			return -errno;
+	}
+	if (blocked == o->writing[c])
+		return 0;
+	o->writing[c] = blocked;
+	return loop_mod(o->r->loop, o->fd[c], blocked ? EPOLLIN | EPOLLOUT : EPOLLIN, EV_OPENFLOW, c);
+}
+
+static void send_all(struct gate_role *o)
+{
+	struct out_msg m;
+	for (enum gate_conn c = 0; c < CONN_COUNT; c++) {
+		if (o->fd[c] < 0)
+			continue;
+		if (conn_write(o, c) != 0) {
+			conns_lost(o);
+			break;
+		}
+	}
+	while (out_msg_next(gate_messages(o->g), &m))
+		role_send(o->r, m.to, m.type, m.id, m.body, m.len, NULL, 0);
+	if (gate_synced(o->g) && !o->said_synced) {
+		o->said_synced = true;
+		log_msg(LOG_INFO, "the switch is in step");
+	}
+}
+
+static void take_switch(struct gate_role *o, struct frame *f)
+{
+	struct ipc_switch sw;
+	if (!ipc_switch_get(f->body, f->len, &sw) || f->n_fds != CONN_COUNT) {
+		log_msg(LOG_ERROR, "switchd sent a switch that cannot be used");
+		return;
+	}
+	conns_close(o);
+	o->said_synced = false;
+	gate_switch(o->g, &sw);
+	for (unsigned i = 0; i < CONN_COUNT; i++) {
+		o->fd[i] = f->fds[i];
+		o->writing[i] = false;
+		if (gate_session(o->g, (enum gate_conn)i) == NULL || loop_add(o->r->loop, o->fd[i], EPOLLIN, EV_OPENFLOW, i) != 0)
+			log_msg(LOG_ERROR, "an OpenFlow connection cannot be used");
+	}
+	f->n_fds = 0;
+}
+
+/* The sealed memfd of a policy: mapped only when nobody can change or shrink it any more. */
+static void take_policy(struct gate_role *o, const struct frame *f)
+{
+	struct ipc_policy p;
+	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+	if (!ipc_policy_get(f->body, f->len, &p) || f->n_fds != 1 || p.len > POLICY_BYTES_MAX ||
+		(fcntl(f->fds[0], F_GET_SEALS) & seals) != seals || lseek(f->fds[0], 0, SEEK_END) != (off_t)p.len) {
+		role_result(o->r, ROLE_DESK, f->id, -EBADMSG, 0, "the policy is not a sealed file of that length");
+		return;
+	}
+	void *map = p.len == 0 ? MAP_FAILED : mmap(NULL, p.len, PROT_READ, MAP_PRIVATE, f->fds[0], 0);
+	if (map == MAP_FAILED) {
+		role_result(o->r, ROLE_DESK, f->id, -errno, 0, "the policy cannot be mapped");
+		return;
+	}
+	gate_policy(o->g, f->id, p.generation, map, p.len);
+	munmap(map, p.len);
+}
+
+static void from_desk(struct gate_role *o, struct frame *f)
+{
+	static union {
+		struct ipc_app app;
+		struct ipc_app_ref ref;
+		struct ipc_block block;
+		struct ipc_grant grant;
+		struct ipc_syn syn;
+		struct ipc_result result;
+	} m;
+	if (f->type == IPC_CHANNEL)
+		gate_desk_back(o->g);
+	else if (f->type == IPC_POLICY)
+		take_policy(o, f);
+	else if (f->type == IPC_APP_ADD && ipc_app_get(f->body, f->len, &m.app))
+		gate_app_add(o->g, f->id, &m.app);
+	else if (f->type == IPC_APP_DEL && ipc_app_ref_get(f->body, f->len, &m.ref))
+		gate_app_del(o->g, f->id, &m.ref);
+	else if (f->type == IPC_GRANT_BLOCK && ipc_block_get(f->body, f->len, &m.block))
+		gate_block(o->g, &m.block);
+	else if (f->type == IPC_GRANT && ipc_grant_get(f->body, f->len, &m.grant))
+		gate_grant_restore(o->g, &m.grant);
+	else if (f->type == IPC_SYN && ipc_syn_get(f->body, f->len, &m.syn))
+		gate_syn_restore(o->g, &m.syn);
+	else if (f->type == IPC_SYNC_END)
+		gate_sync_end(o->g);
+	else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &m.result))
+		gate_charged(o->g, f->id, m.result.err);
+	else
+		log_msg(LOG_ERROR, "desk sent message %u, which is malformed or not its to send", f->type);
+}
+
+static void from_others(struct gate_role *o, enum role_id from, struct frame *f)
+{
+	static struct ipc_resolved resolved;
+	struct ipc_lookup lookup;
+	if (from == ROLE_SWITCHD && f->type == IPC_OF_CONNS)
+		take_switch(o, f);
+	else if (from == ROLE_NAMES && f->type == IPC_LOOKUP && ipc_lookup_get(f->body, f->len, &lookup))
+		gate_lookup(o->g, f->id, &lookup);
+	else if (from == ROLE_RESOLVER && f->type == IPC_RESOLVED && ipc_resolved_get(f->body, f->len, &resolved))
+		gate_resolved(o->g, f->id, &resolved);
+	else if (from == ROLE_SWITCHD && f->type == IPC_CHANNEL && o->fd[CONN_QUESTIONS] < 0)
+		role_send(o->r, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0, NULL, 0);
+	else if (f->type != IPC_CHANNEL && f->type != IPC_RESULT)
+		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from), f->type);
+}
+
+static void handle(struct gate_role *o, const struct loop_event *ev)
+{
+	enum role_id from;
+	struct frame f;
+	if (ev->ref.type == EV_OPENFLOW) {
+		enum gate_conn c = ev->ref.index == CONN_BULK ? CONN_BULK : CONN_QUESTIONS;
+		if (o->fd[c] == ev->ref.fd && (ev->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && conn_read(o, c) != 0)
+			conns_lost(o);
+		return;
+	}
+	while (role_recv(o->r, ev, &from, &f) > 0) {
+		gate_clock(o->g, clock_boot_ms(), clock_wall_ms());
+		if (from == ROLE_DESK)
+			from_desk(o, &f);
+		else
+			from_others(o, from, &f);
+		frame_close_fds(&f);
+	}
+}
+
+static int64_t next_deadline(const struct gate_role *o)
+{
+	int64_t at = gate_deadline(o->g);
+	for (unsigned i = 0; i < CONN_COUNT; i++) {
+		if (o->fd[i] < 0)
+			continue;
+		int64_t d = ofp_session_deadline(gate_session(o->g, (enum gate_conn)i));
+		if (d != INT64_MAX && (at < 0 || d < at))
+			at = d;
+	}
+	return at;
+}
+
+static void tick(struct gate_role *o)
+{
+	gate_tick(o->g);
+	for (unsigned i = 0; i < CONN_COUNT; i++) {
+		if (o->fd[i] < 0)
+			continue;
+		ofp_session_tick(gate_session(o->g, (enum gate_conn)i), clock_boot_ms());
+		if (gate_events(o->g, (enum gate_conn)i) != 0) {
+			conns_lost(o);
+			return;
+		}
+	}
+}
+
+int gate_main(struct role *r)
+{
+	static const char *const extra[] = { NULL };
+	struct gate_role o = { .r = r, .fd = { -1, -1 } };
+	uint64_t seed;
+	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		return -EIO;
+	o.g = gate_new(&r->conf.plan, seed, r->conf.ask_expires_ms);
+	if (o.g == NULL)
+		return -ENOMEM;
+	struct role_confine confine = { .extra = extra };
+	int err = role_confine(r, &confine);
+	if (err != 0)
+		return err;
+	role_ready(r);
+	/* One readable event may hold many packets: what they cause is sent after each, then the next is read. */
+	while (!r->stopping) {
+		struct loop_event ev;
+		int64_t at = next_deadline(&o);
+		bool got = loop_next(r->loop, at, &ev);
+		gate_clock(o.g, clock_boot_ms(), clock_wall_ms());
+		if (got)
+			handle(&o, &ev);
+		/* Traffic must not keep time from passing: what is due is done even if events never end. */
+		if (at >= 0 && clock_boot_ms() >= at)
+			tick(&o);
+		send_all(&o);
+	}
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verdict is allow: the grant, its live flows, then the packet, in this order on one connection (state.h 2). */
+#include "gate/state.h"
+#include "net/checksum.h"
+
+#include <string.h>
+
+static void tell_desk(struct gate *g, const struct app *app, const struct grant *gr)
+{
+	struct ipc_grant m = { .grant = gr->number, .ref = app->a.ref, .inbound = gr->key.inbound, .proto = gr->key.proto, .port = gr->key.port,
+		.peer = gr->key.peer, .real = gr->key.real, .name = gr->name, .since_wall_ms = gr->since_wall_ms };
+	memcpy(m.rule, gr->rule, sizeof(m.rule));
+	out_tell(&g->messages, ROLE_DESK, IPC_GRANT, 0, grant, &m);
+}
+
+/* Room for one more grant of this app: the longest idle one ends when the limit is reached. */
+static bool make_room(struct gate *g, const struct app *app)
+{
+	if (grants_count(g->grants, app->a.ref.slot) < GRANT_APP_MAX)
+		return true;
+	struct grant *idlest = grants_idlest(g->grants, app->a.ref.slot);
+	if (idlest == NULL)
+		return false;
+	live_end(g, idlest, "too many grants of this application");
+	return true;
+}
+
+static struct grant *grant_for(struct gate *g, struct app *app, const struct grant_key *key, const struct name *name, unsigned syn,
+	const struct policy_verdict *v)
+{
+	struct grant *gr = grants_find(g->grants, key);
+	bool fresh = gr == NULL;
+	if (fresh) {
+		uint32_t number = make_room(g, app) ? gate_number(g) : 0;
+		gr = number == 0 ? NULL : grants_add(g->grants, key, number);
+		if (gr == NULL)
+			return NULL;
+		gr->run = app->a.ref.run;
+		gr->name = *name;
+		gr->syn = syn;
+		gr->since_wall_ms = g->wall_ms;
+		syn_hold(app->syn, syn, 1);
+	}
+	live_set_rule(g, gr, v);
+	gr->used_boot_ms = g->boot_ms;
+	gr->connections++;
+	if (fresh)
+		tell_desk(g, app, gr);
+	return gr;
+}
+
+bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn, const struct addr *real,
+	const struct policy_verdict *v)
+{
+	struct grant_key key = { .slot = app->a.ref.slot, .inbound = h->key.inbound, .proto = h->key.proto, .port = h->key.dport,
+		.peer = h->key.inbound ? h->key.src : h->key.dst, .real = *real };
+	uint8_t frame[HELD_FRAME_MAX];
+	struct packet p;
+	memcpy(frame, h->frame, h->len);
+	if (packet_parse(frame, h->len, &p) != 0)
+		return false;
+	/* The copy may carry a partial checksum (switch.md 9); re-injected raw it would be lost. */
+	int mended = packet_fix_l4_checksum(frame, h->len, &p);
+	(void)mended; /* a protocol without a checksum, or a fragment, goes as it is */
+	struct grant *gr = grant_for(g, app, &key, name, syn, v);
+	if (gr == NULL)
+		return false;
+	pipeline_admit(g, app, gr, frame, h->len);
+	if (!v->quiet)
+		gate_event(g, app, EVENT_CONNECTION, VERDICT_ALLOW, &h->key, name, real, gr->rule, "");
+	return true;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest's DNS question, as the policy sees it (names.md). The answer is always an address of ours; a real one never leaves gate. */
+#include "gate/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TYPE_A = 1, TYPE_PTR = 12, TYPE_AAAA = 28, TTL_ANSWER_S = 30, TTL_NEGATIVE_S = 2, EDE_NONE = 0xffff };
+/* RFC 8914 §4. */
+enum { EDE_BOGUS = 6, EDE_BLOCKED = 15, EDE_FILTERED = 17, EDE_NETWORK = 23 };
+
+/* Types that may be relayed for an allowed name. */
+static const uint16_t relayed_types[] = { 2, 5, 6, 15, 16, 33, 44, 52, 64, 65, 257 };
+
+static void answer(struct gate *g, uint32_t request, const struct ipc_lookup_answer *a)
+{
+	out_tell(&g->messages, ROLE_NAMES, IPC_LOOKUP_ANSWER, request, lookup_answer, a);
+}
+
+static void answer_kind(struct gate *g, uint32_t request, enum ipc_answer_kind kind, uint16_t ede)
+{
+	struct ipc_lookup_answer a = { .kind = (uint8_t)kind, .ttl = TTL_NEGATIVE_S, .ede = ede };
+	answer(g, request, &a);
+}
+
+static void answer_denied(struct gate *g, const struct app *app, uint32_t request, const struct name *name, size_t rule)
+{
+	struct ipc_lookup_answer a = { .kind = ANSWER_DENIED, .ttl = TTL_NEGATIVE_S, .ede = EDE_BLOCKED };
+	const uint8_t *id = NULL;
+	if (rule != POLICY_NO_RULE) {
+		const char *text = policy_rule_text(g->policy, rule);
+		id = policy_rule_meta(g->policy, rule)->id;
+		ipc_text_set(&a.text, text);
+		if (strstr(text, "list:") != NULL)
+			a.ede = EDE_FILTERED;
+	} else {
+		ipc_text_set(&a.text, "refused by the built-in floor");
+	}
+	answer(g, request, &a);
+	struct flow_key none = { 0 };
+	gate_event(g, app, EVENT_NAME, VERDICT_DENY, &none, name, NULL, id, "");
+}
+
+/* The name gets its address in this VM, or keeps the one it has. */
+static void answer_synthetic(struct gate *g, struct app *app, uint32_t request, const struct name *name, bool v6)
+{
+	bool fresh;
+	unsigned index = syn_give(app->syn, name, g->boot_ms, &fresh);
+	if (index == 0) {
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NONE);
+		return;
+	}
+	if (fresh) {
+		struct ipc_syn s = { .ref = app->a.ref, .index = index, .name = *name };
+		out_tell(&g->messages, ROLE_DESK, IPC_SYN, 0, syn, &s);
+	}
+	struct ipc_lookup_answer a = { .kind = ANSWER_ADDRESS, .ttl = TTL_ANSWER_S, .ede = EDE_NONE };
+	a.address = v6 ? plan_syn6(&g->plan, index) : plan_syn4(index);
+	answer(g, request, &a);
+}
+
+/* The index in "1.0.18.198.in-addr.arpa" or the nibbles of ip6.arpa; 0: no synthetic address of ours. */
+static unsigned reverse_index(const struct gate *g, const struct name *name)
+{
+	struct addr a = { 0 };
+	struct name arpa;
+	const uint8_t *w = name->wire;
+	unsigned labels = name_labels(name);
+	if (labels == 6 && name_from_text("in-addr.arpa", 12, &arpa) && name_within(name, &arpa, true)) {
+		a.len = 4;
+		for (unsigned i = 4; i-- > 0; w += w[0] + 1) {
+			unsigned v = 0;
+			for (unsigned k = 1; k <= w[0] && w[0] <= 3; k++)
+				v = v * 10 + (unsigned)(w[k] - '0');
+			a.b[i] = (uint8_t)v;
+		}
+	} else if (labels == 34 && name_from_text("ip6.arpa", 8, &arpa) && name_within(name, &arpa, true)) {
+		a.len = 16;
+		for (unsigned i = 32; i-- > 0; w += w[0] + 1) {
+			unsigned v = w[1] <= '9' ? (unsigned)(w[1] - '0') : (unsigned)(w[1] - 'a' + 10);
+			a.b[i / 2] = (uint8_t)(a.b[i / 2] | (v & 15) << (i % 2 == 0 ? 4 : 0));
+		}
+	}
+	return plan_syn_index(&g->plan, &a);
+}
+
+static bool answer_reverse(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
+{
+	struct ipc_lookup_answer a = { .kind = ANSWER_PTR, .ttl = TTL_ANSWER_S, .ede = EDE_NONE };
+	if (!syn_name(app->syn, reverse_index(g, &l->name), &a.target))
+		return false;
+	answer(g, request, &a);
+	return true;
+}
+
+static void answer_resolved(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l, const struct resolved *r,
+	bool one_family)
+{
+	bool v6 = l->qtype == TYPE_AAAA;
+	switch ((enum ipc_resolve_status)r->status) {
+	case RESOLVE_NXDOMAIN:
+		answer_kind(g, request, ANSWER_NXDOMAIN, EDE_NONE);
+		return;
+	case RESOLVE_FAILED:
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NETWORK);
+		return;
+	case RESOLVE_BOGUS:
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_BOGUS);
+		return;
+	case RESOLVE_OK:
+		break;
+	}
+	unsigned here = v6 ? r->n_v6 : r->n_v4;
+	/* A counted rule: a race of both families must not spend two. */
+	if (here == 0 || (v6 && (!g->sw.has_v6 || (one_family && r->n_v4 > 0 && g->sw.has_v4))))
+		answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+	else
+		answer_synthetic(g, app, request, &l->name, v6);
+}
+
+static bool relayed(uint16_t qtype)
+{
+	for (unsigned i = 0; i < sizeof(relayed_types) / sizeof(relayed_types[0]); i++) {
+		if (relayed_types[i] == qtype)
+			return true;
+	}
+	return false;
+}
+
+static void relay(struct gate *g, uint32_t request, const struct ipc_lookup *l)
+{
+	if (!relayed(l->qtype)) {
+		answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+		return;
+	}
+	struct ipc_relay m = { .lookup_id = request, .qtype = l->qtype, .name = l->name };
+	answer_kind(g, request, ANSWER_RELAY, EDE_NONE);
+	out_tell(&g->messages, ROLE_RESOLVER, IPC_RELAY, 0, relay, &m);
+}
+
+/* Remembers a question until the resolver has spoken; one entry per question, bounded. */
+static bool wait_for(struct gate *g, const struct app *app, uint32_t request, const struct ipc_lookup *l)
+{
+	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+		if (g->lookup[i].request != 0)
+			continue;
+		g->lookup[i] = (struct lookup){ .request = request, .l = *l, .slot = app->a.ref.slot, .since_boot_ms = g->boot_ms };
+		return true;
+	}
+	return false;
+}
+
+static void allowed(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l, bool counted)
+{
+	if (l->qtype != TYPE_A && l->qtype != TYPE_AAAA) {
+		relay(g, request, l);
+		return;
+	}
+	const struct resolved *r = resolve_get(g->resolve, &l->name, g->boot_ms);
+	if (r != NULL && !r->pending) {
+		answer_resolved(g, app, request, l, r, counted);
+		return;
+	}
+	if (!wait_for(g, app, request, l)) {
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NONE);
+		return;
+	}
+	if (r == NULL) {
+		uint32_t id = resolve_ask(g->resolve, &l->name, g->boot_ms);
+		struct ipc_resolve q = { .name = l->name, .want_v4 = true, .want_v6 = true };
+		out_tell(&g->messages, ROLE_RESOLVER, IPC_RESOLVE, id, resolve, &q);
+	}
+}
+
+static bool lookup_rate(struct gate *g, struct app *app)
+{
+	if (g->boot_ms - app->second_boot_ms >= 1000) {
+		app->second_boot_ms = g->boot_ms;
+		app->lookups = app->refused = 0;
+	}
+	return ++app->lookups <= LOOKUPS_PER_S;
+}
+
+static void judge(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
+{
+	struct policy_lookup_verdict v;
+	policy_may_resolve(g->policy, app->a.name, app->a.owner, &l->name, g->wall_ms, &v);
+	switch (v.answer) {
+	case POLICY_LOOKUP_DENIED:
+		answer_denied(g, app, request, &l->name, v.rule);
+		break;
+	case POLICY_LOOKUP_ALLOWED:
+		allowed(g, app, request, l, v.counted);
+		break;
+	case POLICY_LOOKUP_UNKNOWN:
+		/* Nothing leaves for a name nobody allowed: the person is asked when the app connects. */
+		if (l->qtype == TYPE_A)
+			answer_synthetic(g, app, request, &l->name, false);
+		else
+			answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+		break;
+	}
+}
+
+void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l)
+{
+	struct app *app = app_of_client(g, &l->client);
+	if (app == NULL || g->policy == NULL || !g->sync_end || !lookup_rate(g, app)) {
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NONE);
+		return;
+	}
+	if (l->qtype == TYPE_PTR && answer_reverse(g, app, request, l))
+		return;
+	judge(g, app, request, l);
+}
+
+void names_resolved(struct gate *g, const struct name *name)
+{
+	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+		struct lookup w = g->lookup[i];
+		if (w.request == 0 || !name_equal(&w.l.name, name))
+			continue;
+		g->lookup[i].request = 0;
+		struct app *app = app_of(g, w.slot);
+		/* Judged anew: the policy may have changed while the resolver was asked. */
+		if (app != NULL)
+			judge(g, app, w.request, &w.l);
+	}
+	for (struct held *h = held_next(g->held, NULL), *next; h != NULL; h = next) {
+		next = held_next(g->held, h);
+		struct app *app = app_of(g, h->key.slot);
+		struct name n;
+		unsigned syn;
+		if (h->state == WAIT_ADDRESS && app != NULL && decide_name(g, app, &h->key, &n, &syn) && name_equal(&n, name)) {
+			h->resolved = true;
+			decide_held(g, h);
+		}
+	}
+}
+
+void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *r)
+{
+	const struct resolved *known = resolve_answer(g->resolve, request, r, g->boot_ms);
+	if (known != NULL) {
+		struct name name = known->name;
+		names_resolved(g, &name);
+	}
+}
+
+void names_tick(struct gate *g)
+{
+	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+		struct lookup *w = &g->lookup[i];
+		if (w->request != 0 && g->boot_ms - w->since_boot_ms >= RESOLVE_PATIENCE_MS) {
+			answer_kind(g, w->request, ANSWER_SERVFAIL, EDE_NETWORK);
+			w->request = 0;
+		}
+	}
+}

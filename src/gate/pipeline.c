@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is sent to the switch and when: the resync, an app's rows, a grant's flows, frames of ours. The rows themselves are in rows.c. */
+#include "gate/table.h"
+
+#include "net/packet.h"
+
+enum { REFUSED_IDLE_S = 2, SYNTHETIC_PREFIX = 64 };
+
+static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_NAMES, T_NAMES_OUT, T_NAMES_IN, T_CONNTRACK, T_STATE,
+	T_STALE, T_UNKNOWN, T_ASK, T_EGRESS };
+
+static struct sink bulk(struct gate *g)
+{
+	return (struct sink){ .g = g, .conn = CONN_BULK };
+}
+
+static struct sink questions(struct gate *g)
+{
+	return (struct sink){ .g = g, .conn = CONN_QUESTIONS };
+}
+
+static void delete_table(const struct sink *s, uint8_t table)
+{
+	struct row r;
+	row_init(&r, table, 0, 0);
+	r.fm.command = OFP_FLOW_DELETE;
+	row_send(s, &r);
+}
+
+static void put_bundle(const struct sink *s, enum ofp_bundle_control control)
+{
+	uint8_t buf[64];
+	struct wr w = wr_init(buf, sizeof(buf));
+	ofp_put_bundle(&w, sink_xid(s), s->bundle, control);
+	sink_bytes(s, buf, w.len);
+}
+
+uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn)
+{
+	struct conn *c = &g->conn[conn];
+	uint32_t xid = c->session == NULL ? 0 : ofp_session_barrier(c->session);
+	if (xid == 0)
+		c->broken = true;
+	return xid;
+}
+
+static void ask_live(const struct sink *s)
+{
+	uint8_t buf[128];
+	struct wr w = wr_init(buf, sizeof(buf));
+	ofp_put_flow_desc_request(&w, sink_xid(s), T_LIVE, 0, 0, NULL);
+	sink_bytes(s, buf, w.len);
+}
+
+/* Everything as it should be, in one atomic bundle; live flows are mended apart, because admits go on (switch.md 6). */
+void pipeline_resync(struct gate *g)
+{
+	struct sink s = bulk(g);
+	if (!g->conn[CONN_BULK].up || !g->conn[CONN_QUESTIONS].up || !g->sync_end)
+		return;
+	g->synced = false;
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		struct app *app = &g->app[i];
+		if (app->a.ref.slot == 0)
+			continue;
+		app->inbound = g->policy != NULL && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
+		rows_meters(&s, app);
+	}
+	s.bundle = ++g->next_bundle;
+	put_bundle(&s, OFP_BUNDLE_OPEN);
+	for (unsigned i = 0; i < sizeof(all_tables_but_live); i++)
+		delete_table(&s, all_tables_but_live[i]);
+	rows_static(&s);
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		if (g->app[i].a.ref.slot != 0)
+			rows_app(&s, &g->app[i]);
+	}
+	put_bundle(&s, OFP_BUNDLE_CLOSE);
+	put_bundle(&s, OFP_BUNDLE_COMMIT);
+	s.bundle = 0;
+	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr))
+		live_send(g, gr);
+	ask_live(&s);
+	g->sync_xid = pipeline_barrier(g, CONN_BULK);
+}
+
+void pipeline_app(struct gate *g, const struct app *app, bool add)
+{
+	struct sink s = bulk(g);
+	if (!g->synced)
+		return;
+	if (add) {
+		struct app *own = app_of(g, app->a.ref.slot);
+		own->inbound = g->policy != NULL && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
+		rows_meters(&s, app);
+		rows_app(&s, app);
+		return;
+	}
+	struct row r;
+	row_init(&r, OFP_TABLE_ALL, 0, pipeline_cookie(app->a.ref.slot, 0));
+	r.fm.command = OFP_FLOW_DELETE;
+	r.fm.cookie_mask = 0xffffffff00000000U;
+	row_send(&s, &r);
+}
+
+void pipeline_inbound(struct gate *g)
+{
+	struct sink s = bulk(g);
+	for (unsigned i = 1; i < PLAN_SLOTS && g->synced; i++) {
+		struct app *app = &g->app[i];
+		bool want = app->a.ref.slot != 0 && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
+		if (app->a.ref.slot == 0 || want == app->inbound)
+			continue;
+		app->inbound = want;
+		rows_inbound(&s, app, want);
+	}
+}
+
+void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s)
+{
+	struct sink s = questions(g);
+	struct row r;
+	for (unsigned dir = 0; dir < 2; dir++) {
+		row_init(&r, T_LIVE, 200, pipeline_cookie(gr->key.slot, gr->cookie));
+		ofp_match_reg(&r.fm.match, R_DIR, dir);
+		ofp_match_ct_mark(&r.fm.match, gr->number);
+		r.fm.hard_s = (uint16_t)timeout_s;
+		r.fm.flags = OFP_FLOW_SEND_REMOVED;
+		row_goto(&r, T_EGRESS);
+		row_send(&s, &r);
+	}
+}
+
+void pipeline_live_delete(struct gate *g, uint32_t number)
+{
+	struct sink s = questions(g);
+	struct row r;
+	row_init(&r, T_LIVE, 0, 0);
+	r.fm.command = OFP_FLOW_DELETE;
+	ofp_match_ct_mark(&r.fm.match, number);
+	row_send(&s, &r);
+}
+
+void pipeline_live_known(struct gate *g, const void *msg, size_t len)
+{
+	struct ofp_multipart mp;
+	struct ofp_flow_desc fd;
+	if (ofp_read_multipart(msg, len, &mp) != 0 || mp.type != OFP_MP_FLOW_DESC)
+		return;
+	while (ofp_next_flow_desc(&mp.body, &fd)) {
+		uint32_t mark = (uint32_t)ofp_match_get(&fd.match, OFP_F_CT_MARK, 0);
+		if (fd.table == T_LIVE && mark != 0 && grants_by_number(g->grants, mark) == NULL)
+			pipeline_live_delete(g, mark);
+	}
+}
+
+static void packet_out(struct gate *g, uint32_t in_port, const struct wr *acts, const uint8_t *frame, size_t len)
+{
+	static uint8_t buf[HELD_FRAME_MAX + 1024];
+	struct sink s = questions(g);
+	struct wr w = wr_init(buf, sizeof(buf));
+	struct ofp_packet_out po = { .in_port = in_port, .actions = acts->buf, .actions_len = acts->len, .frame = frame, .frame_len = len };
+	ofp_put_packet_out(&w, sink_xid(&s), &po);
+	if (wr_ok(&w) && wr_ok(acts))
+		sink_bytes(&s, buf, w.len);
+}
+
+void pipeline_admit(struct gate *g, const struct app *app, const struct grant *gr, const uint8_t *frame, size_t len)
+{
+	uint8_t buf[512];
+	struct wr acts = wr_init(buf, sizeof(buf));
+	bool translated = !gr->key.inbound && !addr_equal(&gr->key.peer, &gr->key.real);
+	struct ofp_ct ct = { .commit = true, .zone = app->a.zone, .table = T_LIVE, .mark_from = OFP_MARK_SET, .mark = gr->number };
+	if (translated) {
+		ct.nat = OFP_NAT_DST;
+		ct.nat_addr = gr->key.real;
+	}
+	ofp_act_set_reg(&acts, R_APP, app->a.ref.slot);
+	ofp_act_set_reg(&acts, R_ZONE, app->a.zone);
+	ofp_act_set_reg(&acts, R_DIR, gr->key.inbound);
+	ofp_act_set_reg(&acts, R_PORT, app->a.ofport);
+	ofp_act_set_reg(&acts, R_GRANT, gr->number);
+	ofp_act_ct(&acts, &ct);
+	packet_out(g, gr->key.inbound ? g->sw.uplink_ofport : app->a.ofport, &acts, frame, len);
+}
+
+void pipeline_send(struct gate *g, uint32_t ofport, const uint8_t *frame, size_t len)
+{
+	uint8_t buf[64];
+	struct wr acts = wr_init(buf, sizeof(buf));
+	ofp_act_output(&acts, ofport);
+	packet_out(g, OFP_PORT_CONTROLLER, &acts, frame, len);
+}
+
+void pipeline_refused(struct gate *g, struct app *app, const struct packet *p)
+{
+	struct sink s = questions(g);
+	struct row r;
+	if (!p->has_l4 || app->refused++ >= REFUSED_APP_MAX)
+		return;
+	unsigned bits = p->dst.len * 8U;
+	row_init(&r, T_HOT, 300, pipeline_cookie(app->a.ref.slot, 0));
+	ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
+	ofp_match_ip_src(&r.fm.match, &p->src, bits);
+	ofp_match_ip_dst(&r.fm.match, &p->dst, bits);
+	ofp_match_ip_proto(&r.fm.match, p->proto);
+	if (p->proto != IP_TCP && p->proto != IP_UDP)
+		return;
+	ofp_match_tp_src(&r.fm.match, p->sport);
+	ofp_match_tp_dst(&r.fm.match, p->dport);
+	r.fm.idle_s = REFUSED_IDLE_S;
+	r.fm.hard_s = REFUSED_IDLE_S;
+	row_send(&s, &r);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gate/resolve.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROBES = 8 };
+
+struct resolve {
+	uint64_t seed;
+	uint32_t round;
+	struct resolved *entry[RESOLVE_TABLE];
+	uint32_t request[RESOLVE_TABLE];
+};
+
+struct resolve *resolve_new(uint64_t seed)
+{
+	struct resolve *t = calloc(1, sizeof(*t));
+	if (t != NULL)
+		t->seed = seed;
+	return t;
+}
+
+static void resolved_free(struct resolved *r)
+{
+	if (r == NULL)
+		return;
+	free(r->chain);
+	free(r->v4);
+	free(r->v6);
+	free(r);
+}
+
+void resolve_free(struct resolve *t)
+{
+	if (t == NULL)
+		return;
+	for (unsigned i = 0; i < RESOLVE_TABLE; i++)
+		resolved_free(t->entry[i]);
+	free(t);
+}
+
+static unsigned probe(const struct resolve *t, const struct name *name, unsigned i)
+{
+	return (unsigned)(name_hash(name, t->seed) + i) & (RESOLVE_TABLE - 1);
+}
+
+const struct resolved *resolve_get(struct resolve *t, const struct name *name, int64_t now_ms)
+{
+	for (unsigned i = 0; i < PROBES; i++) {
+		const struct resolved *r = t->entry[probe(t, name, i)];
+		if (r != NULL && name_equal(&r->name, name))
+			return r->until_ms > now_ms ? r : NULL;
+	}
+	return NULL;
+}
+
+/* The place of this name, a free one, or that of the answer nearest its end. */
+static unsigned place(struct resolve *t, const struct name *name)
+{
+	unsigned best = probe(t, name, 0);
+	for (unsigned i = 0; i < PROBES; i++) {
+		unsigned at = probe(t, name, i);
+		if (t->entry[at] == NULL || name_equal(&t->entry[at]->name, name))
+			return at;
+		if (t->entry[at]->until_ms < t->entry[best]->until_ms)
+			best = at;
+	}
+	return best;
+}
+
+uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms)
+{
+	unsigned at = place(t, name);
+	struct resolved *r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return 0;
+	*r = (struct resolved){ .name = *name, .pending = true, .until_ms = now_ms + RESOLVE_PATIENCE_MS };
+	resolved_free(t->entry[at]);
+	t->entry[at] = r;
+	/* The low bits find the place again, the high ones tell a late answer of an earlier request. */
+	t->round = (t->round + 1) & 0xfffff;
+	if (t->round == 0)
+		t->round = 1;
+	t->request[at] = t->round * RESOLVE_TABLE + at;
+	return t->request[at];
+}
+
+static bool copy_answer(struct resolved *r, const struct ipc_resolved *a)
+{
+	r->chain = calloc(a->n_chain + 1U, sizeof(*r->chain));
+	r->v4 = calloc(a->n_v4 + 1U, sizeof(*r->v4));
+	r->v6 = calloc(a->n_v6 + 1U, sizeof(*r->v6));
+	if (r->chain == NULL || r->v4 == NULL || r->v6 == NULL)
+		return false;
+	memcpy(r->chain, a->chain, a->n_chain * sizeof(*r->chain));
+	memcpy(r->v4, a->v4, a->n_v4 * sizeof(*r->v4));
+	memcpy(r->v6, a->v6, a->n_v6 * sizeof(*r->v6));
+	r->n_chain = a->n_chain;
+	r->n_v4 = a->n_v4;
+	r->n_v6 = a->n_v6;
+	return true;
+}
+
+const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *a, int64_t now_ms)
+{
+	unsigned at = request & (RESOLVE_TABLE - 1);
+	struct resolved *r = t->entry[at];
+	if (r == NULL || !r->pending || t->request[at] != request)
+		return NULL;
+	r->pending = false;
+	r->status = copy_answer(r, a) ? a->status : (uint8_t)RESOLVE_FAILED;
+	int64_t ttl = (int64_t)a->ttl * 1000;
+	if (r->status != RESOLVE_OK)
+		ttl = RESOLVE_FAIL_MS;
+	else if (ttl < RESOLVE_TTL_MIN_MS)
+		ttl = RESOLVE_TTL_MIN_MS;
+	else if (ttl > RESOLVE_TTL_MAX_MS)
+		ttl = RESOLVE_TTL_MAX_MS;
+	r->until_ms = now_ms + ttl;
+	return r;
+}

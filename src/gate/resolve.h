@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GATE_RESOLVE_H
+#define GATE_RESOLVE_H
+
+#include "base/addr.h"
+#include "base/name.h"
+#include "ipc/ipc.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What the resolver said about names, shared by all apps: whether an app may use an answer is policy's to say each time. Bounded; the
+ * answer that is nearest its end makes room. A name is asked once at a time.
+ */
+enum { RESOLVE_TABLE = 4096, RESOLVE_TTL_MIN_MS = 5000, RESOLVE_TTL_MAX_MS = 300000, RESOLVE_FAIL_MS = 2000, RESOLVE_PATIENCE_MS = 10000 };
+
+struct resolved {
+	struct name name;
+	int64_t until_ms; /* fresh, or while pending: given up */
+	bool pending;	  /* asked, no answer yet */
+	uint8_t status;	  /* enum ipc_resolve_status */
+	uint8_t n_chain, n_v4, n_v6;
+	struct name *chain; /* owned */
+	struct addr *v4, *v6;
+};
+
+struct resolve;
+
+struct resolve *resolve_new(uint64_t seed);
+void resolve_free(struct resolve *t);
+/* The entry when it is fresh or pending at `now_ms`; NULL: ask. */
+const struct resolved *resolve_get(struct resolve *t, const struct name *name, int64_t now_ms);
+/* Notes that `name` is being asked; returns the request's number for IPC_RESOLVE, 0: no room. */
+uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms);
+/* Takes the answer to a request. NULL: nobody asked (any more). */
+const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r, int64_t now_ms);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GATE_STATE_H
+#define GATE_STATE_H
+
+#include "base/name.h"
+#include "gate/gate.h"
+#include "gate/grant.h"
+#include "gate/held.h"
+#include "gate/out.h"
+#include "gate/resolve.h"
+#include "gate/syn.h"
+#include "ipc/plan.h"
+#include "net/packet.h"
+#include "ofp/msg.h"
+#include "ofp/session.h"
+#include "policy/policy.h"
+
+/*
+ * Theory of operation of gate/ – included by the files of this folder only.
+ *
+ * 1. The switch asks (packet-in with a purpose in its userdata), gate answers with a packet-out. Nothing in the switch forwards a packet of
+ *    an app unless its conntrack entry carries the number of a grant that has a live flow in table 45 (switch.md 2, 4).
+ * 2. A grant is made, its two live flows are sent, and only then, on the same connection, the packet-out that commits the number: the switch
+ *    handles one connection in order, so the packet finds its flows.
+ * 3. Policy changes as a whole (a new compiled set replaces the old); then every held packet and every grant is judged again: still
+ *    allowed → the rule is an attribute that changes; else the grant ends.
+ * 4. A counted rule is charged by desk, durably, before the packet goes: the packet waits in WAIT_CHARGE.
+ * 5. A live flow is a lease: hard_timeout, renewed at half. If gate dies, permissions end by themselves.
+ * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered and their senders try again.
+ *
+ * Files: pipeline.c (flows that do not depend on a connection) · live.c (grants, leases, their flows, their end) · decide.c (packet →
+ * verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c
+ * (ARP, ND, DHCP, RA) · gate.c (apps, policy, messages, time).
+ */
+enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500 };
+
+/* The third byte of a packet-in's userdata, after our two-byte mark. */
+enum purpose { PURPOSE_ASK = 1, PURPOSE_ANSWER, PURPOSE_STALE, PURPOSE_FULL, PURPOSE_UPLINK };
+
+struct app {
+	struct ipc_app a; /* a.ref.slot 0: free */
+	struct syn *syn;
+	bool inbound;	    /* its inbound row is in the switch */
+	uint32_t request;   /* desk's APP_ADD to answer at `barrier`; 0 none */
+	uint32_t barrier;   /* xid; 0: answered when the switch is in step */
+	uint32_t lookups;   /* in the second `second_boot_ms` */
+	unsigned refused;   /* exact refused flows sent in this second */
+	int64_t second_boot_ms;
+	int64_t full_said_boot_ms;
+};
+
+/* A question that is open at desk: any number of held packets wait for it. */
+struct question {
+	uint32_t number; /* 0: free */
+	struct ipc_question q;
+};
+enum { QUESTIONS_MAX = 1024 };
+
+/* A DNS question of a guest that waits for the resolver. */
+struct lookup {
+	uint32_t request; /* 0: free */
+	struct ipc_lookup l;
+	uint16_t slot;
+	int64_t since_boot_ms;
+};
+enum { LOOKUPS_MAX = 2048 };
+
+/* A grant that ended less than two seconds ago: its next packets are answered with RST, then its entries are flushed. */
+struct ended {
+	uint32_t number; /* 0: free */
+	struct grant_key key;
+	uint16_t zone;
+	int64_t until_boot_ms;
+	uint64_t bytes_out, bytes_in, connections;
+	const char *reason; /* static text */
+};
+enum { ENDED_MAX = 8192, ENDED_MS = 2000 };
+
+struct conn {
+	struct ofp_session *session;
+	bool up;
+	bool broken; /* something could not be sent: give the connection up */
+};
+
+struct gate {
+	struct plan plan;
+	uint64_t seed;
+	uint32_t ask_expires_ms;
+	int64_t boot_ms, wall_ms;
+
+	struct policy *policy; /* NULL: none yet, nothing passes */
+	uint64_t generation;
+	int64_t policy_next_wall_ms; /* earliest end of a life that matters to a grant */
+	bool sync_end;		     /* desk has given everything */
+
+	struct ipc_switch sw;
+	bool have_switch, synced;
+	struct conn conn[CONN_COUNT];
+	uint32_t sync_xid; /* barrier of the resync, 0: none under way */
+	uint32_t next_bundle;
+	unsigned last_error_type, last_error_code;
+
+	struct app app[PLAN_SLOTS];
+	struct grants *grants;
+	struct held_table *held;
+	struct question question[QUESTIONS_MAX];
+	uint32_t next_question;
+	struct resolve *resolve;
+	struct lookup lookup[LOOKUPS_MAX];
+	struct ended ended[ENDED_MAX];
+	unsigned next_ended;
+
+	uint32_t block_first, block_left;   /* grant numbers in use */
+	uint32_t spare_first, spare_left;   /* the next block */
+	bool block_wanted;
+	uint32_t next_request; /* ids of our own requests to desk and resolver */
+
+	struct out messages;
+};
+
+/* gate.c */
+struct app *app_of(struct gate *g, uint16_t slot); /* NULL: no such app */
+struct app *app_of_client(struct gate *g, const struct addr *client);
+void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict, const struct flow_key *key,
+	const struct name *name, const struct addr *address, const uint8_t *rule, const char *text);
+
+/* A durable number never used before; 0: none left, nothing may be admitted. */
+uint32_t gate_number(struct gate *g);
+void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid);
+
+/* names.c: an answer of the resolver is in the table: lookups and held packets that waited for `name` go on. */
+void names_resolved(struct gate *g, const struct name *name);
+void names_tick(struct gate *g);
+
+/* decide.c */
+/* What the packet of `key` means: its name (synthetic destination) or nothing. False: a synthetic address that means nothing. */
+bool decide_name(struct gate *g, const struct app *app, const struct flow_key *key, struct name *ret_name, unsigned *ret_syn);
+/* A first packet came. */
+void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, const uint8_t *frame, size_t len);
+void decide_held(struct gate *g, struct held *h);
+void decide_all_held(struct gate *g);
+/* The policy changed, or a life began or ended: judges every grant again. */
+void decide_all_grants(struct gate *g);
+void decide_tick(struct gate *g);
+void decide_charged(struct gate *g, struct held *h, int err);
+/* Ends the questions no packet waits for. */
+void decide_questions(struct gate *g);
+size_t decide_rule(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN]);
+void decide_forget_app(struct gate *g, uint16_t slot);
+
+/* admit.c: the packet goes, under a grant of rule `rule` (index into the policy). False: it cannot (limits, no number), refused. */
+bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn, const struct addr *real,
+	const struct policy_verdict *v);
+
+/* live.c */
+void live_send(struct gate *g, struct grant *gr);
+void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict *v);
+void live_end(struct gate *g, struct grant *gr, const char *reason);
+void live_tick(struct gate *g);
+int64_t live_deadline(const struct gate *g);
+/* The switch told that a live flow went: its bytes. */
+void live_removed(struct gate *g, uint32_t number, bool inbound, uint64_t bytes);
+struct ended *live_ended(struct gate *g, uint32_t number);
+void live_forget_app(struct gate *g, uint16_t slot);
+
+/* refuse.c: the sender learns at once (RST, ICMP), or silence for `drop`. `frame` is what it sent. */
+void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent);
+/* A packet of an ended grant: RST towards both ends. */
+void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame, size_t len);
+
+/* answer.c: ARP, ND, DHCP, RS of a guest. */
+void answer_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);
+
+/* pipeline.c */
+void pipeline_resync(struct gate *g);
+void pipeline_app(struct gate *g, const struct app *app, bool add);
+/* Which apps inbound packets are judged for depends on the policy. */
+void pipeline_inbound(struct gate *g);
+uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);
+/* The two flows of a grant, and their end. */
+void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s);
+void pipeline_live_delete(struct gate *g, uint32_t number);
+/* A multipart reply with the flows of table 45: those of grants nobody knows go. */
+void pipeline_live_known(struct gate *g, const void *msg, size_t len);
+/* The packet-out that commits the grant's number and lets the packet go on at table 45. */
+void pipeline_admit(struct gate *g, const struct app *app, const struct grant *gr, const uint8_t *frame, size_t len);
+/* An exact flow of short life that drops what was just refused, so that a hammering app costs nothing. */
+void pipeline_refused(struct gate *g, struct app *app, const struct packet *p);
+/* A frame of ours to a port. */
+void pipeline_send(struct gate *g, uint32_t ofport, const uint8_t *frame, size_t len);
+uint64_t pipeline_cookie(uint16_t slot, uint32_t rule);
+
+#endif
