@@ -130,7 +130,8 @@ static void put_prefix(struct wr *w, const struct router_advert *ra)
 	wr_u32(w, 0);
 	for (unsigned i = 0; i < 16; i++) {
 		unsigned kept = ra->prefix_len > i * 8 ? ra->prefix_len - i * 8 : 0;
-		wr_u8(w, kept >= 8 ? ra->prefix.b[i] : (uint8_t)(ra->prefix.b[i] & ~(0xffU >> kept)));
+		unsigned cut = kept >= 8 ? 0 : 0xffU >> kept;
+		wr_u8(w, (uint8_t)(ra->prefix.b[i] & ~cut));
 	}
 }
 
