@@ -233,9 +233,8 @@ class Script:
 class Judge:
     """Goes through frames in order. masqueraded: sources are the host's, so permits are joined over all apps."""
 
-    def __init__(self, script, masqueraded):
-        self.script, self.masqueraded = script, masqueraded
-        self.tuples = {}
+    def __init__(self, script, masqueraded, tuples):
+        self.script, self.masqueraded, self.tuples = script, masqueraded, tuples
         self.classes = {}
 
     def reason_of_arp_nd(self, p):
@@ -309,9 +308,9 @@ class Judge:
         return reason
 
 
-def judge(frames, script, masqueraded):
-    """-> (list of unauthorised packets, frames per class)."""
-    j = Judge(script, masqueraded)
+def judge(frames, script, masqueraded, tuples=None):
+    """-> (list of unauthorised packets, frames per class). `tuples` carries what was permitted from one test to the next."""
+    j = Judge(script, masqueraded, {} if tuples is None else tuples)
     bad = []
     for time, data, length in frames:
         if data[12:14] == b"\x88\xb5" and script.nonce not in data:
