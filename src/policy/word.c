@@ -154,7 +154,11 @@ static bool pattern(struct lex *x, struct span whole, size_t skip, enum policy_p
 	if (whole.len == skip)
 		return lex_fail(x, -EINVAL, whole.off, "a host name", "any", "expected a host name after \"%.*s\"; did you mean \"any\"?", (int)skip,
 			whole.p);
-	if (!name_of(x, span_from(whole, skip), &p.name))
+	struct span rest = span_from(whole, skip);
+	if (span_find(rest, '.') + 1 >= rest.len)
+		return lex_fail(x, -EINVAL, whole.off, "a registrable name", NULL, "\"%s\" spans a whole top-level domain: at least two labels are needed",
+			lex_show(whole, show));
+	if (!name_of(x, rest, &p.name))
 		return false;
 	name_format(&p.name, text, sizeof(text));
 	/* Only what registries hand out: below a private suffix such as githubusercontent.com one owner answers for it. home.arpa is one's own. */

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/compiled.h"
+
+#include <string.h>
+
+/* Ranges of the built-in floor; the tests hold them against a second list. */
+struct range {
+	uint8_t len, prefix;
+	uint8_t b[16];
+};
+
+static const struct range martians[] = {
+	{ 4, 8, { 0 } },	       /* this network */
+	{ 4, 8, { 127 } },	       /* loopback */
+	{ 4, 15, { 198, 18 } },	       /* synthetic names (and benchmarks) */
+	{ 4, 4, { 240 } },	       /* reserved, broadcast */
+	{ 16, 8, { 0 } },	       /* unspecified, loopback, v4-compatible, never assigned; NAT64 and v4-mapped are unwrapped before */
+	{ 16, 64, { 0x01, 0x00 } },    /* discard only */
+};
+static const struct range metadata[] = {
+	{ 4, 32, { 169, 254, 169, 254 } },
+	{ 16, 128, { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 } },
+};
+static const struct range links[] = {
+	{ 4, 16, { 169, 254 } },
+	{ 4, 4, { 224 } },
+	{ 16, 10, { 0xfe, 0x80 } },
+	{ 16, 8, { 0xff } },
+};
+static const struct range lans[] = {
+	{ 4, 8, { 10 } },
+	{ 4, 12, { 172, 16 } },
+	{ 4, 16, { 192, 168 } },
+	{ 4, 10, { 100, 64 } },
+	{ 16, 7, { 0xfc } },
+};
+
+static bool in_ranges(const struct addr *a, unsigned prefix, const struct range *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct addr net = { .len = r[i].len };
+		memcpy(net.b, r[i].b, sizeof(net.b));
+		if (prefix >= r[i].prefix && addr_in(a, &net, r[i].prefix))
+			return true;
+	}
+	return false;
+}
+
+static bool in_nets(const struct addr *a, unsigned prefix, const struct policy_net *nets, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (prefix >= nets[i].prefix && addr_in(a, &nets[i].addr, nets[i].prefix))
+			return true;
+	}
+	return false;
+}
+
+#define IN(a, ranges) in_ranges((a), (a)->len * 8U, (ranges), sizeof(ranges) / sizeof((ranges)[0]))
+
+static struct addr v4_at(const uint8_t *b, uint8_t flip)
+{
+	struct addr a = { .len = 4 };
+	for (unsigned i = 0; i < 4; i++)
+		a.b[i] = b[i] ^ flip;
+	return a;
+}
+
+struct addr floor_unwrap(const struct addr *a)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff }, nat64[12] = { 0x00, 0x64, 0xff, 0x9b };
+	static const uint8_t six_to_four[2] = { 0x20, 0x02 }, teredo[4] = { 0x20, 0x01 };
+	if (a->len != 16)
+		return *a;
+	if (memcmp(a->b, mapped, 12) == 0 || memcmp(a->b, nat64, 12) == 0)
+		return v4_at(a->b + 12, 0);
+	if (memcmp(a->b, six_to_four, 2) == 0)
+		return v4_at(a->b + 2, 0);
+	/* RFC 4380 §4: the client's address stands last, inverted. */
+	if (memcmp(a->b, teredo, 4) == 0)
+		return v4_at(a->b + 12, 0xff);
+	return *a;
+}
+
+static bool directed_broadcast(const struct policy_env *env, const struct addr *a)
+{
+	for (size_t i = 0; a->len == 4 && i < env->n_onlink; i++) {
+		const struct policy_net *n = &env->onlink[i];
+		uint32_t host = n->prefix >= 31 ? 0 : UINT32_MAX >> n->prefix;
+		if (host != 0 && addr_in(a, &n->addr, n->prefix) && (addr_to_u32(a) & host) == host)
+			return true;
+	}
+	return false;
+}
+
+enum policy_class floor_class(const struct policy_env *env, const struct addr *raw)
+{
+	struct addr a = floor_unwrap(raw);
+	unsigned raw_bits = raw->len * 8U, bits = a.len * 8U;
+	if (a.len == 0 || IN(&a, martians) || in_nets(raw, raw_bits, env->synthetic, env->n_synthetic) || directed_broadcast(env, &a))
+		return POLICY_CLASS_MARTIAN;
+	if (in_nets(&a, bits, env->host, env->n_host) || in_nets(raw, raw_bits, env->host, env->n_host))
+		return POLICY_CLASS_HOST;
+	if (in_nets(&a, bits, env->peers, env->n_peers) || in_nets(raw, raw_bits, env->peers, env->n_peers))
+		return POLICY_CLASS_PEERS;
+	if (IN(&a, metadata))
+		return POLICY_CLASS_METADATA;
+	if (IN(&a, links))
+		return POLICY_CLASS_LINK;
+	if (IN(&a, lans) || in_nets(&a, bits, env->onlink, env->n_onlink) || in_nets(raw, raw_bits, env->onlink, env->n_onlink))
+		return POLICY_CLASS_LAN;
+	return POLICY_CLASS_INTERNET;
+}
+
+bool floor_inside(const struct policy_env *env, const struct addr *net, unsigned prefix, enum policy_class c)
+{
+	switch (c) {
+	case POLICY_CLASS_HOST:
+		return in_nets(net, prefix, env->host, env->n_host);
+	case POLICY_CLASS_PEERS:
+		return in_nets(net, prefix, env->peers, env->n_peers);
+	case POLICY_CLASS_METADATA:
+		return in_ranges(net, prefix, metadata, sizeof(metadata) / sizeof(metadata[0]));
+	case POLICY_CLASS_LINK:
+		return in_ranges(net, prefix, links, sizeof(links) / sizeof(links[0]));
+	case POLICY_CLASS_MARTIAN:
+		return false;
+	case POLICY_CLASS_LAN:
+	case POLICY_CLASS_INTERNET:
+		return true;
+	}
+	return false;
+}
+
+bool floor_restricted(enum policy_class c)
+{
+	return c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA || c == POLICY_CLASS_LINK;
+}
+
+bool floor_port(uint8_t proto, uint16_t port)
+{
+	bool has_ports = proto == POLICY_PROTO_TCP || proto == POLICY_PROTO_UDP || proto == POLICY_PROTO_SCTP;
+	return has_ports && (port == 853 || port == 5353 || port == 5355 || port == 137);
+}
+
+bool floor_local_name(const struct name *n)
+{
+	static const char *const suffixes[] = { "home.arpa", "internal", "local" };
+	for (unsigned i = 0; i < 3; i++) {
+		struct name s;
+		if (name_from_text(suffixes[i], strlen(suffixes[i]), &s) && name_within(n, &s, false))
+			return true;
+	}
+	return false;
+}
+
+const char *policy_class_text(enum policy_class c)
+{
+	static const char *const text[] = { "martian", "host", "peers", "metadata", "link-local or multicast", "lan", "internet" };
+	return text[c];
+}
+
+enum policy_class policy_classify(const struct policy *p, const struct addr *a)
+{
+	return floor_class(&p->env, a);
+}
