@@ -172,32 +172,32 @@ static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 	wr_pad(w, at, 8);
 }
 
-static void put_prop_uint(struct wr *w, uint16_t type, uint64_t v, size_t len)
+/* Two bytes and two of padding, which count (ofpprop_put_u16 of OVS). */
+static void put_prop_u16(struct wr *w, uint16_t type, uint16_t v)
 {
-	uint8_t b[8];
-
-	big_endian(b, len, v);
-	put_prop(w, type, b, len);
+	put_prop(w, type, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v, 0, 0}, 4);
 }
 
 /* struct nx_action_controller2: six zero bytes, then properties; what has its default value is left out, as OVS does. */
 void ofp_act_controller(struct wr *w, const struct ofp_controller *c)
 {
 	size_t at = begin_nx(w, NXAST_CONTROLLER2);
+	uint8_t meter[4];
 
+	big_endian(meter, sizeof(meter), c->meter);
 	wr_zero(w, 6);
 	if (c->max_len != UINT16_MAX)
-		put_prop_uint(w, NXAC2PT_MAX_LEN, c->max_len, 2);
+		put_prop_u16(w, NXAC2PT_MAX_LEN, c->max_len);
 	if (c->controller_id != 0)
-		put_prop_uint(w, NXAC2PT_CONTROLLER_ID, c->controller_id, 2);
+		put_prop_u16(w, NXAC2PT_CONTROLLER_ID, c->controller_id);
 	if (c->reason != OFPR_ACTION_SET_DEFAULT)
-		put_prop_uint(w, NXAC2PT_REASON, c->reason, 1);
+		put_prop(w, NXAC2PT_REASON, &c->reason, 1);
 	if (c->userdata_len > UINT16_MAX - 4)
 		w->err = true;
 	else if (c->userdata_len != 0)
 		put_prop(w, NXAC2PT_USERDATA, c->userdata, c->userdata_len);
 	if (c->meter != 0)
-		put_prop_uint(w, NXAC2PT_METER_ID, c->meter, 4);
+		put_prop(w, NXAC2PT_METER_ID, meter, sizeof(meter));
 	end(w, at);
 }
 

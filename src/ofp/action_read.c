@@ -49,9 +49,11 @@ static void read_controller_prop(uint16_t type, struct rd *p, struct ofp_control
 	switch (type) {
 	case NXAC2PT_MAX_LEN:
 		c->max_len = rd_u16(p);
+		rd_skip(p, 2);
 		break;
 	case NXAC2PT_CONTROLLER_ID:
 		c->controller_id = rd_u16(p);
+		rd_skip(p, 2);
 		break;
 	case NXAC2PT_REASON:
 		c->reason = rd_u8(p);
