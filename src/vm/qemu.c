@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGS_MAX = 96, ARG_LEN = 1024, MEMORY_DEFAULT_MIB = 512, QEMU_FILES = 128, QEMU_THREADS = 64, SHARE_FILES = 65536, SHARE_THREADS = 128 };
+enum { ARGS_MAX = 96, ARG_LEN = 1024, MEMORY_DEFAULT_MIB = 512, QEMU_FILES = 128, QEMU_THREADS = 64, SHARE_FILES = 1000000, SHARE_THREADS = 128 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
 enum { FD_CTL = 3, FD_QMP, FD_SERIAL, FD_NEXT };
@@ -80,10 +80,10 @@ static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 static void arg_kernel(struct args *a, const struct vm_spec *s)
 {
 	char timing[128] = "";
-	/* Calibration against the emulated timer fails at random on a loaded host, and then the boot hangs for ever. mitigations: nothing
-	 * speculates in TCG. */
+	/* Calibration against the emulated timer fails at random on a loaded host, and then the boot hangs for ever; so does the watchdog's
+	 * comparison, and then time is kept in jiffies. The counter is the host's own. mitigations: nothing speculates in TCG. */
 	if (s->accel == VM_ACCEL_TCG)
-		snprintf(timing, sizeof(timing), " tsc_early_khz=%u no_timer_check mitigations=off", vm_tsc_khz());
+		snprintf(timing, sizeof(timing), " tsc_early_khz=%u tsc=reliable no_timer_check mitigations=off", vm_tsc_khz());
 	arg(a, "-kernel");
 	arg(a, "/guest/vmlinux");
 	arg(a, "-initrd");
@@ -162,6 +162,7 @@ static int start_share(const struct vm_spec *s, const char *dir, int console, st
 		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", dir, strerror(-err));
 		return err;
 	}
+	/* The server keeps a descriptor for every inode that the guest remembers: `find /usr` wants some hundred thousand. */
 	struct args a = { 0 };
 	static const char *const words[] = { "/usr/lib/qemu/virtiofsd", "--fd=3", "-f", "--rlimit-nofile=0", "-o", "sandbox=chroot", "-o", "source=/share",
 		"-o", "cache=auto", "-o", "log_level=warn", "-o",

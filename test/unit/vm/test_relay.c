@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The relay between a well-behaved client and a guest that is not; time is given, nothing waits. */
+#include "vm/relay.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct bench {
+	struct loop *loop;
+	struct vm_relay *relay;
+	int client, guest, qmp, console;
+	int64_t now;
+	struct agent_in in;
+};
+
+static struct bench B;
+static uint8_t buf[1 << 20];
+
+static int end_of(int *ret_theirs)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	*ret_theirs = pair[1];
+	return pair[0];
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	static struct agent_exec e;
+	memset(&B, 0, sizeof(B));
+	memset(&e, 0, sizeof(e));
+	e.argc = 1;
+	memcpy(e.strings, "true", 5);
+	e.strings_len = 5;
+	struct vm_relay_fds fds;
+	B.client = end_of(&fds.client);
+	B.guest = end_of(&fds.guest);
+	B.qmp = end_of(&fds.qmp);
+	B.console = end_of(&fds.console);
+	B.now = 1000;
+	assert_int_equal(loop_new(&B.loop), 0);
+	assert_int_equal(vm_relay_new(B.loop, 1, &fds, &e, B.now, &B.relay), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	vm_relay_free(B.relay);
+	loop_free(B.loop);
+	int fds[] = { B.client, B.guest, B.qmp, B.console };
+	for (unsigned i = 0; i < 4; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	return 0;
+}
+
+static void turn(void)
+{
+	struct loop_event ev;
+	for (unsigned i = 0; i < 1000 && loop_next(B.loop, 0, &ev); i++)
+		vm_relay_event(B.relay, &ev, B.now);
+}
+
+static void send_bytes(int fd, const struct wr *w)
+{
+	assert_true(wr_ok(w));
+	assert_int_equal(send(fd, w->buf, w->len, MSG_NOSIGNAL), (ssize_t)w->len);
+	turn();
+}
+
+static void start(void)
+{
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_hello(&w);
+	send_bytes(B.guest, &w);
+}
+
+/* The next frame at `fd`; false when there is none whole. */
+static bool next_frame(int fd, struct agent_frame *f)
+{
+	uint8_t c;
+	while (recv(fd, &c, 1, 0) == 1) {
+		const uint8_t *p = &c;
+		size_t len = 1;
+		int got = agent_in_take(&B.in, &p, &len, f);
+		assert_true(got >= 0);
+		if (got == 1)
+			return true;
+	}
+	return false;
+}
+
+static void expect_exit(uint8_t status, const char *part)
+{
+	struct agent_frame f;
+	struct agent_exit e;
+	do
+		assert_true(next_frame(B.client, &f));
+	while (f.type != AGENT_EXIT);
+	assert_true(agent_get_exit(&f, &e));
+	assert_int_equal(e.status, status);
+	assert_non_null(strstr(e.reason, part));
+}
+
+static void expect_quit(void)
+{
+	char text[512] = "";
+	assert_true(recv(B.qmp, text, sizeof(text) - 1, 0) > 0);
+	assert_non_null(strstr(text, "qmp_capabilities"));
+	assert_non_null(strstr(text, "\"quit\""));
+}
+
+static void test_life(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	struct wr w = wr_init(buf, sizeof(buf));
+	start();
+	assert_true(next_frame(B.guest, &f));
+	assert_int_equal(f.type, AGENT_EXEC);
+	assert_true(next_frame(B.client, &f));
+	assert_int_equal(f.type, AGENT_HELLO);
+	agent_put(&w, AGENT_DATA, AGENT_STDOUT, "out", 3);
+	agent_put_exit(&w, 42, 0, NULL);
+	send_bytes(B.guest, &w);
+	assert_true(next_frame(B.client, &f));
+	assert_int_equal(f.type, AGENT_DATA);
+	expect_exit(42, "");
+	expect_quit();
+	assert_false(vm_relay_done(B.relay));
+	close(B.guest);
+	B.guest = -1;
+	turn();
+	assert_true(vm_relay_done(B.relay));
+	assert_int_equal(vm_relay_exit(B.relay)->status, 42);
+}
+
+static void test_garbage(void **state)
+{
+	(void)state;
+	struct wr w = wr_init(buf, sizeof(buf));
+	start();
+	wr_bytes(&w, "\377\377\377\377\377\377\377\377", 8);
+	send_bytes(B.guest, &w);
+	expect_exit(125, "no frame");
+	expect_quit();
+	/* What it says afterwards reaches nobody. */
+	w.len = 0;
+	agent_put(&w, AGENT_DATA, AGENT_STDOUT, "more", 4);
+	send_bytes(B.guest, &w);
+	struct agent_frame f;
+	assert_false(next_frame(B.client, &f));
+	B.now += VM_RELAY_QUIT_MS;
+	vm_relay_tick(B.relay, B.now);
+	assert_true(vm_relay_done(B.relay));
+}
+
+static void test_more_than_credit(void **state)
+{
+	(void)state;
+	static uint8_t data[AGENT_DATA_MAX];
+	size_t passed = 0;
+	struct agent_frame f;
+	start();
+	for (unsigned i = 0; i <= AGENT_WINDOW / AGENT_DATA_MAX; i++) {
+		struct wr w = wr_init(buf, sizeof(buf));
+		agent_put(&w, AGENT_DATA, AGENT_STDOUT, data, sizeof(data));
+		send_bytes(B.guest, &w);
+		turn();
+	}
+	do {
+		assert_true(next_frame(B.client, &f));
+		passed += f.type == AGENT_DATA ? f.len : 0;
+		turn();
+	} while (f.type != AGENT_EXIT);
+	assert_int_equal(passed, AGENT_WINDOW);
+	assert_int_equal(vm_relay_exit(B.relay)->status, 125);
+}
+
+static void test_dies_without_exit(void **state)
+{
+	(void)state;
+	start();
+	static const char words[] = "fine\nKernel panic - \033[31mnot syncing\n";
+	assert_true(send(B.console, words, sizeof(words) - 1, 0) > 0);
+	close(B.guest);
+	B.guest = -1;
+	turn();
+	expect_exit(125, "Kernel panic - \\x1b[31mnot syncing");
+	assert_true(vm_relay_done(B.relay));
+}
+
+static void test_never_boots(void **state)
+{
+	(void)state;
+	B.now += VM_RELAY_BOOT_MS;
+	assert_int_equal(vm_relay_deadline(B.relay), B.now);
+	vm_relay_tick(B.relay, B.now);
+	expect_exit(125, "in time");
+}
+
+static void test_client_goes(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	uint8_t sig = 0;
+	start();
+	assert_true(next_frame(B.guest, &f));
+	close(B.client);
+	B.client = -1;
+	turn();
+	assert_true(next_frame(B.guest, &f));
+	assert_true(agent_get_signal(&f, &sig));
+	assert_int_equal(sig, 1);
+	assert_false(vm_relay_done(B.relay));
+	B.now += VM_RELAY_HUP_MS;
+	vm_relay_tick(B.relay, B.now);
+	expect_quit();
+	B.now += VM_RELAY_QUIT_MS;
+	vm_relay_tick(B.relay, B.now);
+	assert_true(vm_relay_done(B.relay));
+}
+
+static void test_client_breaks_rules(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	struct wr w = wr_init(buf, sizeof(buf));
+	start();
+	assert_true(next_frame(B.guest, &f));
+	agent_put(&w, AGENT_EXEC, AGENT_STDIN, "x", 1);
+	send_bytes(B.client, &w);
+	assert_true(next_frame(B.guest, &f));
+	assert_int_equal(f.type, AGENT_SIGNAL);
+}
+
+static void test_console_is_bounded(void **state)
+{
+	(void)state;
+	start();
+	size_t sent = 0;
+	for (unsigned i = 0; i < 10000; i++) {
+		ssize_t n = send(B.console, buf, 4096, MSG_DONTWAIT);
+		if (n <= 0)
+			break;
+		sent += (size_t)n;
+		turn();
+	}
+	/* One period's worth was read and what the socket holds was sent; then the guest waits. */
+	assert_true(sent < 2 << 20);
+	assert_true(vm_relay_deadline(B.relay) > B.now);
+	static char ring[VM_CONSOLE_RING + 1];
+	assert_int_equal(vm_relay_console(B.relay, ring, sizeof(ring)), VM_CONSOLE_RING);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit), T(test_dies_without_exit), T(test_never_boots),
+		T(test_client_goes), T(test_client_breaks_rules), T(test_console_is_bounded) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
