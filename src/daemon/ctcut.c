@@ -19,6 +19,7 @@ struct job {
 struct ctcut {
 	const char *datapath;
 	struct unixctl *ctl;
+	char failed[160]; /* what a silent job was told, for the end of its row */
 	unsigned head, n_jobs;
 	struct job jobs[UNIXCTL_QUEUE_MAX];
 	unsigned n_zones;
@@ -101,7 +102,8 @@ int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id)
 {
 	char text[32];
 	snprintf(text, sizeof(text), "zone=%u", zone);
-	const char *const args[] = { c->datapath, text, NULL };
+	/* OVS 3.1.0 takes no datapath here: it reads the name as a tuple ("missing value"). */
+	const char *const args[] = { text, NULL };
 	int err = zone_remember(c, zone, limit);
 	if (err == 0)
 		err = ask(c, "dpctl/flush-conntrack", args, (struct job){ .kind = JOB_SILENT });
@@ -134,7 +136,7 @@ static bool dump_answered(struct ctcut *c, const struct job *j, const struct uni
 		size_t len = nl == NULL ? (size_t)(end - p) : (size_t)(nl - p);
 		struct unixctl_ct e;
 		if (unixctl_ct_parse(p, len, &e) && e.mark == j->mark && e.zone == j->zone) {
-			const char *const args[] = { c->datapath, zone, unixctl_ct_tuple(&e, tuple, sizeof(tuple)), NULL };
+			const char *const args[] = { zone, unixctl_ct_tuple(&e, tuple, sizeof(tuple)), NULL };
 			if (ask(c, "dpctl/flush-conntrack", args, (struct job){ .kind = JOB_SILENT }) != 0)
 				break;
 			n++;
@@ -152,13 +154,17 @@ static bool dump_answered(struct ctcut *c, const struct job *j, const struct uni
 
 static bool answered(struct ctcut *c, const struct job *j, const struct unixctl_reply *r, struct ctcut_done *ret)
 {
+	/* An entry that ended by itself between dump and flush is what was wanted. */
+	bool failed = r->failed && memmem(r->text, r->len, "No such file", 12) == NULL;
+	if (failed)
+		snprintf(c->failed, sizeof(c->failed), "%.*s", (int)(r->len < 150 ? r->len : 150), r->text);
 	if (j->kind == JOB_SILENT)
 		return false;
 	if (j->kind == JOB_DUMP && !r->failed)
 		return dump_answered(c, j, r, ret);
-	*ret = (struct ctcut_done){ .id = j->id, .err = r->failed ? -EIO : 0, .n_flushed = j->n_flushed };
-	if (r->failed)
-		snprintf(ret->text, sizeof(ret->text), "%.*s", (int)(r->len < 150 ? r->len : 150), r->text);
+	*ret = (struct ctcut_done){ .id = j->id, .err = c->failed[0] != '\0' ? -EIO : 0, .n_flushed = j->n_flushed };
+	memcpy(ret->text, c->failed, sizeof(ret->text));
+	c->failed[0] = '\0';
 	return true;
 }
 

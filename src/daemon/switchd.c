@@ -174,13 +174,15 @@ static void ctl_close(struct switchd *s)
 	mgmt_close(s);
 }
 
+/* Until no answer has come and nothing can be written: an answer read here makes no event any more. */
 static void ctl_io(struct switchd *s)
 {
-	int err = s->ctl == NULL ? 0 : unixctl_io(s->ctl);
-	if (s->ctl != NULL)
+	int err = 0;
+	for (unsigned before = UINT32_MAX; err == 0 && s->ctl != NULL && unixctl_queued(s->ctl) != before;) {
+		before = unixctl_queued(s->ctl);
+		err = unixctl_io(s->ctl);
 		cut_results(s);
-	if (err == 0 && s->ctl != NULL)
-		err = unixctl_io(s->ctl); /* what the answers made us ask */
+	}
 	if (err != 0) {
 		tell(s, LOG_WARNING, "ovs-vswitchd ended; nothing new passes until it is back");
 		ctl_close(s);

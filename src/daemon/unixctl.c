@@ -184,6 +184,11 @@ bool unixctl_next(struct unixctl *u, struct unixctl_reply *ret)
 	return true;
 }
 
+unsigned unixctl_queued(const struct unixctl *u)
+{
+	return u->n_queued;
+}
+
 int64_t unixctl_waiting_since(const struct unixctl *u)
 {
 	return u->head == NULL ? -1 : u->head->since_ms;

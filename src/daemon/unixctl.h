@@ -33,6 +33,8 @@ bool unixctl_wants_write(const struct unixctl *u);
 /* Reads and writes what is possible now. 0; -EPIPE: vswitchd is gone; -EPROTO. */
 int unixctl_io(struct unixctl *u) __attribute__((warn_unused_result));
 bool unixctl_next(struct unixctl *u, struct unixctl_reply *ret);
+/* Requests without an answer. */
+unsigned unixctl_queued(const struct unixctl *u);
 /* Since when (clock_boot_ms) the oldest request waits for its answer; -1: none does. */
 int64_t unixctl_waiting_since(const struct unixctl *u);
 
