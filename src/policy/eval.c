@@ -14,7 +14,7 @@ struct hit {
 	uint32_t rank;
 	enum pattern_kind kind;
 	uint8_t prefix; /* of networks */
-	bool refuses_only; /* a name of the chain, or an address as it was before it was unwrapped: allow rules do not look at it */
+	uint8_t least_verb; /* at a name of the chain only ask and stricter look, at an address before it was unwrapped only deny and drop */
 };
 
 struct walk {
@@ -111,8 +111,6 @@ static bool owned(const struct walk *w, uint32_t rule, const struct hit *h)
 static bool reaches(const struct walk *w, const struct hit *h, bool exact_port)
 {
 	const struct policy_env *e = &w->p->env;
-	if (h->refuses_only)
-		return false;
 	if (!w->all_ports && floor_port(w->q->proto, w->q->port) && (!exact_port || h->kind == PATTERN_ANY || h->kind == PATTERN_ZONE))
 		return false;
 	if (!w->has_class)
@@ -174,7 +172,7 @@ static void visit_name_hits(struct walk *w, const struct keyrow *row, unsigned d
 	for (uint32_t i = row->first; i < row->first + row->n; i++) {
 		enum hit_way way = (enum hit_way)(w->p->hits[i] & 3);
 		bool fits = way == WAY_EXACT ? depth == 0 : way == WAY_BELOW ? depth > 0 : true;
-		struct hit h = { .kind = PATTERN_NAME, .refuses_only = chain, .rank = depth == 0 ? RANK_NAME : RANK_PATTERN + labels };
+		struct hit h = { .kind = PATTERN_NAME, .least_verb = chain ? POLICY_ASK : POLICY_ALLOW, .rank = depth == 0 ? RANK_NAME : RANK_PATTERN + labels };
 		if (fits)
 			visit_object(w, w->p->hits[i] >> 2, &h);
 	}
@@ -198,7 +196,7 @@ static void visit_addr(struct walk *w, const struct addr *a, bool raw)
 	for (unsigned prefix = 0; prefix <= a->len * 8U; prefix++) {
 		if ((have[prefix / 64] >> prefix % 64 & 1) == 0)
 			continue;
-		struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6, .prefix = (uint8_t)prefix, .refuses_only = raw };
+		struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6, .prefix = (uint8_t)prefix, .least_verb = raw ? POLICY_DENY : POLICY_ALLOW };
 		h.rank = prefix == a->len * 8U ? RANK_ADDRESS : RANK_NET + prefix;
 		visit_pattern(w, key, pattern_key_net(a, prefix, key), &h);
 	}
@@ -318,7 +316,7 @@ static bool match(struct walk *w, uint32_t rule, const struct hit *h, struct can
 	bool exact;
 	if (!match_port(w->p, c, w->q->proto, w->q->port, &port, &exact) || !owned(w, rule, h))
 		return false;
-	if (c->verb <= POLICY_ASK && !reaches(w, h, exact))
+	if (c->verb < h->least_verb || (c->verb <= POLICY_ASK && !reaches(w, h, exact)))
 		return false;
 	/* Last, because it says when the answer may change. */
 	if (!running(w, rule))
@@ -507,7 +505,7 @@ struct lookup {
 static void visit_lookup(struct walk *w, uint32_t rule, const struct hit *h)
 {
 	struct lookup *l = w->arg;
-	if (!owned(w, rule, h) || !running(w, rule))
+	if (w->p->rules[rule].verb < h->least_verb || !owned(w, rule, h) || !running(w, rule))
 		return;
 	if (l->n == CANDIDATES) {
 		l->full = true;
@@ -610,10 +608,13 @@ void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner,
 	w.arg = &l;
 	walk_all(&w);
 	struct policy_lookup_verdict v = { .answer = POLICY_LOOKUP_DENIED, .rule = POLICY_NO_RULE };
-	mark(&l, SPACE_TCP, 0);
 	mark(&l, SPACE_TCP, 443);
-	mark(&l, SPACE_UDP, 0);
-	mark(&l, SPACE_SCTP, 0);
+	/* The floor's own ports cut a range in two. */
+	static const uint16_t cuts[] = { 0, 137, 853, 5353, 5355 };
+	for (unsigned i = 0; i < 5 * SPACE_ICMP4; i++) {
+		mark(&l, i / 5, cuts[i % 5]);
+		mark(&l, i / 5, i % 5 == 0 ? 0 : cuts[i % 5] + 1U);
+	}
 	mark(&l, SPACE_ICMP4, 8);
 	mark(&l, SPACE_ICMP6, 128);
 	for (size_t i = 0; i < l.n; i++) {
