@@ -365,3 +365,18 @@ def wait_for(predicate, timeout=10, since=None, **members):
         p.wait()
         p.stdout.close()
     raise LabError(f"no such entry in the log within {timeout} s: {members}; the last: {seen[-5:]}")
+
+
+def processes_named(prefix):
+    """Process ids whose program's base name begins so; zombies left out."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                word = os.path.basename(open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0")[0].decode())
+                state = open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            if word.startswith(prefix) and state != "Z":
+                found.append(int(entry))
+    return found

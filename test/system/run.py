@@ -27,7 +27,7 @@ import sandbox
 import witness
 import zones
 from lab import LAB, Capture, Lab, LabError, keep, sh, wait_until
-from product import Agent, App, Daemon, RUN_DIR, STATE_DIR, POLICY_DIR, sekisho, sekisho_json
+from product import Agent, App, Daemon, RUN_DIR, STATE_DIR, POLICY_DIR, processes_named, sekisho, sekisho_json
 
 TEST_TIMEOUT = 90
 
@@ -85,18 +85,7 @@ class Shared:
 
 
 def processes_of_product():
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                word = os.path.basename(open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0")[0].decode())
-                state = open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()[0]
-            except (OSError, IndexError):
-                continue
-            if word in ("sekishod", "sekisho", "ovs-vswitchd", "ovsdb-server", "virtiofsd") or word.startswith("qemu-system"):
-                if state != "Z":
-                    found.append(int(entry))
-    return found
+    return [p for name in ("sekishod", "sekisho", "ovs-vswitchd", "ovsdb-server", "virtiofsd", "qemu-system") for p in processes_named(name)]
 
 
 class Context:
@@ -110,6 +99,8 @@ class Context:
         self.leak_wanted = 0
         self.masqueraded = True
         self.measured = []
+        # Any address of the guests' pools: a VM's own addresses are known only while it runs.
+        self.vm_addresses = ("100.64.0.0/20", "fd73:6b69:7368::/48")
         self.start_mark, self.start_time = self.lab.mark(), time.time()
         if settings is not None or bare:
             shared.drop_daemon()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program in a real virtual machine: its streams, its status, its way out."""
+import os
+import re
+import subprocess
+import time
+
+from lab import build_dir, wait_until
+from product import environment, processes_named, sekisho_json
+
+
+def vm_state(function):
+    """Virtual machines boot by emulation here: more time."""
+    function.time_limit = 150
+    return function
+
+
+def run_vm(t, name, *argv, options=(), text=None, timeout=60):
+    """`sekisho run`: (status, stdout, stderr, seconds)."""
+    began = time.monotonic()
+    p = subprocess.run([f"{build_dir()}/sekisho", "run", *options, name, "--", *argv], input=text, capture_output=True, text=True,
+                       timeout=timeout, env=environment())
+    t.script.app(name, *t.vm_addresses)
+    return p.returncode, p.stdout, p.stderr, time.monotonic() - began
+
+
+@vm_state
+def test_hello(t):
+    """stdout, stderr and exit status of a program in a VM are its own; our words go to stderr with our prefix."""
+    status, out, err, took = run_vm(t, "hello", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (status, out) == (7, "out\n"), (status, out, err)
+    assert "err\n" in err and all(line == "err" or line.startswith("sekisho:") for line in err.splitlines()), err
+    t.say(f"cold run in {took:.2f} s")
+
+
+@vm_state
+def test_stdin(t):
+    """stdin reaches the program and its end ends it; a megabyte goes through both ways unchanged."""
+    data = "0123456789abcdef" * 65536
+    status, out, err, _ = run_vm(t, "cat", "cat", text=data)
+    assert status == 0 and out == data, (status, len(out), err)
+
+
+@vm_state
+def test_signal_status(t):
+    """A program that dies of a signal ends with 128 + its number; one that is not there with 127."""
+    assert run_vm(t, "sig", "sh", "-c", "kill -TERM $$")[0] == 143
+    assert run_vm(t, "none", "no-such-program")[0] == 127
+
+
+@vm_state
+def test_page(t):
+    """curl in a VM fetches an allowed page by name over TLS; a denied host is refused fast."""
+    t.rule("allow web to www.example.org port 443/tcp")
+    t.rule("deny web to evil.example.net")
+    status, out, err, _ = run_vm(t, "web", "curl", "-sS", "https://www.example.org/")
+    assert status == 0 and "Welcome" in out, (status, out, err)
+    status, out, err, took = run_vm(t, "web", "sh", "-c", "curl -sS https://evil.example.net/; echo status $?")
+    assert "status 6" in out or "status 7" in out, (out, err)
+
+
+@vm_state
+def test_question(t):
+    """The first packet of a program in a VM is held, a question appears, its answer lets the same packet go on."""
+    agent = t.agent()
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "web", "--", "curl", "-sS", "https://www.example.org/"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    q = agent.question(app="web", timeout=40)
+    t.script.app("web", *t.vm_addresses)
+    assert q["name"] == "www.example.org" and q["port"] == 443, q
+    t.answer(agent, q, "allow web to www.example.org port 443/tcp for 10s")
+    out, err = p.communicate(timeout=30)
+    assert p.returncode == 0 and "Welcome" in out, (p.returncode, out, err)
+
+
+@vm_state
+def test_read_only_root(t):
+    """Root in the VM cannot write to the host's tree, sees no secrets of it, and its own /tmp is gone afterwards."""
+    probe = "id -u; touch /usr/SEKISHO-WAS-HERE && echo wrote; cat /etc/shadow 2>&1; echo x >/tmp/SEKISHO-WAS-HERE && echo tmp"
+    _status, out, err, _ = run_vm(t, "root", "sh", "-c", probe, options=("--user", "root"))
+    assert not os.path.exists("/usr/SEKISHO-WAS-HERE") and not os.path.exists("/tmp/SEKISHO-WAS-HERE"), out
+    assert "root:" not in out, "the host's shadow file was read"
+    assert "tmp" in out, (out, err)
+
+
+@vm_state
+def test_ctrl_c(t):
+    """SIGINT of `run` reaches the program; both end, the VM with them, nothing is left."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "sleepy", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("sleepy", *t.vm_addresses)
+    p.send_signal(2)
+    p.communicate(timeout=15)
+    assert p.returncode in (130, 2), p.returncode
+    wait_until(lambda: sekisho_json("ps") == [] and not processes_named("qemu-system"), 15, "the VM is gone")
+
+
+@vm_state
+def test_client_killed(t):
+    """kill -9 of the `run` client ends the program and the VM."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "orphan", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("orphan", *t.vm_addresses)
+    p.kill()
+    p.wait()
+    wait_until(lambda: sekisho_json("ps") == [] and not processes_named("qemu-system"), 20, "the VM is gone")
+
+
+@vm_state
+def test_same_name_twice(t):
+    """A second `run` of a name that runs is refused and says so."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "one", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("one", *t.vm_addresses)
+    status, _out, err, _ = run_vm(t, "one", "true")
+    assert status in (1, 125) and "one" in err, (status, err)
+    subprocess.run([f"{build_dir()}/sekisho", "stop", "one"], env=environment(), check=True, timeout=20)
+    p.communicate(timeout=20)
+
+
+@vm_state
+def test_jail(t):
+    """QEMU runs with a uid of its own, no capabilities, and a network namespace that holds nothing of the host."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "jail", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("jail", *t.vm_addresses)
+    pids = processes_named("qemu-system")
+    assert pids
+    for pid in pids:
+        text = open(f"/proc/{pid}/status").read()
+        uid = int(re.search(r"^Uid:\s+(\d+)", text, re.M).group(1))
+        assert uid >= 1000, f"QEMU runs as uid {uid}"
+        assert int(re.search(r"^CapEff:\s+(\S+)", text, re.M).group(1), 16) == 0 or \
+            os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/1/ns/user"), "QEMU has capabilities on the host"
+        assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/1/ns/net"), "QEMU shares the host's network namespace"
+        assert int(re.search(r"^Seccomp:\s+(\d+)", text, re.M).group(1)) == 2, "QEMU has no system-call filter"
+
+
+@vm_state
+def test_kill_keeper(t):
+    """keeper killed: the client ends with 125, the VM is adopted and still in `ps`."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "kept", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("kept", *t.vm_addresses)
+    for pid in t.daemon.role_pids("keeper"):
+        os.kill(pid, 9)
+    p.communicate(timeout=15)
+    assert p.returncode == 125, p.returncode
+    wait_until(lambda: [a["app"] for a in sekisho_json("ps")] == ["kept"], 10, "the VM is still there")
+    subprocess.run([f"{build_dir()}/sekisho", "stop", "kept"], env=environment(), check=True, timeout=20)
+    wait_until(lambda: not processes_named("qemu-system"), 15, "the VM is gone")
