@@ -229,39 +229,40 @@ static void make_entries(void)
 	send_to(SOCK_STREAM, 0, "192.0.2.2", 443, NULL, 0);
 	send_to(SOCK_RAW, IPPROTO_ICMP, "192.0.2.2", 0, echo, sizeof(echo));
 	/* Until all five have arrived. */
-	for (unsigned i = 0, n = 0; i < 200 && n < 5; i++) {
+	unsigned n = 0;
+	for (int64_t end = clock_boot_ms() + PATIENCE_MS; clock_boot_ms() < end && n < 5;) {
 		char *text = ctl("dpctl/dump-conntrack", "netdev@ovs-netdev", "zone=40001");
 		n = 0;
 		for (const char *p = text; (p = strstr(p, "orig=")) != NULL; p++)
 			n++;
 		free(text);
 	}
+	assert_int_equal(n, 5);
 }
 
-static void test_role(void **state)
-{
-	(void)state;
-	struct ipc_port port = { .ifname = "bt0", .ofport = 11, .ref = { .slot = 1, .run = 1 } };
-	int64_t t0 = clock_mono_us();
-	start_switchd();
-	struct ipc_switch s = take_conns();
-	print_message("switchd gave the sockets after %lld us\n", (long long)(clock_mono_us() - t0));
-	assert_int_equal(s.uplink_ofport, 60001);
-	assert_int_equal(s.names_ofport, 60002);
+static const struct ipc_port bt0 = { .ifname = "bt0", .ofport = 11, .ref = { .slot = 1, .run = 1 } };
 
-	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 3, port, &port, NULL, 0), 0);
-	struct ipc_result r = result(ROLE_DESK);
+static void try_ports(void)
+{
+	struct ipc_result r;
+	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 3, port, &bt0, NULL, 0), 0);
+	r = result(ROLE_DESK);
 	assert_int_equal(r.err, 0);
 	assert_int_equal(r.value, 11);
 	/* Asked again it is the same. */
-	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 4, port, &port, NULL, 0), 0);
+	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 4, port, &bt0, NULL, 0), 0);
 	assert_int_equal(result(ROLE_DESK).value, 11);
 	struct ipc_port missing = { .ifname = "nothere", .ofport = 12, .ref = { .slot = 2, .run = 2 } };
 	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 5, port, &missing, NULL, 0), 0);
 	r = result(ROLE_DESK);
 	assert_int_equal(r.err, -ENODEV);
 	print_message("PORT_ADD of nothing: %s\n", r.text.s);
+}
 
+static void try_zone(void)
+{
+	struct ipc_result r;
+	int64_t t0;
 	struct ipc_zone z = { .zone = ZONE, .limit = 77 };
 	assert_int_equal(ipc_send(chans[ROLE_GATE], IPC_ZONE_SET, 6, zone, &z, NULL, 0), 0);
 	assert_int_equal(result(ROLE_GATE).err, 0);
@@ -283,37 +284,39 @@ static void test_role(void **state)
 	assert_null(strstr(text, "mark=5"));
 	assert_non_null(strstr(text, "mark=6"));
 	free(text);
+}
 
-	/* gate comes anew, or asks. */
-	assert_int_equal(frame_send(chans[ROLE_GATE], IPC_OF_WANT, 0, NULL, 0, NULL, 0), 0);
-	take_conns();
-	connect_peer(ROLE_GATE);
-	take_conns();
-
+static void try_vswitchd(uint64_t epoch)
+{
+	struct ipc_zone z = { .zone = ZONE, .limit = 77 };
 	/* vswitchd dies and comes back: sockets and limits again. */
 	unsigned before = n_uplink_events;
-	t0 = clock_mono_us();
+	int64_t t0 = clock_mono_us();
 	kill(ovs.vswitchd_pid, SIGKILL);
 	struct pollfd p = { .fd = ovs.vswitchd_pidfd, .events = POLLIN };
 	assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
 	assert_int_equal(ovs_restart(&ovs, error), 0);
 	struct ipc_switch again = take_conns();
 	print_message("vswitchd killed; gate has sockets again after %lld us\n", (long long)(clock_mono_us() - t0));
-	assert_true(again.epoch > s.epoch);
-	text = ctl("dpctl/ct-get-limits", "netdev@ovs-netdev", "zone=40001");
+	assert_true(again.epoch > epoch);
+	char *text = ctl("dpctl/ct-get-limits", "netdev@ovs-netdev", "zone=40001");
 	assert_non_null(strstr(text, "limit=77"));
 	free(text);
 
 	assert_int_equal(ipc_send(chans[ROLE_GATE], IPC_ZONE_SET, 6, zone, &z, NULL, 0), 0);
 	assert_int_equal(result(ROLE_GATE).err, 0);
 	assert_true(n_uplink_events > before);
+}
 
+static void try_switchd(void)
+{
+	struct ipc_port port;
 	/* switchd is killed: the app's port stays. */
 	kill(child, SIGKILL);
 	end_of_child();
 	start_switchd();
 	take_conns();
-	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 8, port, &port, NULL, 0), 0);
+	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_ADD, 8, port, &bt0, NULL, 0), 0);
 	assert_int_equal(result(ROLE_DESK).value, 11);
 
 	/* The interface vanishes. */
@@ -323,6 +326,27 @@ static void test_role(void **state)
 	assert_string_equal(port.ifname, "bt0");
 	assert_int_equal(ipc_send(chans[ROLE_DESK], IPC_PORT_DEL, 9, port, &port, NULL, 0), 0);
 	assert_int_equal(result(ROLE_DESK).err, 0);
+}
+
+static void test_role(void **state)
+{
+	(void)state;
+	int64_t t0 = clock_mono_us();
+	start_switchd();
+	struct ipc_switch s = take_conns();
+	print_message("switchd gave the sockets after %lld us\n", (long long)(clock_mono_us() - t0));
+	assert_int_equal(s.uplink_ofport, 60001);
+	assert_int_equal(s.names_ofport, 60002);
+	try_ports();
+	try_zone();
+
+	/* gate asks, or comes anew. */
+	assert_int_equal(frame_send(chans[ROLE_GATE], IPC_OF_WANT, 0, NULL, 0, NULL, 0), 0);
+	take_conns();
+	connect_peer(ROLE_GATE);
+	take_conns();
+	try_vswitchd(s.epoch);
+	try_switchd();
 
 	assert_int_equal(frame_send(chans[ROLE_MAIN], IPC_STOP, 0, NULL, 0, NULL, 0), 0);
 	int status = end_of_child();
