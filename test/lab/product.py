@@ -54,6 +54,10 @@ class Daemon:
     def start(self, timeout=30, text=None):
         self.write_conf(text)
         os.makedirs(POLICY_DIR, exist_ok=True)
+        kernel = f"{build_dir()}/guest/kernel"  # fetched beforehand by data/fetch-guest-kernel: there is no network here
+        if os.path.isdir(kernel) and not os.path.exists(f"{STATE_DIR}/kernel"):
+            os.makedirs(STATE_DIR, exist_ok=True)
+            sh("cp", "-r", kernel, f"{STATE_DIR}/kernel")
         path = f"{LAB}/notify"
         if os.path.exists(path):
             os.unlink(path)
