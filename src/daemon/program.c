@@ -44,7 +44,7 @@ static _Noreturn void child_run(const char *const *argv, const char *const *env,
 	}
 	char *args[32];
 	unsigned n = 0;
-	for (; argv[n] != NULL && n < 31; n++)
+	for (; n < 31 && argv[n] != NULL; n++)
 		args[n] = strdup(argv[n]);
 	args[n] = NULL;
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)

@@ -58,7 +58,8 @@ static void tell(struct switchd *s, enum log_level level, const char *text)
 	struct ipc_text t;
 	log_msg(level, "%s", text);
 	ipc_text_set(&t, text);
-	role_send_msg(s->role, ROLE_DESK, IPC_SWITCH_EVENT, 0, text, &t, NULL, 0);
+	if (!role_send_msg(s->role, ROLE_DESK, IPC_SWITCH_EVENT, 0, text, &t, NULL, 0))
+		log_msg(LOG_DEBUG, "desk is away");
 }
 
 static void ask_main(struct switchd *s, enum want w)
@@ -311,7 +312,8 @@ static void port_error(struct switchd *s, const struct bridge_event *e)
 		if (bridge_port_del(s->bridge, e->port, clock_boot_ms()) != 0)
 			log_msg(LOG_DEBUG, "port %s was gone already", e->port);
 	} else if (w == NULL) {
-		role_send_msg(s->role, ROLE_DESK, IPC_PORT_GONE, 0, port, &gone, NULL, 0);
+		if (!role_send_msg(s->role, ROLE_DESK, IPC_PORT_GONE, 0, port, &gone, NULL, 0))
+			log_msg(LOG_DEBUG, "desk is away");
 	}
 }
 
@@ -364,7 +366,8 @@ static void give(struct switchd *s)
 	i->epoch = (uint64_t)clock_wall_ms();
 	/* vswitchd made the internal port anew: its addresses went with the old one. */
 	ipc_text_set(&t, s->uplink_port);
-	role_send_msg(s->role, ROLE_MAIN, IPC_SWITCH_EVENT, 0, text, &t, NULL, 0);
+	if (!role_send_msg(s->role, ROLE_MAIN, IPC_SWITCH_EVENT, 0, text, &t, NULL, 0))
+		log_msg(LOG_WARNING, "main cannot be told that the uplink's port is new");
 	/* Without gate the sockets are asked for again when it comes. */
 	if (!role_send_msg(s->role, ROLE_GATE, IPC_OF_CONNS, 0, switch, i, s->mgmt, 2))
 		log_msg(LOG_DEBUG, "gate is away");

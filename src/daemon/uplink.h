@@ -35,6 +35,12 @@ int uplink_nat_up(const struct uplink_conf *conf, char *error) __attribute__((wa
 /* Takes everything back; also what an earlier run recorded in `run_dir`. Safe to call at any time. */
 void uplink_nat_down(const char *run_dir);
 
+/* The uplink `port:IFACE`: checks, prepares and raises the NIC before switchd makes it a port; notes in RUN_DIR whether it was up. A NIC that
+ * carries the host's addresses is refused (-EADDRINUSE); moving them (`uplink_host = share`) is -EOPNOTSUPP. uplink_port_down() puts it back as
+ * it was, also after a crash. */
+int uplink_port_up(const char *run_dir, const char *ifname, bool share, bool tso, char *error) __attribute__((warn_unused_result));
+void uplink_port_down(const char *run_dir);
+
 /* Inbound forwards (`allow APP from … port N/tcp`): replaces the whole set, at most UPLINK_FORWARDS_MAX. */
 enum { UPLINK_FORWARDS_MAX = 64 };
 struct uplink_forward {

@@ -47,8 +47,8 @@ json_t *plan_bridge_row(const struct bridge_conf *c)
 	char mac[MAC_TEXT_MAX];
 	mac_format(&c->mac, mac, sizeof(mac));
 	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b}", "datapath_type", c->datapath_type, "fail_mode", "secure",
-		"protocols", "OpenFlow15", "other_config", ovsdb_map("disable-in-band", "true", "hwaddr", mac, NULL), "external_ids",
-		ovsdb_map("sekisho", "1", NULL), "controller", ovsdb_empty_set(), "mirrors", ovsdb_empty_set(), "stp_enable", 0,
+		"protocols", "OpenFlow15", "other_config", ovsdb_map("disable-in-band", "true", "hwaddr", mac, (char *)NULL), "external_ids",
+		ovsdb_map("sekisho", "1", (char *)NULL), "controller", ovsdb_empty_set(), "mirrors", ovsdb_empty_set(), "stp_enable", 0,
 		"rstp_enable", 0);
 }
 
@@ -66,7 +66,7 @@ json_t *plan_iface_row(const struct bridge_port *p)
 		request = json_integer(p->ofport);
 	}
 	return json_pack("{s:s, s:o, s:o, s:o}", "type", p->internal ? "internal" : "", "mac", mac, "ofport_request", request,
-		"external_ids", ovsdb_map("sekisho-app", p->app, NULL));
+		"external_ids", ovsdb_map("sekisho-app", p->app, (char *)NULL));
 }
 
 json_t *plan_new_port(struct bridge_plan *p, const struct bridge_port *port)

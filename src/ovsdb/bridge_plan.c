@@ -279,7 +279,7 @@ static json_t *plan_new_zone(struct bridge_plan *p)
 	snprintf(zone, sizeof(zone), "zone%u", p->n_names++);
 	plan_insert(p, "CT_Timeout_Policy", policy, json_pack("{s:o}", "timeouts", timeouts()));
 	plan_insert(p, "CT_Zone", zone,
-		json_pack("{s:o, s:o}", "timeout_policy", ovsdb_named_uuid(policy), "external_ids", ovsdb_map("sekisho", "1", NULL)));
+		json_pack("{s:o, s:o}", "timeout_policy", ovsdb_named_uuid(policy), "external_ids", ovsdb_map("sekisho", "1", (char *)NULL)));
 	return ovsdb_named_uuid(zone);
 }
 
@@ -305,7 +305,7 @@ static void plan_zones(struct bridge_want *w, json_t *db, const struct bridge_ro
 		plan_mutate(p, "Datapath", uuid, "ct_zones", "insert", json_pack("[sO]", "map", add));
 	} else if (json_array_size(add) > 0) {
 		plan_insert(p, "Datapath", "datapath",
-			json_pack("{s:[sO], s:o}", "ct_zones", "map", add, "external_ids", ovsdb_map("sekisho", "1", NULL)));
+			json_pack("{s:[sO], s:o}", "ct_zones", "map", add, "external_ids", ovsdb_map("sekisho", "1", (char *)NULL)));
 		plan_mutate(p, "Open_vSwitch", r->root_uuid, "datapaths", "insert",
 			json_pack("[s[[so]]]", "map", w->conf.datapath_type, ovsdb_named_uuid("datapath")));
 	}

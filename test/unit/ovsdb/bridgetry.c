@@ -501,6 +501,29 @@ static void test_names_namespace(void **state)
 	close(netns2);
 }
 
+static void test_port_uplink(void **state)
+{
+	(void)state;
+	struct link_info i;
+	assert_int_equal(link_add_veth(links, "bt0", "bt1", -1), 0);
+	assert_int_equal(link_set_up(links, "bt0", true), 0);
+	char *before = text_of("ip -d link show bt0 | head -3; ethtool -k bt0 2>/dev/null");
+	assert_int_equal(uplink_port_up(run_dir, "bt0", false, false, error), 0);
+	assert_int_equal(uplink_port_up(run_dir, "bt0", false, false, error), 0);
+	uplink_port_down(run_dir);
+	char *after = text_of("ip -d link show bt0 | head -3; ethtool -k bt0 2>/dev/null");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	struct addr a = addr_v4(0xc0000201);
+	assert_int_equal(link_add_address(links, "bt0", &a, 24), 0);
+	assert_int_equal(uplink_port_up(run_dir, "bt0", false, false, error), -EADDRINUSE);
+	assert_int_equal(uplink_port_up(run_dir, "bt0", true, false, error), -EOPNOTSUPP);
+	assert_int_equal(link_get(links, "bt0", &i), 0);
+	assert_true(i.up);
+	assert_int_equal(link_del(links, "bt0"), 0);
+}
+
 static void test_lan_parse(void **state)
 {
 	(void)state;
@@ -553,6 +576,7 @@ int main(void)
 		cmocka_unit_test(test_links),
 		cmocka_unit_test(test_nat_uplink),
 		cmocka_unit_test(test_names_namespace),
+		cmocka_unit_test(test_port_uplink),
 		cmocka_unit_test(test_lan_parse),
 	};
 	if (geteuid() != 0)
