@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `ask` in a terminal: one line a question, one key an answer. Nothing is answered by Return alone, and what was typed before the question stood there
+ * is thrown away. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { QUESTIONS_MAX = 256, RULE_MAX = 4096 };
+
+struct terminal {
+	struct cli *c;
+	json_t *waiting; /* array; the first is the one shown */
+	bool shown, raw, once, answered, ended;
+	struct termios saved;
+	const char *life;
+};
+
+static const char *const lives[] = { "until exit", "for 10m", "for 1h", "once", "" };
+
+static void raw_on(struct terminal *t)
+{
+	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &t->saved) != 0)
+		return;
+	struct termios raw = t->saved;
+	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	raw.c_cc[VMIN] = 1;
+	raw.c_cc[VTIME] = 0;
+	t->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+}
+
+static void raw_off(struct terminal *t)
+{
+	if (t->raw)
+		tcsetattr(STDIN_FILENO, TCSANOW, &t->saved);
+	t->raw = false;
+}
+
+static void target(const json_t *q, char *buf, size_t cap)
+{
+	char name[1100];
+	bool named = json_is_string(json_object_get(q, "name"));
+	cli_text(q, named ? "name" : "address", name, sizeof(name));
+	snprintf(buf, cap, "%s", name);
+}
+
+static void show(struct terminal *t)
+{
+	json_t *q = json_array_get(t->waiting, 0);
+	char app[80], to[1100], proto[16], address[64];
+	if (q == NULL || t->shown)
+		return;
+	target(q, to, sizeof(to));
+	printf("\n%s wants %s  %lld/%s  held %lld s   [1 of %zu]\n", cli_text(q, "app", app, sizeof(app)), to, cli_number(q, "port", 0),
+		cli_text(q, "protocol", proto, sizeof(proto)), cli_number(q, "held_ms", 0) / 1000, json_array_size(t->waiting));
+	if (json_is_true(json_object_get(q, "withheld")))
+		printf("  this name is %s on your own network\n", cli_text(q, "address", address, sizeof(address)));
+	printf("  a  allow %-11s A  allow always   d  deny %-11s D  deny always\n", t->life, t->life);
+	printf("  s  write the rule yourself   t  change time    w  why   l  later   ?\n");
+	fflush(stdout);
+	if (t->raw)
+		tcflush(STDIN_FILENO, TCIFLUSH);
+	t->shown = true;
+}
+
+static void drop_first(struct terminal *t)
+{
+	json_array_remove(t->waiting, 0);
+	t->shown = false;
+}
+
+static void answer(struct terminal *t, const char *rule)
+{
+	json_t *q = json_array_get(t->waiting, 0), *reply = NULL;
+	struct api_error e = { 0 };
+	char text[RULE_MAX];
+	int err = ask_answer(t->c, json_string_value(json_object_get(q, "id")), json_string_value(json_object_get(q, "digest")), rule, &reply, &e);
+	if (err != 0) {
+		cli_say_error(&e);
+		/* A line that was refused may be mended; a question that is gone will be cancelled. */
+		t->shown = false;
+		return;
+	}
+	printf("  → %s\n", rule == NULL ? "later" : cli_text(reply, "rule", text, sizeof(text)));
+	json_decref(reply);
+	t->answered = true;
+	drop_first(t);
+}
+
+/* The suggestion that is this verb and this life, else its line built from the question. */
+static void answer_with(struct terminal *t, const char *verb, const char *life)
+{
+	json_t *q = json_array_get(t->waiting, 0), *s;
+	char best[RULE_MAX] = "";
+	size_t i, life_len = strlen(life);
+	json_array_foreach(json_object_get(q, "suggestions"), i, s) {
+		const char *line = json_string_value(s);
+		size_t len = line == NULL ? 0 : strlen(line), verb_len = strlen(verb);
+		if (len <= verb_len + life_len || len >= sizeof(best) || strncmp(line, verb, verb_len) != 0 || line[verb_len] != ' ')
+			continue;
+		if (life_len > 0 && strcmp(line + len - life_len, life) == 0) {
+			answer(t, line);
+			return;
+		}
+		/* The narrowest line of the verb comes first; its life is replaced. */
+		const char *cut = strstr(line, " until ");
+		if (cut == NULL)
+			cut = strstr(line, " for ");
+		if (cut == NULL && len > 5 && strcmp(line + len - 5, " once") == 0)
+			cut = line + len - 5;
+		if (best[0] == '\0')
+			snprintf(best, sizeof(best), "%.*s%s%s", cut == NULL ? (int)len : (int)(cut - line), line, life_len > 0 ? " " : "", life);
+	}
+	if (best[0] != '\0')
+		answer(t, best);
+	else
+		cli_error("no rule of that kind would decide this question");
+}
+
+static void write_rule(struct terminal *t)
+{
+	char line[RULE_MAX];
+	json_t *first = json_array_get(json_object_get(json_array_get(t->waiting, 0), "suggestions"), 0);
+	raw_off(t);
+	printf("  such as: %s\n  rule> ", json_is_string(first) ? json_string_value(first) : "allow APP to HOST port 443/tcp");
+	fflush(stdout);
+	bool got = fgets(line, sizeof(line), stdin) != NULL;
+	raw_on(t);
+	line[got ? strcspn(line, "\n") : 0] = '\0';
+	if (line[0] != '\0')
+		answer(t, line);
+	t->shown = false;
+}
+
+static void why(struct terminal *t)
+{
+	json_t *q = json_array_get(t->waiting, 0);
+	char owner[80], address[64], text[RULE_MAX];
+	size_t i;
+	json_t *s;
+	printf("  owner %s, address %s\n", cli_text(q, "owner", owner, sizeof(owner)), cli_text(q, "address", address, sizeof(address)));
+	json_array_foreach(json_object_get(q, "suggestions"), i, s) {
+		json_t *o = json_pack("{s:O}", "s", s);
+		printf("    %s\n", cli_text(o, "s", text, sizeof(text)));
+		json_decref(o);
+	}
+	t->shown = false;
+}
+
+static void key(struct terminal *t, char k)
+{
+	static const char *const help = "  a/A allow, d/D deny, s your own rule line, t other time, w what else could be answered, l leave it for later\n";
+	if (json_array_size(t->waiting) == 0)
+		return;
+	switch (k) {
+	case 'a':
+		answer_with(t, "allow", t->life);
+		break;
+	case 'A':
+		answer_with(t, "allow", "");
+		break;
+	case 'd':
+		answer_with(t, "deny", t->life);
+		break;
+	case 'D':
+		answer_with(t, "deny", "");
+		break;
+	case 's':
+		write_rule(t);
+		break;
+	case 't':
+		for (unsigned i = 0; i + 1 < sizeof(lives) / sizeof(lives[0]); i++) {
+			if (strcmp(t->life, lives[i]) == 0) {
+				t->life = i + 2 < sizeof(lives) / sizeof(lives[0]) ? lives[i + 1] : lives[0];
+				break;
+			}
+		}
+		t->shown = false;
+		break;
+	case 'w':
+		why(t);
+		break;
+	case 'l':
+	case '\033':
+		answer(t, NULL);
+		break;
+	case '?':
+		fputs(help, stdout);
+		break;
+	default:
+		break;
+	}
+}
+
+static void cancelled(struct terminal *t, const json_t *reply)
+{
+	const char *id = json_string_value(json_object_get(reply, "id"));
+	char by[128];
+	for (size_t i = 0; i < json_array_size(t->waiting); i++) {
+		const char *own = json_string_value(json_object_get(json_array_get(t->waiting, i), "id"));
+		if (id == NULL || own == NULL || strcmp(id, own) != 0)
+			continue;
+		if (i == 0 && t->shown)
+			printf("  withdrawn: %s\n", cli_text(reply, "by", by, sizeof(by)));
+		json_array_remove(t->waiting, i);
+		t->shown = t->shown && i != 0;
+		return;
+	}
+}
+
+static void take_reply(struct terminal *t, const json_t *reply)
+{
+	const char *event = json_string_value(json_object_get(reply, "event"));
+	if (event != NULL && strcmp(event, "snapshot") == 0)
+		json_array_extend(t->waiting, json_object_get(reply, "questions"));
+	else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX)
+		json_array_append(t->waiting, json_object_get(reply, "question"));
+	else if (event != NULL && strcmp(event, "cancelled") == 0)
+		cancelled(t, reply);
+}
+
+/* The exit code when it is over, else -1. */
+static int turn(struct terminal *t, struct api_client *serve)
+{
+	struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+	if (!api_client_buffered(serve) && poll(p, 2, -1) < 0 && errno != EINTR)
+		return EXIT_FAILED;
+	if (p[0].revents != 0 || api_client_buffered(serve)) {
+		json_t *reply = NULL;
+		struct api_error e = { .exit_code = EXIT_DAEMON };
+		int got = api_client_next(serve, 0, &reply, &e);
+		if (got < 0 && got != -EAGAIN)
+			return cli_say_error(&e);
+		if (got >= 0)
+			take_reply(t, reply);
+		json_decref(reply);
+	}
+	if (p[1].revents != 0) {
+		char k;
+		if (read(STDIN_FILENO, &k, 1) != 1)
+			return EXIT_DONE;
+		key(t, k);
+	}
+	return t->once && t->answered ? EXIT_DONE : -1;
+}
+
+int ask_terminal(struct cli *c, struct api_client *serve, bool once)
+{
+	struct terminal t = { .c = c, .once = once, .life = lives[0], .waiting = json_array() };
+	int code = -1;
+	raw_on(&t);
+	fputs("waiting for questions; Ctrl-C leaves\n", stderr);
+	while (code < 0) {
+		show(&t);
+		code = turn(&t, serve);
+	}
+	raw_off(&t);
+	json_decref(t.waiting);
+	return code;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct api_client *cli_connect(const struct cli *c, int *ret_exit)
+{
+	struct api_client *client;
+	int err = api_client_open(c->socket, &client);
+	if (err == 0)
+		return client;
+	*ret_exit = EXIT_DAEMON;
+	if (err == -ENOENT || err == -ECONNREFUSED)
+		cli_error("no daemon listens on %s (start it: systemctl start sekishod, or sekishod as root)", c->socket);
+	else
+		cli_error("cannot reach the daemon on %s: %s", c->socket, strerror(-err));
+	return NULL;
+}
+
+int cli_say_error(struct api_error *e)
+{
+	cli_error("%s", e->text[0] != '\0' ? e->text : e->name[0] != '\0' ? e->name : "the daemon closed the connection");
+	int code = e->exit_code;
+	api_error_fini(e);
+	return code == 0 ? EXIT_FAILED : code;
+}
+
+int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret)
+{
+	int code = EXIT_FAILED;
+	struct api_error e = { .exit_code = EXIT_FAILED };
+	struct api_client *client = cli_connect(c, &code);
+	if (client == NULL) {
+		json_decref(params);
+		return code;
+	}
+	int err = api_client_call(client, method, params, ret, &e);
+	api_client_close(client);
+	return err == 0 ? 0 : cli_say_error(&e);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "api/client.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* sekisho(1). Data on stdout, the rest on stderr; whatever came from outside is escaped before a terminal sees it. */
+enum cli_exit { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOTHING, EXIT_DENIED, EXIT_CHANGED, EXIT_DAEMON, EXIT_PROBLEMS };
+
+struct cli {
+	const char *socket;
+	bool json, colour, all;
+	const char *owner; /* --owner, NULL: the caller */
+};
+
+struct command {
+	const char *name;
+	int (*run)(struct cli *c, int argc, char **argv); /* argv[0] is the command */
+	const char *usage;
+	const char *help; /* what it does and three examples */
+};
+
+/* Prints the usage line of `name` to stderr with a sentence; returns EXIT_USAGE. */
+int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* call.c: one connection per process, opened at the first call. */
+/* NULL after an error was said (*ret_exit: the exit code). */
+struct api_client *cli_connect(const struct cli *c, int *ret_exit);
+/* 0 with *ret (may be NULL) or the exit code after the error was said. Takes `params` over. */
+int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret);
+int cli_say_error(struct api_error *e);
+
+/* print.c */
+void cli_print_json(const json_t *object); /* one line, flushed */
+/* The member as text, escaped, into a buffer of the caller's; "-" when it is null or absent. */
+const char *cli_text(const json_t *object, const char *member, char *buf, size_t cap);
+long long cli_number(const json_t *object, const char *member, long long fallback);
+struct table;
+struct table *table_new(const char *const *columns); /* NULL-ended; NULL: no memory */
+void table_cell(struct table *t, const char *text);
+/* Aligned; the last column is not padded. Frees it. */
+void table_print(struct table *t);
+const char *cli_paint(const struct cli *c, const char *verdict); /* a colour for a verdict word, "" without */
+const char *cli_plain(const struct cli *c);
+
+/* peer.c: "PEER[:PORT[/PROTO]]" of `why`. */
+struct cli_peer {
+	char name[1100], address[64], app[80]; /* empty: none */
+	int port;		    /* -1: none */
+	char protocol[16];	    /* empty: none */
+};
+bool cli_peer_parse(const char *text, struct cli_peer *ret);
+
+int cmd_attach(struct cli *c, int argc, char **argv);
+int cmd_detach(struct cli *c, int argc, char **argv);
+int cmd_ps(struct cli *c, int argc, char **argv);
+int cmd_stop(struct cli *c, int argc, char **argv);
+int cmd_run(struct cli *c, int argc, char **argv);
+int cmd_rule(struct cli *c, int argc, char **argv);
+int cmd_rules(struct cli *c, int argc, char **argv);
+int cmd_ask(struct cli *c, int argc, char **argv);
+int cmd_why(struct cli *c, int argc, char **argv);
+int cmd_policy(struct cli *c, int argc, char **argv);
+int cmd_log(struct cli *c, int argc, char **argv);
+int cmd_doctor(struct cli *c, int argc, char **argv);
+int cmd_version(struct cli *c, int argc, char **argv);
+
+/* why.c: with --policy, without a daemon. */
+int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app, const char *peer);
+
+/* ask_json.c, ask_tty.c */
+int ask_json(struct cli *c, struct api_client *serve, bool once);
+int ask_terminal(struct cli *c, struct api_client *serve, bool once);
+/* The answer to a question: 0 with *ret the reply, else negative errno with *reterr. */
+int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret, struct api_error *reterr);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_FILE_H
+#define CLI_FILE_H
+
+#include "policy/policy.h"
+
+#include <stdbool.h>
+
+/* Policy files as one policy input. */
+struct policy_files {
+	struct policy_input in;
+	struct policy_doc **docs;
+	size_t n_docs;
+	struct policy_entry *rules;
+	struct policy_group *groups;
+	struct policy_peerset *sets;
+	struct policy_list *lists;
+};
+
+/* Reads and parses all; "-" is standard input. False after every error was said ("FILE:LINE:COL: error: …", or objects with `json`). */
+bool files_read(const char *const *names, size_t n, bool json, struct policy_files *ret);
+void files_free(struct policy_files *f);
+/* A whole file, NUL-ended; NULL after saying why not. */
+char *file_text(const char *name, size_t *ret_len);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool since_parse(const char *text, char buf[32])
+{
+	static const struct {
+		char unit;
+		int64_t ms;
+	} units[] = { { 's', 1000 }, { 'm', 60000 }, { 'h', 3600000 }, { 'd', 86400000 }, { 'w', 604800000 } };
+	char *end;
+	long long v = strtoll(text, &end, 10);
+	for (unsigned i = 0; end != text && v >= 0 && i < sizeof(units) / sizeof(units[0]); i++) {
+		if (*end == units[i].unit && end[1] == '\0') {
+			clock_format(clock_wall_ms() - v * units[i].ms, buf);
+			return true;
+		}
+	}
+	if (strlen(text) < 20 || strlen(text) >= 32)
+		return false;
+	memcpy(buf, text, strlen(text) + 1);
+	return true;
+}
+
+static void entry_print(const struct cli *c, const json_t *e)
+{
+	char time[40], event[32], app[80], verdict[16], name[1100], address[64], protocol[16], text[4200];
+	cli_text(e, "time", time, sizeof(time));
+	cli_text(e, "event", event, sizeof(event));
+	cli_text(e, "app", app, sizeof(app));
+	printf("%.19s  %-13s %-12s", time, event, app);
+	if (json_is_string(json_object_get(e, "verdict"))) {
+		cli_text(e, "verdict", verdict, sizeof(verdict));
+		printf(" %s%s%s", cli_paint(c, verdict), verdict, cli_plain(c));
+	}
+	if (json_is_string(json_object_get(e, "name")))
+		printf(" %s", cli_text(e, "name", name, sizeof(name)));
+	if (json_is_string(json_object_get(e, "address")))
+		printf(" %s", cli_text(e, "address", address, sizeof(address)));
+	if (json_is_integer(json_object_get(e, "port")))
+		printf(" %lld/%s", cli_number(e, "port", 0), cli_text(e, "protocol", protocol, sizeof(protocol)));
+	if (cli_number(e, "bytes_out", 0) + cli_number(e, "bytes_in", 0) > 0)
+		printf(" out %lld in %lld bytes", cli_number(e, "bytes_out", 0), cli_number(e, "bytes_in", 0));
+	if (json_is_string(json_object_get(e, "rule")))
+		printf(" by \"%s\"", cli_text(e, "rule", text, sizeof(text)));
+	if (json_is_string(json_object_get(e, "text")) && json_string_length(json_object_get(e, "text")) > 0)
+		printf(" (%s)", cli_text(e, "text", text, sizeof(text)));
+	putchar('\n');
+	fflush(stdout);
+}
+
+static int log_read(struct cli *c, struct api_client *client, json_t *params)
+{
+	struct api_error e = { .exit_code = EXIT_FAILED };
+	int got = api_client_more(client, "org.sekisho.Connections.Log", params, &e);
+	for (bool more = got == 0; more;) {
+		json_t *reply = NULL, *entry;
+		size_t i;
+		got = api_client_next(client, -1, &reply, &e);
+		if (got < 0)
+			break;
+		json_array_foreach(json_object_get(reply, "entries"), i, entry) {
+			if (c->json)
+				cli_print_json(entry);
+			else
+				entry_print(c, entry);
+		}
+		json_decref(reply);
+		more = got == 1 && !ferror(stdout);
+	}
+	return got < 0 ? cli_say_error(&e) : EXIT_DONE;
+}
+
+int cmd_log(struct cli *c, int argc, char **argv)
+{
+	const char *app = NULL, *since = NULL;
+	char since_text[32];
+	bool follow = false;
+	long limit = 0;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-f") == 0)
+			follow = true;
+		else if (strcmp(argv[i], "--since") == 0 && i + 1 < argc)
+			since = argv[++i];
+		else if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
+			limit = strtol(argv[++i], NULL, 10);
+		else if (argv[i][0] != '-' && app == NULL)
+			app = argv[i];
+		else
+			return cli_usage("log", "\"%s\" is not expected here", argv[i]);
+	}
+	if (since != NULL && !since_parse(since, since_text))
+		return cli_usage("log", "--since takes a duration such as 10m, 1h, 2d, or a time in RFC 3339");
+	int code = EXIT_FAILED;
+	struct api_client *client = cli_connect(c, &code);
+	if (client == NULL)
+		return code;
+	json_t *params = json_pack("{s:s?, s:s?, s:b}", "app", app, "since", since == NULL ? NULL : since_text, "follow", follow);
+	if (limit > 0)
+		json_object_set_new(params, "limit", json_integer(limit));
+	code = log_read(c, client, params);
+	api_client_close(client);
+	return code;
+}

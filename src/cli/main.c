@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_SOCKET "/run/sekisho/api"
+
+static const struct command commands[] = {
+	{ "run", cmd_run, "run [-e VAR[=VALUE]] [--ask desk|deny] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
+		"Runs CMD alone in a virtual machine as the application NAME.\n"
+		"  sekisho run web -- curl -sS https://www.example.org/\n"
+		"  sekisho run shell -- bash\n"
+		"  sekisho run --ask deny build -- make" },
+	{ "attach", cmd_attach, "attach APP --port IFACE [--mac MAC] [--ask desk|deny]",
+		"Makes an existing veth or tap the NIC of APP and prints what the other side needs.\n"
+		"  sekisho attach db --port veth0\n"
+		"  sekisho attach db --port tap7 --mac 02:00:00:00:00:07\n"
+		"  sekisho --json attach db --port veth0" },
+	{ "detach", cmd_detach, "detach APP",
+		"Gives the interface of APP back.\n  sekisho detach db\n  sekisho --owner alice detach db\n  sekisho --json detach db" },
+	{ "ps", cmd_ps, "ps", "Lists the applications that run.\n  sekisho ps\n  sekisho --all ps\n  sekisho --json ps" },
+	{ "stop", cmd_stop, "stop APP", "Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
+	{ "ask", cmd_ask, "ask [--once] [--json]",
+		"Answers questions in this terminal; with --json serves a program on its standard streams.\n"
+		"  sekisho ask\n  sekisho ask --once\n  sekisho ask --json" },
+	{ "allow", cmd_rule, "allow RULE…", "Adds a rule (sekisho-rules(5)).\n"
+		"  sekisho allow web to www.example.org port 443/tcp for 1h\n  sekisho allow web to 192.0.2.7 port 22 once\n"
+		"  sekisho allow backup to '*.example.net' port https" },
+	{ "deny", cmd_rule, "deny RULE…", "Adds a rule that refuses at once.\n  sekisho deny web to ads.example.com\n  sekisho deny any to lan\n  sekisho final deny viewer" },
+	{ "drop", cmd_rule, "drop RULE…", "Adds a rule that is silent.\n  sekisho drop web to 192.0.2.9\n  sekisho drop any to internet port 25\n  sekisho drop web" },
+	{ "ask-rule", cmd_rule, "ask-rule RULE…", "Adds a rule that asks each time.\n  sekisho ask-rule web to 192.0.2.7 port 22\n  sekisho ask-rule any\n  sekisho ask-rule web to lan" },
+	{ "final", cmd_rule, "final allow|deny|drop|ask RULE…", "Adds a rule that nothing overrides (admins).\n  sekisho final deny viewer\n  sekisho final allow web to example.org\n  sekisho final drop any to lan" },
+	{ "rules", cmd_rules, "rules [APP] [--ended] | rules rm ID…", "Lists or removes rules.\n  sekisho rules\n  sekisho rules web --ended\n  sekisho rules rm 7f3a" },
+	{ "why", cmd_why, "why [--policy FILE]… [--at \"YYYY-MM-DD HH:MM\"] [--from] APP PEER[:PORT[/PROTO]] | why - …",
+		"Prints the verdict, the rule that decides and every rule that matches.\n"
+		"  sekisho why web www.example.org:443\n  sekisho why web '[2001:db8::1]:22/tcp'\n"
+		"  sekisho why --policy my.rules --json web www.example.org=192.0.2.1:443" },
+	{ "policy", cmd_policy, "policy check|fmt FILE…", "Checks policy files, or prints one in canonical form. No daemon is needed.\n"
+		"  sekisho policy check my.rules\n  sekisho policy fmt my.rules\n  sekisho policy check --json a.rules b.rules" },
+	{ "log", cmd_log, "log [APP] [--since 1h] [-f] [-n N]", "What happened.\n  sekisho log\n  sekisho log web --since 10m\n  sekisho log --json -f" },
+	{ "doctor", cmd_doctor, "doctor", "Checks this machine and says what repairs it.\n  sekisho doctor\n  sekisho --json doctor\n  sekisho --socket /run/x/api doctor" },
+	{ "version", cmd_version, "version", "Prints the version.\n  sekisho version\n  sekisho --version\n  sekisho --json version" },
+};
+enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static const struct command *find(const char *name)
+{
+	for (unsigned i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+int cli_usage(const char *name, const char *fmt, ...)
+{
+	char text[512];
+	const struct command *k = find(name);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cli_error("%s", text);
+	if (k != NULL)
+		fprintf(stderr, "usage: sekisho %s\n", k->usage);
+	return EXIT_USAGE;
+}
+
+static void help(FILE *to)
+{
+	fputs("usage: sekisho [--socket PATH] [--json] [--owner USER] [--all] COMMAND …\n\n"
+	      "A firewall per application that the application cannot get round.\n\n",
+		to);
+	for (unsigned i = 0; i < N_COMMANDS; i++) {
+		const char *end = strchr(commands[i].help, '\n');
+		fprintf(to, "  %-9s %.*s\n", commands[i].name, end == NULL ? 0 : (int)(end - commands[i].help), commands[i].help);
+	}
+	fputs("\n`sekisho COMMAND --help` shows examples. The socket: --socket, else SEKISHO_SOCKET, else " DEFAULT_SOCKET ".\n", to);
+}
+
+static int unknown(const char *name)
+{
+	cli_error("there is no command \"%s\"", name);
+	for (unsigned i = 0; i < N_COMMANDS; i++) {
+		if (strncmp(commands[i].name, name, 2) == 0)
+			fprintf(stderr, "  did you mean \"%s\"?\n", commands[i].name);
+	}
+	fputs("`sekisho --help` lists the commands.\n", stderr);
+	return EXIT_USAGE;
+}
+
+/* Options that every command takes may stand before or behind it; what follows "--" is the program's. */
+static int take_globals(struct cli *c, int argc, char **argv)
+{
+	int n = 1;
+	bool rest = false;
+	for (int i = 1; i < argc; i++) {
+		if (!rest && strcmp(argv[i], "--") == 0)
+			rest = true;
+		if (!rest && strcmp(argv[i], "--json") == 0)
+			c->json = true;
+		else if (!rest && strcmp(argv[i], "--all") == 0)
+			c->all = true;
+		else if (!rest && strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
+			c->socket = argv[++i];
+		else if (!rest && strcmp(argv[i], "--owner") == 0 && i + 1 < argc)
+			c->owner = argv[++i];
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = { .socket = getenv("SEKISHO_SOCKET") };
+	if (c.socket == NULL || c.socket[0] == '\0')
+		c.socket = DEFAULT_SOCKET;
+	c.colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
+	signal(SIGPIPE, SIG_IGN);
+	argc = take_globals(&c, argc, argv);
+	if (argc < 2) {
+		help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		help(stdout);
+		return EXIT_DONE;
+	}
+	const struct command *k = find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
+	if (k == NULL)
+		return unknown(argv[1]);
+	if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+		printf("usage: sekisho %s\n\n%s\n", k->usage, k->help);
+		return EXIT_DONE;
+	}
+	int code = k->run(&c, argc - 1, argv + 1);
+	if (fflush(stdout) != 0 && code == EXIT_DONE)
+		code = EXIT_FAILED;
+	return code;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COLUMNS_MAX = 16 };
+
+struct table {
+	unsigned n_columns, column;
+	size_t n, cap;
+	size_t width[COLUMNS_MAX];
+	char **cell;
+};
+
+void cli_error(const char *fmt, ...)
+{
+	char raw[2048], text[4096];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(raw, sizeof(raw), fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	fprintf(stderr, "sekisho: %s\n", text_escape(raw, strlen(raw), text, sizeof(text)));
+}
+
+void cli_print_json(const json_t *object)
+{
+	json_dumpf(object, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	putchar('\n');
+	fflush(stdout);
+}
+
+const char *cli_text(const json_t *object, const char *member, char *buf, size_t cap)
+{
+	const json_t *v = json_object_get(object, member);
+	if (json_is_string(v))
+		return text_escape(json_string_value(v), json_string_length(v), buf, cap);
+	if (json_is_integer(v))
+		snprintf(buf, cap, "%lld", (long long)json_integer_value(v));
+	else
+		snprintf(buf, cap, "%s", json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
+	return buf;
+}
+
+long long cli_number(const json_t *object, const char *member, long long fallback)
+{
+	const json_t *v = json_object_get(object, member);
+	return json_is_integer(v) ? (long long)json_integer_value(v) : fallback;
+}
+
+struct table *table_new(const char *const *columns)
+{
+	struct table *t = calloc(1, sizeof(*t));
+	while (t != NULL && columns[t->n_columns] != NULL && t->n_columns < COLUMNS_MAX)
+		t->n_columns++;
+	for (unsigned i = 0; t != NULL && i < t->n_columns; i++)
+		table_cell(t, columns[i]);
+	return t;
+}
+
+/* Characters as a terminal counts them, near enough: UTF-8 continuation bytes do not count. */
+static size_t text_width(const char *s)
+{
+	size_t n = 0;
+	for (; *s != '\0'; s++)
+		n += ((unsigned char)*s & 0xc0) != 0x80;
+	return n;
+}
+
+void table_cell(struct table *t, const char *text)
+{
+	if (t == NULL)
+		return;
+	if (t->n == t->cap) {
+		size_t cap = t->cap == 0 ? 256 : t->cap * 2;
+		char **cell = realloc(t->cell, cap * sizeof(*cell));
+		if (cell == NULL)
+			return;
+		t->cell = cell;
+		t->cap = cap;
+	}
+	size_t width = text_width(text);
+	unsigned column = (unsigned)(t->n % t->n_columns);
+	if (width > t->width[column])
+		t->width[column] = width;
+	t->cell[t->n] = strdup(text);
+	if (t->cell[t->n] != NULL)
+		t->n++;
+}
+
+void table_print(struct table *t)
+{
+	if (t == NULL)
+		return;
+	for (size_t i = 0; i < t->n; i++) {
+		unsigned column = (unsigned)(i % t->n_columns);
+		bool last = column + 1 == t->n_columns;
+		fputs(t->cell[i], stdout);
+		if (last)
+			putchar('\n');
+		else
+			printf("%*s", (int)(t->width[column] - text_width(t->cell[i]) + 2), "");
+		free(t->cell[i]);
+	}
+	free(t->cell);
+	free(t);
+}
+
+const char *cli_paint(const struct cli *c, const char *verdict)
+{
+	if (!c->colour)
+		return "";
+	if (strcmp(verdict, "allow") == 0)
+		return "\033[32m";
+	if (strcmp(verdict, "ask") == 0 || strcmp(verdict, "withheld") == 0)
+		return "\033[33m";
+	return "\033[31m";
+}
+
+const char *cli_plain(const struct cli *c)
+{
+	return c->colour ? "\033[0m" : "";
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include "policy/parse.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The words of the command line as one rule line: an argument with blanks is one STRING (policy.md). */
+static bool join(int argc, char **argv, char *line, size_t cap)
+{
+	size_t at = 0;
+	for (int i = 0; i < argc; i++) {
+		const char *word = i == 0 && strcmp(argv[0], "ask-rule") == 0 ? "ask" : argv[i];
+		bool quote = strpbrk(word, " \t") != NULL || word[0] == '\0';
+		if (at > 0 && at + 1 < cap)
+			line[at++] = ' ';
+		if (quote && at + 1 < cap)
+			line[at++] = '"';
+		for (const char *p = word; *p != '\0' && at + 3 < cap; p++) {
+			if (quote && (*p == '"' || *p == '\\'))
+				line[at++] = '\\';
+			line[at++] = *p;
+		}
+		if (quote && at + 1 < cap)
+			line[at++] = '"';
+		if (at + 4 >= cap)
+			return false;
+	}
+	line[at] = '\0';
+	return true;
+}
+
+static int bad_line(const char *line, const struct policy_diag *d)
+{
+	cli_error("%s", d->message);
+	fprintf(stderr, "  %s\n  %*s^\n", line, (int)(d->col > 0 ? d->col - 1 : 0), "");
+	return EXIT_USAGE;
+}
+
+int cmd_rule(struct cli *c, int argc, char **argv)
+{
+	char line[POLICY_TEXT_MAX];
+	struct policy_rule rule;
+	struct policy_diag diag = { .col = 1 };
+	if (argc < 2)
+		return cli_usage(argv[0], "a rule needs at least an application");
+	if (!join(argc, argv, line, sizeof(line)))
+		return cli_usage(argv[0], "a rule has at most %d bytes", POLICY_TEXT_MAX - 1);
+	/* Read here first: the caret can then point into what was typed. The daemon reads it again. */
+	if (policy_parse_rule(line, strlen(line), &rule, &diag) != 0)
+		return bad_line(line, &diag);
+	policy_rule_fini(&rule);
+	json_t *reply, *added, *params = json_pack("{s:[s], s:s?}", "rules", line, "owner", c->owner);
+	int code = cli_call(c, "org.sekisho.Rules.Add", params, &reply);
+	if (code != 0)
+		return code;
+	size_t i;
+	json_array_foreach(json_object_get(reply, "added"), i, added) {
+		char id[80], text[4200], note[512];
+		if (c->json) {
+			cli_print_json(added);
+			continue;
+		}
+		printf("%.8s  %s\n", cli_text(added, "rule_id", id, sizeof(id)), cli_text(added, "rule", text, sizeof(text)));
+		if (json_is_string(json_object_get(added, "replaced")))
+			fprintf(stderr, "sekisho: replaces: %s\n", cli_text(added, "replaced", text, sizeof(text)));
+		if (json_is_string(json_object_get(added, "note")))
+			fprintf(stderr, "sekisho: %s\n", cli_text(added, "note", note, sizeof(note)));
+	}
+	if (json_is_false(json_object_get(reply, "in_force")))
+		fputs("sekisho: stored; the switch is away just now, the rule is in force before anything new passes\n", stderr);
+	json_decref(reply);
+	return EXIT_DONE;
+}
+
+static int rules_rm(struct cli *c, int argc, char **argv)
+{
+	json_t *ids = json_array(), *reply, *rule;
+	if (argc < 1)
+		return cli_usage("rules", "rules rm needs at least one id");
+	for (int i = 0; i < argc; i++)
+		json_array_append_new(ids, json_string(argv[i]));
+	int code = cli_call(c, "org.sekisho.Rules.Remove", json_pack("{s:o}", "ids", ids), &reply);
+	if (code != 0)
+		return code;
+	size_t i;
+	json_array_foreach(json_object_get(reply, "removed"), i, rule) {
+		char text[4200];
+		if (c->json)
+			cli_print_json(rule);
+		else
+			printf("removed  %s\n", cli_text(rule, "rule", text, sizeof(text)));
+	}
+	json_decref(reply);
+	return EXIT_DONE;
+}
+
+static void life_text(const json_t *rule, char *buf, size_t cap)
+{
+	char text[64];
+	if (json_is_string(json_object_get(rule, "ended")))
+		snprintf(buf, cap, "ended: %s", cli_text(rule, "reason", text, sizeof(text)));
+	else if (json_is_integer(json_object_get(rule, "times_left")))
+		snprintf(buf, cap, "%lld left", cli_number(rule, "times_left", 0));
+	else if (json_is_string(json_object_get(rule, "deadline")))
+		snprintf(buf, cap, "until %s", cli_text(rule, "deadline", text, sizeof(text)));
+	else
+		snprintf(buf, cap, "-");
+}
+
+static int rules_list(struct cli *c, const char *app, bool ended)
+{
+	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
+	json_t *reply, *rule;
+	int code = cli_call(c, "org.sekisho.Rules.List", json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), &reply);
+	if (code != 0)
+		return code;
+	struct table *t = c->json ? NULL : table_new(columns);
+	size_t i;
+	json_array_foreach(json_object_get(reply, "rules"), i, rule) {
+		char id[80], origin[32], life[96], text[4200];
+		if (c->json) {
+			cli_print_json(rule);
+			continue;
+		}
+		cli_text(rule, "rule_id", id, sizeof(id));
+		id[8] = '\0';
+		life_text(rule, life, sizeof(life));
+		table_cell(t, id);
+		table_cell(t, cli_text(rule, "origin", origin, sizeof(origin)));
+		table_cell(t, life);
+		table_cell(t, cli_text(rule, "rule", text, sizeof(text)));
+	}
+	table_print(t);
+	json_decref(reply);
+	return EXIT_DONE;
+}
+
+int cmd_rules(struct cli *c, int argc, char **argv)
+{
+	const char *app = NULL;
+	bool ended = false;
+	if (argc >= 2 && strcmp(argv[1], "rm") == 0)
+		return rules_rm(c, argc - 2, argv + 2);
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--ended") == 0)
+			ended = true;
+		else if (argv[i][0] != '-' && app == NULL)
+			app = argv[i];
+		else
+			return cli_usage("rules", "\"%s\" is not expected here", argv[i]);
+	}
+	return rules_list(c, app, ended);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+#include "cli/stream.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct run_args {
+	json_t *env;
+	const char *ask, *user, *app;
+	long memory, cpus;
+	int tty; /* -1: when stdin and stdout are terminals */
+	int first; /* of the command */
+};
+
+/* "VAR=VALUE", or "VAR" with the value it has here. */
+static bool add_env(json_t *env, const char *text)
+{
+	const char *value = strchr(text, '=') == NULL ? getenv(text) : NULL;
+	if (strchr(text, '=') != NULL)
+		return json_array_append_new(env, json_string(text)) == 0;
+	return value != NULL && json_array_append_new(env, json_sprintf("%s=%s", text, value)) == 0;
+}
+
+static int take_option(struct run_args *a, int argc, char **argv, int *i)
+{
+	const char *o = argv[*i];
+	if (strcmp(o, "-t") == 0 || strcmp(o, "-T") == 0) {
+		a->tty = o[1] == 't';
+		return 0;
+	}
+	if (*i + 1 >= argc)
+		return cli_usage("run", "%s needs a value", o);
+	const char *v = argv[++*i];
+	if (strcmp(o, "-e") == 0)
+		return add_env(a->env, v) ? 0 : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
+	if (strcmp(o, "--ask") == 0)
+		a->ask = v;
+	else if (strcmp(o, "--user") == 0)
+		a->user = v;
+	else if (strcmp(o, "--memory") == 0)
+		a->memory = strtol(v, NULL, 10);
+	else if (strcmp(o, "--cpus") == 0)
+		a->cpus = strtol(v, NULL, 10);
+	else
+		return cli_usage("run", "there is no option \"%s\"", o);
+	return 0;
+}
+
+static int take_args(struct run_args *a, int argc, char **argv)
+{
+	int i = 1;
+	for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++) {
+		int code = take_option(a, argc, argv, &i);
+		if (code != 0)
+			return code;
+	}
+	if (i >= argc || strcmp(argv[i], "--") == 0)
+		return cli_usage("run", "a name for the application is needed");
+	a->app = argv[i++];
+	if (i < argc && strcmp(argv[i], "--") == 0)
+		i++;
+	if (i >= argc)
+		return cli_usage("run", "a command is needed: sekisho run %s -- CMD", a->app);
+	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0)
+		return cli_usage("run", "--ask is desk or deny");
+	a->first = i;
+	if (a->tty < 0)
+		a->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	return 0;
+}
+
+static json_t *params_of(const struct cli *c, const struct run_args *a, int argc, char **argv)
+{
+	json_t *list = json_array();
+	char cwd[4096];
+	struct winsize ws = { 0 };
+	for (int i = a->first; i < argc; i++)
+		json_array_append_new(list, json_string(argv[i]));
+	json_t *o = json_pack("{s:s, s:o, s:O, s:b, s:s?, s:s?, s:s?, s:s?}", "app", a->app, "argv", list, "env", a->env, "tty", a->tty, "ask",
+		a->ask, "user", a->user, "owner", c->owner, "cwd", getcwd(cwd, sizeof(cwd)));
+	if (a->memory > 0)
+		json_object_set_new(o, "memory", json_integer(a->memory));
+	if (a->cpus > 0)
+		json_object_set_new(o, "cpus", json_integer(a->cpus));
+	if (a->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0) {
+		json_object_set_new(o, "rows", json_integer(ws.ws_row));
+		json_object_set_new(o, "cols", json_integer(ws.ws_col));
+	}
+	return o;
+}
+
+/* With --ask deny: what was refused, as rule lines ready to paste. */
+static void say_refused(const struct cli *c, const char *app, const char *since)
+{
+	json_t *reply, *e, *seen = json_object();
+	size_t i;
+	json_t *params = json_pack("{s:s, s:s}", "app", app, "since", since);
+	if (cli_call(c, "org.sekisho.Connections.Log", params, &reply) != 0)
+		return;
+	json_array_foreach(json_object_get(reply, "entries"), i, e) {
+		const char *event = json_string_value(json_object_get(e, "event"));
+		char to[1100], proto[16], line[1300];
+		if (event == NULL || strcmp(event, "refused") != 0)
+			continue;
+		cli_text(e, json_is_string(json_object_get(e, "name")) ? "name" : "address", to, sizeof(to));
+		snprintf(line, sizeof(line), "allow %s to %s port %lld/%s", app, to, cli_number(e, "port", 0), cli_text(e, "protocol", proto, sizeof(proto)));
+		if (json_object_get(seen, line) != NULL)
+			continue;
+		json_object_set_new(seen, line, json_true());
+		fprintf(stderr, "sekisho: refused: %s\n", line);
+	}
+	json_decref(seen);
+	json_decref(reply);
+}
+
+int cmd_run(struct cli *c, int argc, char **argv)
+{
+	struct run_args a = { .env = json_array(), .tty = -1 };
+	struct api_error e = { .exit_code = EXIT_FAILED };
+	char since[32];
+	int fd, code = take_args(&a, argc, argv);
+	if (code != 0)
+		return code;
+	clock_format(clock_wall_ms(), since);
+	struct api_client *client = cli_connect(c, &code);
+	if (client == NULL)
+		return STREAM_OURS;
+	json_t *params = params_of(c, &a, argc, argv);
+	int err = api_client_upgrade(client, "org.sekisho.Apps.Run", params, NULL, &fd, &e);
+	api_client_close(client);
+	json_decref(a.env);
+	if (err != 0) {
+		cli_say_error(&e);
+		return STREAM_OURS;
+	}
+	code = stream_run(fd, a.tty);
+	if (a.ask != NULL && strcmp(a.ask, "deny") == 0)
+		say_refused(c, a.app, since);
+	return code;
+}

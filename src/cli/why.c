@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FILES_MAX = 64 };
+
+static json_t *why_params(const struct cli *c, const char *app, const struct cli_peer *p, bool inbound, const char *at)
+{
+	json_t *o = json_pack("{s:s, s:s?, s:b, s:s?}", "app", app, "owner", c->owner, "from", inbound, "at", at);
+	if (p->name[0] != '\0')
+		json_object_set_new(o, "name", json_string(p->name));
+	if (p->address[0] != '\0')
+		json_object_set_new(o, "address", json_string(p->address));
+	if (p->app[0] != '\0')
+		json_object_set_new(o, "peer_app", json_string(p->app));
+	if (p->port >= 0)
+		json_object_set_new(o, "port", json_integer(p->port));
+	if (p->protocol[0] != '\0')
+		json_object_set_new(o, "protocol", json_string(p->protocol));
+	return o;
+}
+
+static void why_print(const struct cli *c, const json_t *reply)
+{
+	char text[4200], origin[32];
+	json_t *m;
+	size_t i;
+	if (c->json) {
+		cli_print_json(reply);
+		return;
+	}
+	cli_text(reply, "verdict", text, sizeof(text));
+	printf("%s%s%s", cli_paint(c, text), text, cli_plain(c));
+	cli_text(reply, "origin", origin, sizeof(origin));
+	if (json_is_string(json_object_get(reply, "rule")))
+		printf("  by  %s  (%s)\n", cli_text(reply, "rule", text, sizeof(text)), origin);
+	else
+		printf("  by the built-in %s\n", origin);
+	json_array_foreach(json_object_get(reply, "matched"), i, m) {
+		json_t *rank = json_object_get(m, "rank");
+		printf("  matched  %s  (%s) rank", cli_text(m, "rule", text, sizeof(text)), cli_text(m, "origin", origin, sizeof(origin)));
+		for (size_t k = 0; k < json_array_size(rank); k++)
+			printf(" %lld", (long long)json_integer_value(json_array_get(rank, k)));
+		putchar('\n');
+	}
+}
+
+static int why_daemon(struct cli *c, const char *app, const char *peer, bool inbound, const char *at)
+{
+	struct cli_peer p;
+	json_t *reply;
+	if (!cli_peer_parse(peer, &p))
+		return cli_usage("why", "\"%s\" is not PEER[:PORT[/PROTO]] (IPv6 with a port stands in brackets)", peer);
+	int code = cli_call(c, "org.sekisho.Rules.Why", why_params(c, app, &p, inbound, at), &reply);
+	if (code != 0)
+		return code;
+	why_print(c, reply);
+	json_decref(reply);
+	return EXIT_DONE;
+}
+
+struct why_args {
+	const char *files[FILES_MAX], *at;
+	size_t n_files;
+	bool inbound;
+};
+
+static int why_one(struct cli *c, const struct why_args *a, const char *app, const char *peer, bool inbound)
+{
+	if (a->n_files > 0)
+		return why_offline(c, a->files, a->n_files, a->at, inbound, app, peer);
+	return why_daemon(c, app, peer, inbound, a->at);
+}
+
+/* "APP PEER [--from]" a line. */
+static int why_stdin(struct cli *c, const struct why_args *a)
+{
+	char line[2048], app[128], peer[1600], flag[16];
+	int worst = EXIT_DONE;
+	while (fgets(line, sizeof(line), stdin) != NULL) {
+		int n = sscanf(line, "%127s %1599s %15s", app, peer, flag);
+		if (n <= 0)
+			continue;
+		int code = n < 2 ? cli_usage("why", "a line is: APP PEER[:PORT[/PROTO]] [--from]")
+				 : why_one(c, a, app, peer, a->inbound || (n == 3 && strcmp(flag, "--from") == 0));
+		if (code != EXIT_DONE)
+			worst = code;
+	}
+	return worst;
+}
+
+int cmd_why(struct cli *c, int argc, char **argv)
+{
+	struct why_args a = { 0 };
+	const char *word[2] = { NULL, NULL };
+	unsigned n = 0;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--policy") == 0 && i + 1 < argc && a.n_files < FILES_MAX)
+			a.files[a.n_files++] = argv[++i];
+		else if (strcmp(argv[i], "--at") == 0 && i + 1 < argc)
+			a.at = argv[++i];
+		else if (strcmp(argv[i], "--from") == 0)
+			a.inbound = true;
+		else if (n < 2 && (argv[i][0] != '-' || strcmp(argv[i], "-") == 0))
+			word[n++] = argv[i];
+		else
+			return cli_usage("why", "\"%s\" is not expected here", argv[i]);
+	}
+	if (n == 1 && strcmp(word[0], "-") == 0)
+		return why_stdin(c, &a);
+	if (n != 2)
+		return cli_usage("why", "an application and a destination are needed");
+	return why_one(c, &a, word[0], word[1], a.inbound);
+}
