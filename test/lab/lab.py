@@ -139,6 +139,7 @@ class Lab:
             except (OSError, ValueError):
                 pass
         sh("ip link del up0", check=False)
+        sh("ip link del up1", check=False)
         sh("ip netns del net", check=False)
 
     def make_links(self):
@@ -149,6 +150,12 @@ class Lab:
             sh(f"ip link set {link} up", ns=ns)
             sh(f"ip addr add {v4}/24 dev {link}", ns=ns)
             sh(f"ip addr add {v6}/64 dev {link} nodad", ns=ns)
+        sh("ip link add up1 type veth peer name rt-up1 netns net")
+        for address in (f"{zones.PORT_ROUTER4}/26", f"{zones.PORT_LAN4}/26", f"{zones.PORT_ROUTER6}/64 nodad"):
+            words = address.split()
+            sh("ip", "addr", "add", words[0], "dev", "rt-up1", *words[1:], ns="net")
+        sh("ip link set rt-up1 up", ns="net")
+        sh("sysctl -qw net.ipv6.conf.up1.disable_ipv6=1")
         sh(f"ip route add default via {zones.ROUTER4}")
         sh(f"ip -6 route add default via {zones.ROUTER6}")
         sh("ip link set lo up", ns="net")
@@ -246,7 +253,7 @@ class Lab:
         return mark
 
     def script(self):
-        return witness.Script(self.nonce, resolver=(zones.DNS4, zones.DNS6), segment=zones.SEGMENT, host=(zones.HOST4, zones.HOST6))
+        return witness.Script(self.nonce, resolver=(zones.DNS4, zones.DNS6), segment=zones.SEGMENT + zones.PORT_SEGMENT, host=(zones.HOST4, zones.HOST6))
 
     # --- namespaces ----------------------------------------------------------------------------------------------------------------
     def namespace(self, name):

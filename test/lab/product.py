@@ -139,7 +139,7 @@ class Daemon:
         found = []
         for line in sh("ip -o link").splitlines():
             name = line.split(":")[1].strip().split("@")[0]
-            if name not in ("lo", "up0") and not name.startswith("v-"):
+            if name not in ("lo", "up0", "up1") and not name.startswith("v-"):
                 found.append(f"link {name}")
         if "sekisho" in sh("nft list tables", check=False):
             found.append("nft table sekisho")

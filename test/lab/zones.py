@@ -5,6 +5,12 @@ HOST4, HOST6 = "192.0.2.10", "2001:db8:0:2::10"
 ROUTER4, ROUTER6 = "192.0.2.1", "2001:db8:0:2::1"
 LAN4, LAN6 = "192.0.2.50", "2001:db8:0:2::50"
 SEGMENT = ("192.0.2.0/24", "2001:db8:0:2::/64")
+# The second segment, for `uplink = port:up1`: apps have addresses of their own on it.
+PORT_ROUTER4, PORT_ROUTER6 = "203.0.113.193", "2001:db8:0:3::1"
+PORT_LAN4 = "203.0.113.250"
+PORT_SEGMENT = ("203.0.113.192/26", "2001:db8:0:3::/64")
+PORT_SETTINGS = {"uplink": "port:up1", "lan_ipv4": "203.0.113.200-203.0.113.220/26 via 203.0.113.193",
+                 "lan_ipv6": "2001:db8:0:3::200-2001:db8:0:3::220/64 via 2001:db8:0:3::1"}
 DNS4, DNS6 = "198.51.100.53", "2001:db8:100::53"
 OTHER4 = "203.0.113.66"
 MANY = [f"198.51.100.{i}" for i in range(100, 200)]
