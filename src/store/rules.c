@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/db.h"
 
+#include "policy/rule.h"
+
 #include <errno.h>
 
 int store_rule_add(struct store *s, struct store_rule *r)
@@ -30,9 +32,15 @@ int store_rule_run(struct store *s, int64_t seq, uint32_t run)
 	return db_run(s, "UPDATE rule SET run = ?2 WHERE seq = ?1", "iu", seq, run);
 }
 
+int store_rule_forget(struct store *s, int64_t seq)
+{
+	return db_run(s, "DELETE FROM rule WHERE seq = ?1", "i", seq);
+}
+
 int store_rules_prune(struct store *s, int64_t before_ms)
 {
-	return db_run(s, "DELETE FROM rule WHERE end != 0 AND ended < ?1", "i", before_ms);
+	/* What ended of a file's rule is kept as long as its line stands: else its life would begin again. */
+	return db_run(s, "DELETE FROM rule WHERE end != 0 AND ended < ?1 AND origin = ?2", "iu", before_ms, (uint32_t)POLICY_ORIGIN_ANSWER);
 }
 
 int store_rules(struct store *s, struct store_rows **ret)

@@ -55,7 +55,9 @@ int store_rule_add(struct store *s, struct store_rule *r) __attribute__((warn_un
 int store_rule_end(struct store *s, int64_t seq, uint32_t end, int64_t ended_ms) __attribute__((warn_unused_result));
 int store_rule_times(struct store *s, int64_t seq, uint32_t times_left) __attribute__((warn_unused_result));
 int store_rule_run(struct store *s, int64_t seq, uint32_t run) __attribute__((warn_unused_result));
-/* Ended rules older than `before_ms` are forgotten (the journal keeps them). */
+/* As if it had never been: the line of a file has gone, and comes back afresh. */
+int store_rule_forget(struct store *s, int64_t seq) __attribute__((warn_unused_result));
+/* Ended answers older than `before_ms` are forgotten (the journal keeps them). */
 int store_rules_prune(struct store *s, int64_t before_ms) __attribute__((warn_unused_result));
 
 /* Rows one by one; strings live until the next step. 1: a row, 0: the end (or negative errno); always finish with store_rows_end(). */

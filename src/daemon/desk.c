@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/desk.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* What SQLite and the control socket need beyond the common calls. */
+static const char *const desk_calls[] = { "accept4", "openat", "open", "stat", "lstat", "access", "faccessat", "faccessat2", "unlink", "unlinkat",
+	"fsync", "fdatasync", "ftruncate", "pread64", "pwrite64", "fallocate", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink",
+	"memfd_create", "dup3", "statx", "clock_nanosleep", NULL };
+
+void desk_flush_later(struct desk *d)
+{
+	if (d->flush_at_ms < 0)
+		d->flush_at_ms = clock_boot_ms() + DESK_FLUSH_MS;
+}
+
+static void desk_flush(struct desk *d)
+{
+	d->flush_at_ms = -1;
+	int err = store_commit(d->store);
+	if (err != 0)
+		log_msg(LOG_ERROR, "what happened could not be stored: %s", strerror(-err));
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+static void peer_back(struct desk *d, enum role_id peer)
+{
+	if (peer == ROLE_GATE) {
+		d->gate_synced = false;
+		d->in_force = 0;
+		gate_sync(d);
+	} else if (peer == ROLE_SWITCHD) {
+		apps_sync(d, ROLE_SWITCHD);
+	}
+}
+
+static void from_main(struct desk *d, struct frame *f)
+{
+	struct ipc_result r;
+	struct ipc_app_ref ref;
+	if (f->type == IPC_STOP) {
+		apps_stop_all(d);
+	} else if (f->type == IPC_SOCKETS && f->n_fds >= 1 && d->listener < 0) {
+		if (clients_init(d, f->fds[0]) == 0)
+			f->fds[0] = -1;
+	} else if (f->type == IPC_RELOAD) {
+		rules_reload(d);
+	} else if (f->type == IPC_POLICY_FILE) {
+		rules_file(d, f);
+	} else if (f->type == IPC_POLICY_END) {
+		rules_files_end(d, f->id);
+	} else if (f->type == IPC_VM_EXITED && ipc_app_ref_get(f->body, f->len, &ref)) {
+		app_gone(d, &ref, true);
+	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
+		app_result(d, ROLE_MAIN, f->id, &r);
+	}
+}
+
+static void from_switchd(struct desk *d, const struct frame *f)
+{
+	static struct ipc_result r;
+	static struct ipc_text t;
+	struct ipc_port p;
+	if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r))
+		app_result(d, ROLE_SWITCHD, f->id, &r);
+	else if (f->type == IPC_PORT_GONE && ipc_port_get(f->body, f->len, &p))
+		app_gone(d, &p.ref, false);
+	else if (f->type == IPC_SWITCH_EVENT && ipc_text_get(f->body, f->len, &t))
+		log_text(d, "switch", t.s);
+}
+
+static void from_gate(struct desk *d, const struct frame *f)
+{
+	static struct ipc_result r;
+	static struct ipc_question q;
+	static struct ipc_event e;
+	struct ipc_u32 number;
+	if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
+		if (f->id & 0x80000000U)
+			app_result(d, ROLE_GATE, f->id, &r);
+		else if (f->id != 0)
+			rules_result(d, f, &r);
+	} else if (f->type == IPC_CHARGE) {
+		rules_charge(d, f);
+	} else if (f->type == IPC_QUESTION && ipc_question_get(f->body, f->len, &q)) {
+		questions_ask(d, &q);
+	} else if (f->type == IPC_QUESTION_END && ipc_u32_get(f->body, f->len, &number)) {
+		questions_end(d, number.v, NULL);
+	} else if (f->type == IPC_EVENT && ipc_event_get(f->body, f->len, &e)) {
+		log_gate_event(d, &e);
+	} else if (f->type == IPC_GRANT) {
+		gate_grant_copy(d, f);
+	} else if (f->type == IPC_GRANT_END) {
+		gate_grant_ended(d, f);
+	} else if (f->type == IPC_GRANT_WANT) {
+		gate_block_give(d);
+	} else if (f->type == IPC_SYN) {
+		gate_syn_copy(d, f);
+	}
+}
+
+static void desk_channel(struct desk *d, const struct loop_event *ev)
+{
+	enum role_id from;
+	struct frame f;
+	while (role_recv(d->role, ev, &from, &f) == 1) {
+		if (f.type == IPC_CHANNEL)
+			peer_back(d, from);
+		else if (from == ROLE_MAIN)
+			from_main(d, &f);
+		else if (from == ROLE_SWITCHD)
+			from_switchd(d, &f);
+		else if (from == ROLE_GATE)
+			from_gate(d, &f);
+		for (unsigned i = 0; i < f.n_fds; i++) {
+			if (f.fds[i] >= 0)
+				close(f.fds[i]);
+		}
+	}
+}
+
+static void gate_lost(struct desk *d)
+{
+	d->gate_synced = false;
+	d->in_force = 0;
+	questions_gate_lost(d);
+	clients_in_force(d);
+}
+
+static void desk_event(struct desk *d, const struct loop_event *ev)
+{
+	if (ev->ref.type < ROLE_COUNT) {
+		bool had_gate = d->role->chan[ROLE_GATE] != NULL;
+		desk_channel(d, ev);
+		if (had_gate && d->role->chan[ROLE_GATE] == NULL)
+			gate_lost(d);
+		return;
+	}
+	switch ((enum desk_event)ev->ref.type) {
+	case DESK_LISTEN:
+		clients_accept(d);
+		break;
+	case DESK_CLIENT:
+		client_event(d, ev);
+		break;
+	case DESK_NETLINK:
+		if (host_route_event(&d->host, &d->role->conf.plan) && d->loaded && rules_activate(d, NULL) != 0)
+			log_msg(LOG_ERROR, "a policy with the host's new addresses could not be made");
+		break;
+	}
+}
+
+static void desk_tick(struct desk *d)
+{
+	rules_charges_settle(d);
+	rules_expire(d);
+	questions_tick(d);
+	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
+		desk_flush(d);
+	clients_flush(d);
+}
+
+static bool desk_ends(const struct desk *d)
+{
+	if (d->role->chan[ROLE_MAIN] == NULL)
+		return true;
+	return d->restart || (d->role->stopping && apps_count(d) == 0);
+}
+
+static void desk_serve(struct desk *d)
+{
+	while (!desk_ends(d)) {
+		struct loop_event ev;
+		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)), d->flush_at_ms);
+		if (loop_next(d->role->loop, until, &ev))
+			desk_event(d, &ev);
+		desk_tick(d);
+	}
+	desk_flush(d);
+}
+
+static int desk_open(struct desk *d)
+{
+	char error[STORE_ERROR_MAX];
+	int err = store_open("/store.db", &d->store, error);
+	if (err != 0) {
+		log_msg(LOG_ERROR, "%s/store/store.db: %s", d->role->conf.state_dir, error);
+		return err;
+	}
+	apps_load(d);
+	err = rules_load(d);
+	if (err == 0)
+		err = gate_load(d);
+	if (err == 0)
+		questions_load(d);
+	if (err != 0)
+		log_msg(LOG_ERROR, "the store cannot be read: %s", strerror(-err));
+	return err;
+}
+
+int desk_main(struct role *r)
+{
+	static struct desk d;
+	char root[sizeof(r->conf.state_dir) + 8];
+	snprintf(root, sizeof(root), "%s/store", r->conf.state_dir);
+	d.role = r;
+	d.listener = -1;
+	d.flush_at_ms = -1;
+	d.started_ms = clock_boot_ms();
+	for (unsigned i = 0; i < DESK_CLIENTS; i++)
+		d.clients[i].fd = -1;
+	int err = host_open(&d.host, &r->conf.plan);
+	if (err != 0)
+		log_msg(LOG_ERROR, "the host's users or addresses cannot be read: %s", strerror(-err));
+	const struct role_confine confine = { .root_dir = root, .extra = desk_calls };
+	if (err == 0)
+		err = role_confine(r, &confine);
+	if (err == 0)
+		err = desk_open(&d);
+	if (err == 0)
+		err = loop_add(r->loop, d.host.route_fd, EPOLLIN, DESK_NETLINK, 0);
+	if (err != 0)
+		return err;
+	role_ready(r);
+	if (r->chan[ROLE_SWITCHD] != NULL)
+		apps_sync(&d, ROLE_SWITCHD);
+	desk_serve(&d);
+	store_close(d.store);
+	return 0;
+}

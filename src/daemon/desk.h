@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_DESK_H
+#define DAEMON_DESK_H
+
+#include "api/conn.h"
+#include "daemon/desk_host.h"
+#include "daemon/role.h"
+#include "policy/id.h"
+#include "policy/policy.h"
+#include "policy/print.h"
+#include "store/store.h"
+
+#include <stdarg.h>
+
+/*
+ * The desk: people on one side, the gate on the other. What it holds is in struct desk; each file below works on it.
+ *
+ *   desk.c            the loop, messages of the other roles, timers
+ *   desk_host.c       what it learns about the host before it is confined, and by a netlink socket after
+ *   desk_client.c     connections of the control socket: who, how many, bytes, replies, errors
+ *   desk_api.c        calls: dispatch, Admin, Apps
+ *   desk_apps.c       the life of an application, step by step, each step answered by another role
+ *   desk_rules.c      rules in memory and store, admin's files, lives, counts, the policy on its way to the gate
+ *   desk_rules_api.c  calls: Rules
+ *   desk_questions.c  questions, their agents, answers
+ *   desk_log.c        history and those who follow it
+ *   desk_gate.c       what the gate must remember: numbers, grants, synthetic names
+ *
+ * Invariant of every change: first durable (store_commit), then in force (the gate says so), then acknowledged.
+ */
+enum desk_event { DESK_LISTEN = ROLE_COUNT, DESK_CLIENT, DESK_NETLINK };
+enum {
+	DESK_CLIENTS = 512,
+	DESK_CLIENTS_PER_UID = 64,
+	DESK_APPS_PER_UID = 32,
+	DESK_QUESTIONS = 512,
+	DESK_FLUSH_MS = 500,
+	DESK_ADMIN_AFTER_MS = 3000,
+	DESK_RULES_MAX = 100000,
+	DESK_GRANT_BUCKETS = 4096,
+};
+
+enum client_wait { CLIENT_READY, CLIENT_POLICY, CLIENT_APP, CLIENT_SERVES, CLIENT_FOLLOWS };
+
+struct client {
+	int fd; /* -1: free */
+	uid_t uid;
+	gid_t gid;
+	struct host_user user;
+	bool admin, may; /* as good as root; may run, view and answer his own */
+	struct api_conn *conn;
+	struct api_call call; /* while one is open */
+	bool has_call, writing, dead;
+	enum client_wait wait;
+	json_t *reply;		/* CLIENT_POLICY: given when `generation` is in force */
+	uint64_t generation;
+	uint64_t sequence;	/* CLIENT_SERVES, CLIENT_FOLLOWS */
+	char follow_app[POLICY_TOKEN_MAX + 1]; /* "": every */
+	uint32_t follow_owner;	/* UINT32_MAX: every */
+};
+
+enum app_kind { APP_ATTACHED, APP_VM };
+enum app_state { APP_FREE, APP_STARTING, APP_RUNNING, APP_STOPPING };
+/* Starting goes down this list, stopping up again from where it got to. */
+enum app_step { STEP_NONE, STEP_LINK, STEP_PORT, STEP_GATE, STEP_UP, STEP_VM };
+
+struct app {
+	enum app_state state;
+	enum app_kind kind;
+	enum app_step step;	/* the one under way, or the last one done */
+	uint32_t pending;	/* frame id that is waited for; 0: none */
+	enum role_id pending_on;
+	struct ipc_app gate;	/* ref, owner, name, zones, MAC, addresses */
+	char ifname[16];
+	int64_t started_ms;
+	int client;		/* waits for the start, -1 */
+	int stop_client;	/* waits for the end, -1 */
+	struct ipc_vm *vm;	/* while a VM starts */
+	int stream;		/* the client's, -1 */
+	bool vm_runs, exit_wanted, adopted; /* adopted: from an earlier desk */
+	char *error;		/* why the start failed; owned */
+};
+
+struct rule {
+	struct policy_entry e;	/* owned */
+	char *line;		/* canonical, owned */
+	char *file;		/* owned; NULL: an answer */
+	char id[POLICY_ID_TEXT];
+	int64_t seq;		/* row in the store; 0: a file's rule without a life */
+	int64_t ended_ms;	/* e.meta.ended says why */
+	uint32_t run;		/* `until exit`: bound to this run; 0: the next one */
+};
+
+struct question {
+	uint32_t id; /* 0: free */
+	bool waiting; /* packets wait at the gate under this number */
+	struct ipc_question q;
+	uint32_t owner;
+	char app[IPC_APP_MAX], peer_app[IPC_APP_MAX];
+	uint32_t peer_owner;
+	char digest[65];
+	json_t *shown; /* the immutable members */
+	int64_t served_ms; /* boot time */
+	bool admins_told;
+};
+
+struct grant {
+	struct grant *next;
+	struct ipc_grant g;
+};
+
+struct charge {
+	uint32_t request;
+	struct ipc_charge c;
+};
+
+struct desk {
+	struct role *role;
+	struct host host;
+	struct store *store;
+	int listener;
+	int64_t started_ms, flush_at_ms; /* boot time; -1: nothing to flush */
+	bool restart; /* the host's users changed: begin afresh */
+
+	struct client clients[DESK_CLIENTS];
+	struct app apps[PLAN_SLOTS];
+	uint32_t last_step;
+
+	struct rule **rules; /* running, used up and ended ones, admin's and answers */
+	size_t n_rules, cap_rules;
+	/* The policy as compiled last: entries are shallow copies of running and used-up rules, by index. */
+	struct policy_input input;
+	struct policy_entry *entries;
+	struct rule **by_index;
+	const char **ids; /* sorted, of every rule in memory */
+	size_t n_ids;
+	struct policy *policy;
+	struct policy_doc *docs[256];
+	char *doc_names[256];
+	unsigned n_docs;
+	uint64_t generation, in_force;
+	bool loaded; /* the admin's files have been read */
+	bool gate_synced;
+	struct policy_doc *new_docs[256]; /* between RELOAD and POLICY_END */
+	char *new_names[256];
+	unsigned n_new_docs;
+	struct ipc_text new_errors;
+
+	struct charge charges[256];
+	unsigned n_charges;
+
+	struct question questions[DESK_QUESTIONS];
+	uint32_t question_next, question_end; /* numbers taken from the store */
+
+	struct grant *grants[DESK_GRANT_BUCKETS];
+};
+
+static inline bool rule_running(const struct rule *r)
+{
+	return r->e.meta.ended == POLICY_RUNNING;
+}
+
+/* desk_client.c */
+int clients_init(struct desk *d, int listener) __attribute__((warn_unused_result));
+void clients_accept(struct desk *d);
+void client_event(struct desk *d, const struct loop_event *ev);
+void client_close(struct desk *d, struct client *c);
+/* Closes those that broke a rule of the protocol, sends what can be sent. Once per turn. */
+void clients_flush(struct desk *d);
+/* Replies take `params` over. After a reply that ends the call the client's next call may be taken. */
+void client_reply(struct desk *d, struct client *c, json_t *params);
+void client_stream(struct desk *d, struct client *c, json_t *params);
+void client_error(struct desk *d, struct client *c, const char *error, json_t *params);
+/* {"text":…} */
+void client_fail(struct desk *d, struct client *c, const char *error, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void client_no_such(struct desk *d, struct client *c, const char *kind, const char *what);
+void client_denied(struct desk *d, struct client *c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* When `generation` is in force; at once when the gate is away. Sets "in_force". */
+void client_reply_in_force(struct desk *d, struct client *c, json_t *params, uint64_t generation);
+void clients_in_force(struct desk *d);
+/* The descriptor leaves the control socket (upgrade): what waits has been sent; -1 when that failed. */
+int client_take_fd(struct desk *d, struct client *c);
+/* Members of the open call's parameters. False: an error was replied. Absent or null: *ret stays. */
+bool arg_str(struct desk *d, struct client *c, const char *name, bool required, const char **ret);
+bool arg_int(struct desk *d, struct client *c, const char *name, int64_t min, int64_t max, int64_t *ret);
+bool arg_bool(struct desk *d, struct client *c, const char *name, bool *ret);
+/* An array of strings; NULL when absent. */
+bool arg_strings(struct desk *d, struct client *c, const char *name, bool required, const json_t **ret);
+/* `owner`: the caller's own uid unless said otherwise, which needs admin rights. *ret_said: it was given. */
+bool arg_owner(struct desk *d, struct client *c, uint32_t *ret, bool *ret_said);
+/* A name that may be an application's. */
+bool arg_app(struct desk *d, struct client *c, bool required, const char **ret);
+
+/* desk_api.c */
+void api_dispatch(struct desk *d, struct client *c);
+json_t *owner_json(struct desk *d, uint32_t owner);
+
+/* desk_apps.c */
+void apps_load(struct desk *d);
+void apps_attach(struct desk *d, struct client *c);
+void apps_run(struct desk *d, struct client *c);
+void apps_list(struct desk *d, struct client *c);
+void apps_stop(struct desk *d, struct client *c, bool attached_only);
+void app_result(struct desk *d, enum role_id from, uint32_t id, const struct ipc_result *r);
+/* The interface vanished, or the VM ended. */
+void app_gone(struct desk *d, const struct ipc_app_ref *ref, bool vm);
+/* A peer is back: what it must know about applications. */
+void apps_sync(struct desk *d, enum role_id peer);
+void apps_stop_all(struct desk *d);
+void apps_client_gone(struct desk *d, const struct client *c);
+struct app *app_by_ref(struct desk *d, const struct ipc_app_ref *ref);
+struct app *app_by_name(struct desk *d, uint32_t owner, const char *name);
+unsigned apps_count(const struct desk *d);
+
+/* desk_rules.c */
+int rules_load(struct desk *d) __attribute__((warn_unused_result));
+void rules_file(struct desk *d, struct frame *f);
+void rules_reload(struct desk *d);
+void rules_files_end(struct desk *d, uint32_t id);
+/* Compiles what is in memory and hands it to the gate as a new generation. 0, or negative errno and the old policy stays; ret_error
+ * (512 bytes) may be NULL. */
+int rules_activate(struct desk *d, char *ret_error) __attribute__((warn_unused_result));
+void rules_send(struct desk *d);
+void rules_result(struct desk *d, const struct frame *f, const struct ipc_result *r);
+void rules_charge(struct desk *d, const struct frame *f);
+void rules_charges_settle(struct desk *d);
+/* Ends what is due; the boot time of the next end, -1. */
+void rules_expire(struct desk *d);
+int64_t rules_next_ms(const struct desk *d);
+void rules_app_started(struct desk *d, const struct app *a);
+void rules_app_ended(struct desk *d, const struct app *a);
+struct rule *rule_by_id(const struct desk *d, const uint8_t id[POLICY_ID_LEN]);
+/* Shortest unique prefix, at least 4; into buf. */
+const char *rule_short_id(const struct desk *d, const char *id, char buf[POLICY_ID_TEXT]);
+json_t *rule_json(struct desk *d, const struct rule *r);
+void rule_free(struct rule *r);
+int rule_append(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
+/* The journal and the log. */
+int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why) __attribute__((warn_unused_result));
+/* An answer of `owner`'s from a parsed rule (taken over, also on failure); not yet in memory or store. */
+int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct rule **ret) __attribute__((warn_unused_result));
+/* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]` is the rule that each
+ * took the place of, or NULL. */
+int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struct rule **replaced, char *ret_error)
+	__attribute__((warn_unused_result));
+int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why) __attribute__((warn_unused_result));
+
+/* desk_rules_api.c */
+void rules_api_add(struct desk *d, struct client *c);
+void rules_api_remove(struct desk *d, struct client *c);
+void rules_api_list(struct desk *d, struct client *c);
+void rules_api_why(struct desk *d, struct client *c);
+/* What somebody without admin rights may write. False: refused, an error was replied. */
+bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner);
+void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag);
+
+/* desk_questions.c */
+void questions_load(struct desk *d);
+void questions_ask(struct desk *d, const struct ipc_question *q);
+void questions_end(struct desk *d, uint32_t number, const char *by);
+void questions_app_ended(struct desk *d, const struct app *a);
+/* The gate is new: what it had asked is no longer waited for. */
+void questions_gate_lost(struct desk *d);
+void questions_serve(struct desk *d, struct client *c);
+void questions_answer(struct desk *d, struct client *c);
+void questions_list(struct desk *d, struct client *c);
+void questions_tick(struct desk *d);
+int64_t questions_next_ms(const struct desk *d);
+unsigned questions_count(const struct desk *d);
+
+/* desk_log.c */
+/* One entry: takes `entry` over, adds time and event; `owner` UINT32_MAX and `app` NULL: nobody's. */
+void log_entry(struct desk *d, const char *event, uint32_t owner, const char *app, json_t *entry);
+void log_app(struct desk *d, const struct app *a, const char *event, const char *text);
+void log_text(struct desk *d, const char *event, const char *text);
+void log_gate_event(struct desk *d, const struct ipc_event *e);
+void log_grant_end(struct desk *d, const struct ipc_grant *g, const struct ipc_grant_end *e);
+void log_api(struct desk *d, struct client *c);
+/* "tcp", "udp", "icmp", "sctp" or the number; into buf (8 bytes). */
+const char *protocol_text(uint8_t proto, char buf[8]);
+json_t *name_json(const struct name *n);
+json_t *addr_json(const struct addr *a);
+json_t *time_json(int64_t wall_ms);
+
+/* desk_gate.c */
+int gate_load(struct desk *d) __attribute__((warn_unused_result));
+void gate_sync(struct desk *d);
+void gate_block_give(struct desk *d);
+void gate_grant_copy(struct desk *d, const struct frame *f);
+void gate_grant_ended(struct desk *d, const struct frame *f);
+void gate_syn_copy(struct desk *d, const struct frame *f);
+void gate_app_forget(struct desk *d, uint32_t run);
+
+/* desk.c: what was written without being acknowledged becomes durable within DESK_FLUSH_MS. */
+void desk_flush_later(struct desk *d);
+
+#endif

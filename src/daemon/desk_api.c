@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "daemon/desk.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PROTOCOL_VERSION = 1 };
+
+json_t *owner_json(struct desk *d, uint32_t owner)
+{
+	/* The names of the few users there are; the files are read once per name. */
+	static struct {
+		bool known;
+		uint32_t uid;
+		char name[64];
+	} cache[64];
+	unsigned slot = owner % 64;
+	if (!cache[slot].known || cache[slot].uid != owner) {
+		struct host_user u;
+		cache[slot].known = true;
+		cache[slot].uid = owner;
+		if (host_user_by_uid(&d->host, owner, &u) == 0)
+			snprintf(cache[slot].name, sizeof(cache[slot].name), "%s", u.name);
+		else
+			snprintf(cache[slot].name, sizeof(cache[slot].name), "%u", owner);
+	}
+	return json_string(cache[slot].name);
+}
+
+static size_t rules_running(const struct desk *d)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->n_rules; i++)
+		n += rule_running(d->rules[i]);
+	return n;
+}
+
+static unsigned clients_waiting(const struct desk *d, enum client_wait wait, bool any)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < DESK_CLIENTS; i++)
+		n += d->clients[i].fd >= 0 && (any || d->clients[i].wait == wait);
+	return n;
+}
+
+static void admin_version(struct desk *d, struct client *c)
+{
+	client_reply(d, c, json_pack("{s:s, s:i}", "version", SEKISHO_VERSION, "protocol", (int)PROTOCOL_VERSION));
+}
+
+static void admin_status(struct desk *d, struct client *c)
+{
+	static const enum role_id peers[] = { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE };
+	json_t *roles = json_array();
+	for (unsigned i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
+		json_array_append_new(roles,
+			json_pack("{s:s, s:b}", "role", role_name(peers[i]), "connected", d->role->chan[peers[i]] != NULL));
+	client_reply(d, c,
+		json_pack("{s:s, s:o, s:I, s:b, s:i, s:I, s:i, s:i, s:i, s:o}", "version", SEKISHO_VERSION, "started",
+			time_json(clock_wall_ms() - (clock_boot_ms() - d->started_ms)), "policy_generation", (json_int_t)d->generation,
+			"policy_in_force", d->in_force == d->generation, "apps", (int)apps_count(d), "rules", (json_int_t)rules_running(d),
+			"questions", (int)questions_count(d), "agents", (int)clients_waiting(d, CLIENT_SERVES, false), "clients",
+			(int)clients_waiting(d, CLIENT_READY, true), "roles", roles));
+}
+
+static void check(json_t *list, const char *name, bool ok, const char *text, const char *fix)
+{
+	json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:o}", "check", name, "ok", ok, "text", text, "fix",
+					      ok || fix == NULL ? json_null() : json_string(fix)));
+}
+
+static void admin_doctor(struct desk *d, struct client *c)
+{
+	json_t *checks = json_array();
+	bool gate = d->role->chan[ROLE_GATE] != NULL, sw = d->role->chan[ROLE_SWITCHD] != NULL;
+	bool agents = clients_waiting(d, CLIENT_SERVES, false) > 0;
+	check(checks, "daemon", true, "sekishod " SEKISHO_VERSION " answers", NULL);
+	check(checks, "switch", sw, sw ? "the keeper of the switch runs" : "the keeper of the switch is being restarted",
+		"journalctl -u sekishod");
+	check(checks, "gate", gate, gate ? "the gate decides" : "the gate is being restarted; nothing new passes", "journalctl -u sekishod");
+	check(checks, "policy", d->in_force == d->generation,
+		d->in_force == d->generation ? "the policy is in force" : "the gate does not have the newest policy yet", "journalctl -u sekishod");
+	check(checks, "store", true, "the store opened whole and is written durably", NULL);
+	check(checks, "questions", agents,
+		agents ? "somebody answers questions" : "nobody answers questions: what is neither allowed nor denied is refused after a while",
+		"sekisho ask");
+	check(checks, "rights", c->may, c->may ? "you may run applications" : "you may not run applications", "adduser $USER sekisho");
+	client_reply(d, c, json_pack("{s:o}", "checks", checks));
+}
+
+static void apps_detach(struct desk *d, struct client *c)
+{
+	apps_stop(d, c, true);
+}
+
+static void apps_end(struct desk *d, struct client *c)
+{
+	apps_stop(d, c, false);
+}
+
+static void ping(struct desk *d, struct client *c)
+{
+	client_reply(d, c, NULL);
+}
+
+enum right { RIGHT_NONE, RIGHT_OWN };
+
+static const struct {
+	const char *method;
+	enum right right; /* at least; each call asks for more where it must */
+	bool loaded;	  /* needs the policy files to have been read */
+	void (*serve)(struct desk *, struct client *);
+} calls[] = {
+	{ "org.sekisho.Ping", RIGHT_NONE, false, ping },
+	{ "org.sekisho.Admin.Version", RIGHT_NONE, false, admin_version },
+	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, false, admin_doctor },
+	{ "org.sekisho.Admin.Status", RIGHT_OWN, false, admin_status },
+	{ "org.sekisho.Apps.Run", RIGHT_OWN, true, apps_run },
+	{ "org.sekisho.Apps.Attach", RIGHT_OWN, true, apps_attach },
+	{ "org.sekisho.Apps.Detach", RIGHT_OWN, true, apps_detach },
+	{ "org.sekisho.Apps.Stop", RIGHT_OWN, true, apps_end },
+	{ "org.sekisho.Apps.List", RIGHT_OWN, false, apps_list },
+	{ "org.sekisho.Rules.Add", RIGHT_OWN, true, rules_api_add },
+	{ "org.sekisho.Rules.Remove", RIGHT_OWN, true, rules_api_remove },
+	{ "org.sekisho.Rules.List", RIGHT_OWN, true, rules_api_list },
+	{ "org.sekisho.Rules.Why", RIGHT_OWN, true, rules_api_why },
+	{ "org.sekisho.Questions.Serve", RIGHT_OWN, false, questions_serve },
+	{ "org.sekisho.Questions.Answer", RIGHT_OWN, true, questions_answer },
+	{ "org.sekisho.Questions.List", RIGHT_OWN, false, questions_list },
+	{ "org.sekisho.Connections.Log", RIGHT_OWN, false, log_api },
+};
+
+void api_dispatch(struct desk *d, struct client *c)
+{
+	const struct conf *conf = &d->role->conf;
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (strcmp(calls[i].method, c->call.method) != 0)
+			continue;
+		if (calls[i].right == RIGHT_OWN && !c->may)
+			client_denied(d, c, "you are in neither of the groups %s and %s; an admin can add you: adduser %s %s", conf->users_group,
+				conf->admins_group, c->user.name, conf->users_group);
+		else if (calls[i].loaded && !d->loaded)
+			client_fail(d, c, "org.sekisho.Failed", "the daemon is still starting; try again in a moment");
+		else if (d->role->stopping)
+			client_fail(d, c, "org.sekisho.Failed", "the daemon is stopping");
+		else
+			calls[i].serve(d, c);
+		return;
+	}
+	client_error(d, c, "org.varlink.service.MethodNotFound", json_pack("{s:s}", "method", c->call.method));
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A question is immutable once made: its digest covers all that is shown. It waits while the gate holds packets for it; when nobody answered in
+ * time it stays in the inbox, where an answer counts for the next try. The first answer wins: the desk has one thread, and an answered question
+ * is gone before the next call is looked at.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/desk.h"
+#include "policy/suggest.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUESTION_NUMBERS = 256 };
+
+static void question_clear(struct question *q)
+{
+	json_decref(q->shown);
+	*q = (struct question){ 0 };
+}
+
+unsigned questions_count(const struct desk *d)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++)
+		n += d->questions[i].id != 0 && d->questions[i].waiting;
+	return n;
+}
+
+/* A free place; the oldest of the inbox gives way. */
+static struct question *question_place(struct desk *d)
+{
+	struct question *oldest = NULL;
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id == 0)
+			return q;
+		if (!q->waiting && (oldest == NULL || q->id < oldest->id))
+			oldest = q;
+	}
+	if (oldest != NULL)
+		question_clear(oldest);
+	return oldest;
+}
+
+static int question_number(struct desk *d, uint32_t *ret)
+{
+	if (d->question_next == d->question_end) {
+		int err = store_take(d->store, STORE_QUESTIONS, QUESTION_NUMBERS, &d->question_next);
+		if (err != 0)
+			return err;
+		d->question_end = d->question_next + QUESTION_NUMBERS;
+	}
+	*ret = d->question_next++;
+	return 0;
+}
+
+/* What the evaluator is asked. Withheld: judged by its address, since the name is what was refused. */
+static struct policy_request question_request(const struct question *q)
+{
+	return (struct policy_request){ .owner = q->owner, .app = q->app, .dir = q->q.inbound ? POLICY_IN : POLICY_OUT,
+		.name = q->q.name.len == 0 || q->q.withheld || q->q.inbound ? NULL : &q->q.name,
+		.addr = q->q.address.len == 0 ? NULL : &q->q.address, .peer_app = q->peer_app[0] == '\0' ? NULL : q->peer_app,
+		.peer_owner = q->peer_owner, .proto = q->q.proto, .port = q->q.port, .now_ms = clock_wall_ms() };
+}
+
+static void digest_of(const json_t *shown, char ret[65])
+{
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	char *text = json_dumps(shown, JSON_COMPACT | JSON_SORT_KEYS);
+	ret[0] = '\0';
+	if (text != NULL && EVP_Digest(text, strlen(text), sum, &len, EVP_sha256(), NULL) == 1) {
+		for (unsigned i = 0; i < len && i < 32; i++)
+			snprintf(ret + 2 * i, 3, "%02x", sum[i]);
+	}
+	free(text);
+}
+
+static json_t *suggestions(struct desk *d, const struct question *q)
+{
+	static struct policy_suggestions s;
+	struct policy_request r = question_request(q);
+	json_t *lines = json_array();
+	s.n = 0;
+	int err = policy_suggest(&d->input, &r, &s);
+	if (err != 0)
+		log_msg(LOG_WARNING, "no suggestions for a question: %s", strerror(-err));
+	for (size_t i = 0; err == 0 && i < s.n; i++)
+		json_array_append_new(lines, json_string(s.line[i]));
+	return lines;
+}
+
+static json_t *shown_of(struct desk *d, const struct question *q)
+{
+	char buf[8], id[16];
+	snprintf(id, sizeof(id), "q%u", q->id);
+	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i}", "id", id, "app", q->app, "owner", owner_json(d, q->owner),
+		"direction", q->q.inbound ? "in" : "out", "name", name_json(&q->q.name), "address", addr_json(&q->q.address), "port", q->q.port,
+		"protocol", protocol_text(q->q.proto, buf), "withheld", q->q.withheld, "peer_app",
+		q->peer_app[0] == '\0' ? json_null() : json_string(q->peer_app), "suggestions", suggestions(d, q), "more", 0);
+}
+
+static json_t *question_json(const struct question *q)
+{
+	int64_t now = clock_wall_ms(), held = now - q->q.held_wall_ms, left = q->q.gives_up_wall_ms - now;
+	json_t *j = json_copy(q->shown);
+	json_object_set_new(j, "digest", json_string(q->digest));
+	json_object_set_new(j, "held_ms", json_integer(held < 0 ? 0 : held));
+	json_object_set_new(j, "gives_up_ms", json_integer(!q->waiting || left < 0 ? 0 : left));
+	json_object_set_new(j, "waiting", json_boolean(q->waiting));
+	return j;
+}
+
+/* The owner's agents at once, admins' after a while, others never. */
+static bool may_see(const struct client *c, const struct question *q)
+{
+	return c->may && (c->uid == q->owner || (c->admin && q->admins_told));
+}
+
+static void tell(struct desk *d, struct client *c, const struct question *q)
+{
+	client_stream(d, c, json_pack("{s:s, s:I, s:o}", "event", "question", "sequence", (json_int_t)c->sequence++, "question", question_json(q)));
+}
+
+static void tell_cancelled(struct desk *d, const struct question *q, const char *by, const struct client *except)
+{
+	char id[16];
+	snprintf(id, sizeof(id), "q%u", q->id);
+	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
+		struct client *c = &d->clients[i];
+		if (c->fd >= 0 && c->wait == CLIENT_SERVES && c != except && may_see(c, q))
+			client_stream(d, c, json_pack("{s:s, s:I, s:s, s:s}", "event", "cancelled", "sequence", (json_int_t)c->sequence++, "id", id,
+							"by", by));
+	}
+}
+
+/* The inbox: what was shown, and what is needed to judge an answer. */
+static void question_store(struct desk *d, const struct question *q)
+{
+	json_t *j = json_pack("{s:O, s:s, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "inbound", q->q.inbound, "proto",
+		q->q.proto, "withheld", q->q.withheld, "held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
+		(json_int_t)q->peer_owner);
+	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
+	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
+	if (text == NULL || store_question_put(d->store, &row) != 0)
+		log_msg(LOG_WARNING, "a question could not be put into the inbox");
+	free(text);
+	json_decref(j);
+	desk_flush_later(d);
+}
+
+static bool inbox_read(const struct store_question *row, const json_t *j, struct question *q)
+{
+	const json_t *shown = json_object_get(j, "shown");
+	const char *app = json_string_value(json_object_get(j, "app")), *peer = json_string_value(json_object_get(j, "peer_app"));
+	const char *name = json_string_value(json_object_get(shown, "name")), *address = json_string_value(json_object_get(shown, "address"));
+	if (app == NULL || peer == NULL || !json_is_object(shown))
+		return false;
+	*q = (struct question){ .id = row->id, .owner = row->owner, .admins_told = true };
+	snprintf(q->app, sizeof(q->app), "%s", app);
+	snprintf(q->peer_app, sizeof(q->peer_app), "%s", peer);
+	q->peer_owner = (uint32_t)json_integer_value(json_object_get(j, "peer_owner"));
+	q->q.inbound = (uint8_t)json_integer_value(json_object_get(j, "inbound"));
+	q->q.proto = (uint8_t)json_integer_value(json_object_get(j, "proto"));
+	q->q.withheld = json_integer_value(json_object_get(j, "withheld")) != 0;
+	q->q.port = (uint16_t)json_integer_value(json_object_get(shown, "port"));
+	q->q.held_wall_ms = json_integer_value(json_object_get(j, "held"));
+	if (name != NULL && !name_from_text(name, strlen(name), &q->q.name))
+		return false;
+	if (address != NULL && !addr_parse(address, &q->q.address))
+		return false;
+	q->shown = json_copy(json_object_get(j, "shown"));
+	digest_of(q->shown, q->digest);
+	return q->shown != NULL;
+}
+
+void questions_load(struct desk *d)
+{
+	struct store_rows *rows;
+	struct store_question row;
+	if (store_questions(d->store, &rows) != 0)
+		return;
+	while (store_questions_next(rows, &row) == 1) {
+		struct question *q = question_place(d);
+		json_t *j = json_loads(row.json, 0, NULL);
+		if (q != NULL && (j == NULL || !inbox_read(&row, j, q)))
+			*q = (struct question){ 0 };
+		json_decref(j);
+	}
+	store_rows_end(rows);
+}
+
+/* The same thing asked before and left in the inbox: the new one takes its place. */
+static void inbox_drop_same(struct desk *d, const struct question *n)
+{
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id == 0 || q == n || q->waiting || q->owner != n->owner || strcmp(q->app, n->app) != 0 || q->q.port != n->q.port ||
+			q->q.proto != n->q.proto || q->q.inbound != n->q.inbound || q->q.withheld != n->q.withheld ||
+			!name_equal(&q->q.name, &n->q.name) || !addr_equal(&q->q.address, &n->q.address))
+			continue;
+		if (store_question_del(d->store, q->id) != 0)
+			log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
+		question_clear(q);
+	}
+}
+
+static struct question *question_by_number(struct desk *d, uint32_t number)
+{
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id != 0 && q->waiting && q->q.number == number)
+			return q;
+	}
+	return NULL;
+}
+
+void questions_ask(struct desk *d, const struct ipc_question *iq)
+{
+	const struct app *a = app_by_ref(d, &iq->ref);
+	const struct app *peer = iq->peer_slot == 0 || iq->peer_slot >= PLAN_SLOTS ? NULL : &d->apps[iq->peer_slot];
+	if (a == NULL || question_by_number(d, iq->number) != NULL)
+		return;
+	struct question *q = question_place(d);
+	uint32_t id;
+	/* No room: the packet is refused when its patience ends, never allowed. */
+	if (q == NULL || question_number(d, &id) != 0) {
+		log_msg(LOG_WARNING, "a question of %s had no place and is not asked", a->gate.name);
+		return;
+	}
+	*q = (struct question){ .id = id, .waiting = true, .q = *iq, .owner = a->gate.owner, .served_ms = clock_boot_ms() };
+	memcpy(q->app, a->gate.name, sizeof(q->app));
+	if (peer != NULL && peer->state != APP_FREE) {
+		memcpy(q->peer_app, peer->gate.name, sizeof(q->peer_app));
+		q->peer_owner = peer->gate.owner;
+	}
+	q->shown = shown_of(d, q);
+	if (q->shown == NULL) {
+		question_clear(q);
+		return;
+	}
+	digest_of(q->shown, q->digest);
+	inbox_drop_same(d, q);
+	question_store(d, q);
+	char ids[16];
+	snprintf(ids, sizeof(ids), "q%u", id);
+	char buf[8];
+	log_entry(d, "question", q->owner, q->app, json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", ids, "name", name_json(&q->q.name), "address",
+						addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
+	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
+		struct client *c = &d->clients[i];
+		if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q))
+			tell(d, c, q);
+	}
+}
+
+/* Nothing waits any more; unanswered, it stays in the inbox. */
+static void question_end(struct desk *d, struct question *q, const char *by)
+{
+	tell_cancelled(d, q, by, NULL);
+	q->waiting = false;
+	q->admins_told = true;
+	if (strcmp(by, "gave up") == 0)
+		return;
+	if (store_question_del(d->store, q->id) != 0)
+		log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
+	desk_flush_later(d);
+	question_clear(q);
+}
+
+void questions_end(struct desk *d, uint32_t number, const char *by)
+{
+	struct question *q = question_by_number(d, number);
+	if (q == NULL)
+		return;
+	if (by == NULL)
+		by = clock_wall_ms() + 1000 >= q->q.gives_up_wall_ms ? "gave up" : "settled by a rule";
+	question_end(d, q, by);
+}
+
+void questions_app_ended(struct desk *d, const struct app *a)
+{
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id != 0 && q->waiting && q->q.ref.slot == a->gate.ref.slot && q->q.ref.run == a->gate.ref.run)
+			question_end(d, q, "app stopped");
+	}
+}
+
+void questions_gate_lost(struct desk *d)
+{
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		if (d->questions[i].id != 0 && d->questions[i].waiting)
+			question_end(d, &d->questions[i], "gave up");
+	}
+}
+
+void questions_tick(struct desk *d)
+{
+	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+		struct question *q = &d->questions[n];
+		if (q->id == 0 || !q->waiting || q->admins_told || clock_boot_ms() < q->served_ms + DESK_ADMIN_AFTER_MS)
+			continue;
+		q->admins_told = true;
+		for (unsigned i = 0; i < DESK_CLIENTS; i++) {
+			struct client *c = &d->clients[i];
+			if (c->fd >= 0 && c->wait == CLIENT_SERVES && c->admin && c->uid != q->owner)
+				tell(d, c, q);
+		}
+	}
+}
+
+int64_t questions_next_ms(const struct desk *d)
+{
+	int64_t next = -1;
+	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+		const struct question *q = &d->questions[n];
+		if (q->id != 0 && q->waiting && !q->admins_told && (next < 0 || q->served_ms + DESK_ADMIN_AFTER_MS < next))
+			next = q->served_ms + DESK_ADMIN_AFTER_MS;
+	}
+	return next;
+}
+
+/* Calls */
+
+void questions_serve(struct desk *d, struct client *c)
+{
+	if (!c->call.more) {
+		client_error(d, c, "org.varlink.service.ExpectedMore", NULL);
+		return;
+	}
+	c->wait = CLIENT_SERVES;
+	c->sequence = 0;
+	json_t *waiting = json_array();
+	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+		const struct question *q = &d->questions[n];
+		if (q->id != 0 && q->waiting && may_see(c, q))
+			json_array_append_new(waiting, question_json(q));
+	}
+	client_stream(d, c, json_pack("{s:s, s:I, s:o}", "event", "snapshot", "sequence", (json_int_t)c->sequence++, "questions", waiting));
+}
+
+void questions_list(struct desk *d, struct client *c)
+{
+	bool all = c->admin;
+	if (!arg_bool(d, c, "all", &all))
+		return;
+	json_t *list = json_array();
+	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+		const struct question *q = &d->questions[n];
+		if (q->id != 0 && (q->owner == c->uid || (all && c->admin)))
+			json_array_append_new(list, question_json(q));
+	}
+	client_reply(d, c, json_pack("{s:o}", "questions", list));
+}
+
+static struct question *question_by_text(struct desk *d, const struct client *c, const char *text)
+{
+	char *end;
+	unsigned long id = text[0] == 'q' && text[1] >= '0' && text[1] <= '9' ? strtoul(text + 1, &end, 10) : 0;
+	for (unsigned n = 0; id != 0 && *end == '\0' && n < DESK_QUESTIONS; n++) {
+		struct question *q = &d->questions[n];
+		if (q->id == id)
+			return c->uid == q->owner || c->admin ? q : NULL;
+	}
+	return NULL;
+}
+
+static bool would_win(struct desk *d, struct client *c, const struct policy_rule *rule, const char *line, const struct question *q)
+{
+	size_t by = POLICY_NO_RULE;
+	struct policy_request r = question_request(q);
+	int won = policy_would_win(&d->input, rule, q->owner, &r, &by);
+	if (won == 1)
+		return true;
+	if (won < 0) {
+		client_fail(d, c, "org.sekisho.Failed", "the rule cannot be judged: %s", strerror(-won));
+		return false;
+	}
+	char id[POLICY_ID_TEXT], text[1024];
+	const struct rule *other = by < d->input.n_rules ? d->by_index[by] : NULL;
+	snprintf(text, sizeof(text), "this rule would not decide the question: %.400s",
+		other != NULL ? other->line : "it does not speak of this connection, or the built-in floor refuses it");
+	json_t *j = json_pack("{s:s, s:s, s:o, s:s}", "rule", line, "outranked_by", other != NULL ? other->line : "", "rule_id",
+		other != NULL ? json_string(rule_short_id(d, other->id, id)) : json_null(), "text", text);
+	client_error(d, c, "org.sekisho.WouldNotWin", j);
+	return false;
+}
+
+static void answered(struct desk *d, struct client *c, struct question *q, const struct rule *r, const struct rule *replaced)
+{
+	char ids[16], short_id[POLICY_ID_TEXT];
+	snprintf(ids, sizeof(ids), "q%u", q->id);
+	rule_short_id(d, r->id, short_id);
+	log_entry(d, "answer", q->owner, q->app,
+		json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "by", owner_json(d, c->uid)));
+	tell_cancelled(d, q, "answered elsewhere", c);
+	if (store_question_del(d->store, q->id) != 0)
+		log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
+	question_clear(q);
+	json_t *note = replaced == NULL ? json_null() : json_sprintf("it takes the place of: %s", replaced->line);
+	client_reply_in_force(d, c, json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "note", note),
+		d->generation);
+}
+
+static void answer_rule(struct desk *d, struct client *c, struct question *q, const char *line)
+{
+	struct policy_rule parsed;
+	struct policy_diag diag = { 0 };
+	struct rule *r, *replaced;
+	char error[512] = "";
+	int err = policy_parse_rule(line, strlen(line), &parsed, &diag);
+	if (err == -EINVAL || err == -E2BIG) {
+		client_bad_rule(d, c, 0, &diag);
+		return;
+	}
+	if (err == 0 && (!rule_permitted(d, c, &parsed, q->owner) || !would_win(d, c, &parsed, line, q))) {
+		policy_rule_fini(&parsed);
+		return;
+	}
+	if (err == 0)
+		err = rule_make(d, &parsed, q->owner, &r);
+	if (err == 0)
+		err = rules_add(d, &r, 1, c->uid, &replaced, error);
+	if (err != 0)
+		client_fail(d, c, "org.sekisho.Failed", "%s", error[0] != '\0' ? error : strerror(-err));
+	else
+		answered(d, c, q, r, replaced);
+}
+
+void questions_answer(struct desk *d, struct client *c)
+{
+	const char *id = NULL, *digest = NULL, *rule = NULL;
+	bool later = false;
+	if (!arg_str(d, c, "id", true, &id) || !arg_str(d, c, "digest", true, &digest) || !arg_str(d, c, "rule", false, &rule) ||
+		!arg_bool(d, c, "later", &later))
+		return;
+	if ((rule != NULL) == later) {
+		client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", rule == NULL ? "rule" : "later"));
+		return;
+	}
+	struct question *q = question_by_text(d, c, id);
+	if (q == NULL) {
+		client_fail(d, c, "org.sekisho.Changed", "question %.20s does not wait for you: it was answered elsewhere, or there is no such question",
+			id);
+	} else if (strcmp(q->digest, digest) != 0) {
+		client_fail(d, c, "org.sekisho.Changed", "what was shown is not question %.20s (its digest differs)", id);
+	} else if (later) {
+		/* Later is no answer: others may give one, and the packet waits on. */
+		client_reply(d, c, json_pack("{s:s, s:n, s:n, s:n, s:b}", "id", id, "rule", "rule_id", "note", "in_force", 1));
+	} else {
+		answer_rule(d, c, q, rule);
+	}
+}

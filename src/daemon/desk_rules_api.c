@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/desk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ADD_MAX = 1000, MATCHED_MAX = 64, ID_SHORTEST = 4 };
+
+void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag)
+{
+	client_error(d, c, "org.sekisho.BadRule",
+		json_pack("{s:I, s:i, s:i, s:s, s:o, s:s}", "index", (json_int_t)index, "line", (int)diag->line, "column", (int)diag->col,
+			"expected", diag->expected, "hint", diag->near[0] == '\0' ? json_null() : json_string(diag->near), "text", diag->message));
+}
+
+bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
+{
+	const char *no = NULL;
+	if (r->lives.until == POLICY_UNTIL_LOGOUT) {
+		client_fail(d, c, "org.sekisho.Failed", "\"until logout\" needs logind, which this version does not ask; say \"until exit\" or \"for 8h\"");
+		return false;
+	}
+	if (c->admin)
+		return true;
+	bool zone = r->peer.kind == POLICY_PEER_ZONE && (r->peer.zone == POLICY_ZONE_HOST || r->peer.zone == POLICY_ZONE_PEERS);
+	if (owner != c->uid)
+		no = "the rule speaks of another user's application";
+	else if (r->subject != POLICY_SUBJECT_APP)
+		no = "without admin rights a rule names one application of your own";
+	else if (r->final)
+		no = "only admins may write a final rule";
+	else if (r->dir != POLICY_OUT)
+		no = "only admins may let something in";
+	else if (zone)
+		no = "only admins may open this computer or other virtual machines";
+	else if (r->peer.kind == POLICY_PEER_APP && app_by_name(d, owner, r->peer.id) == NULL)
+		no = "without admin rights app: names a running application of your own";
+	if (no != NULL)
+		client_denied(d, c, "%s", no);
+	return no == NULL;
+}
+
+/* Whose rule it is when an admin does not say: the owner of the only running application of that name. */
+static uint32_t likely_owner(struct desk *d, const struct client *c, const struct policy_rule *r, uint32_t owner)
+{
+	const struct app *found = NULL;
+	unsigned n = 0;
+	if (!c->admin || r->subject != POLICY_SUBJECT_APP || app_by_name(d, owner, r->who) != NULL)
+		return owner;
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		if (d->apps[i].state == APP_FREE || strcmp(d->apps[i].gate.name, r->who) != 0)
+			continue;
+		found = &d->apps[i];
+		n++;
+	}
+	return n == 1 ? found->gate.owner : owner;
+}
+
+/* One line of the call as a rule; NULL: an error was replied. */
+static struct rule *make_one(struct desk *d, struct client *c, size_t index, const char *line, uint32_t owner, bool said)
+{
+	struct policy_rule parsed;
+	struct policy_diag diag = { 0 };
+	struct rule *r = NULL;
+	int err = policy_parse_rule(line, strlen(line), &parsed, &diag);
+	if (err == -EINVAL || err == -E2BIG) {
+		client_bad_rule(d, c, index, &diag);
+		return NULL;
+	}
+	if (err == 0 && !said)
+		owner = likely_owner(d, c, &parsed, owner);
+	if (err == 0 && !rule_permitted(d, c, &parsed, owner)) {
+		policy_rule_fini(&parsed);
+		return NULL;
+	}
+	if (err == 0)
+		err = rule_make(d, &parsed, owner, &r);
+	if (err != 0)
+		client_fail(d, c, "org.sekisho.Failed", "the rule cannot be kept: %s", strerror(-err));
+	return err == 0 ? r : NULL;
+}
+
+static json_t *added_json(struct desk *d, const struct rule *r, const struct rule *replaced, const struct client *c)
+{
+	char id[POLICY_ID_TEXT];
+	json_t *note = json_null();
+	if (replaced != NULL && strcmp(replaced->line, r->line) == 0)
+		note = json_string("it was there already; its life begins again");
+	else if (replaced != NULL)
+		note = json_sprintf("it takes the place of: %s", replaced->line);
+	else if (r->e.meta.owner != c->uid)
+		note = json_sprintf("for %s of another user; --owner says whose", r->e.rule.subject == POLICY_SUBJECT_APP ? r->e.rule.who : "the applications");
+	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "owner",
+		owner_json(d, r->e.meta.owner), "replaced", replaced == NULL ? json_null() : json_string(replaced->line), "note", note);
+}
+
+static bool same_twice(struct rule *const *rules, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (size_t k = i + 1; k < n; k++) {
+			if (memcmp(rules[i]->e.meta.id, rules[k]->e.meta.id, POLICY_ID_LEN) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void add_rules(struct desk *d, struct client *c, struct rule **rules, size_t n)
+{
+	struct rule **replaced = calloc(n, sizeof(*replaced));
+	char error[512] = "";
+	if (replaced == NULL || same_twice(rules, n)) {
+		for (size_t i = 0; i < n; i++)
+			rule_free(rules[i]);
+		client_fail(d, c, "org.sekisho.Failed", "two of the rules are the same rule (same subject, direction, peer and ports); nothing was changed");
+	} else if (rules_add(d, rules, n, c->uid, replaced, error) != 0) {
+		client_fail(d, c, "org.sekisho.Failed", "%s", error);
+	} else {
+		json_t *added = json_array();
+		for (size_t i = 0; i < n; i++)
+			json_array_append_new(added, added_json(d, rules[i], replaced[i], c));
+		client_reply_in_force(d, c, json_pack("{s:o}", "added", added), d->generation);
+	}
+	free(replaced);
+}
+
+void rules_api_add(struct desk *d, struct client *c)
+{
+	const json_t *lines;
+	uint32_t owner;
+	bool said;
+	if (!arg_strings(d, c, "rules", true, &lines) || !arg_owner(d, c, &owner, &said))
+		return;
+	size_t n = json_array_size(lines), made = 0;
+	if (n == 0 || n > ADD_MAX) {
+		client_error(d, c, "org.sekisho.Limit", json_pack("{s:s, s:i, s:s}", "what", "rules", "limit", (int)ADD_MAX, "text",
+								"give between 1 and 1000 rules at a time"));
+		return;
+	}
+	struct rule **rules = calloc(n, sizeof(*rules));
+	while (rules != NULL && made < n) {
+		rules[made] = make_one(d, c, made, json_string_value(json_array_get(lines, made)), owner, said);
+		if (rules[made] == NULL)
+			break;
+		made++;
+	}
+	if (rules == NULL)
+		client_fail(d, c, "org.sekisho.Failed", "no memory");
+	else if (made == n)
+		add_rules(d, c, rules, n);
+	else
+		while (made > 0)
+			rule_free(rules[--made]);
+	free(rules);
+}
+
+static bool may_see(const struct client *c, const struct rule *r)
+{
+	return c->admin || r->e.meta.owner == c->uid || r->e.meta.owner == POLICY_OWNER_ANY;
+}
+
+/* The running rule that a prefix means; NULL: an error was replied. */
+static struct rule *rule_by_prefix(struct desk *d, struct client *c, const char *prefix)
+{
+	struct rule *found = NULL;
+	size_t len = strlen(prefix);
+	for (size_t i = 0; len >= ID_SHORTEST && i < d->n_rules; i++) {
+		struct rule *r = d->rules[i];
+		if (!rule_running(r) || !may_see(c, r) || strncmp(r->id, prefix, len) != 0)
+			continue;
+		if (found != NULL) {
+			client_fail(d, c, "org.sekisho.Changed", "\"%.60s\" is the beginning of more than one rule's id; give more of it", prefix);
+			return NULL;
+		}
+		found = r;
+	}
+	if (found == NULL)
+		client_no_such(d, c, "rule", prefix);
+	return found;
+}
+
+void rules_api_remove(struct desk *d, struct client *c)
+{
+	const json_t *ids;
+	if (!arg_strings(d, c, "ids", true, &ids))
+		return;
+	size_t n = json_array_size(ids), kept = 0;
+	struct rule **rules = calloc(n + 1, sizeof(*rules));
+	for (size_t i = 0; rules != NULL && i < n; i++) {
+		struct rule *r = rule_by_prefix(d, c, json_string_value(json_array_get(ids, i)));
+		if (r != NULL && r->e.meta.origin != POLICY_ORIGIN_ANSWER)
+			client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there", r->file == NULL ? "?" : r->file, r->e.meta.line);
+		if (r == NULL || r->e.meta.origin != POLICY_ORIGIN_ANSWER) {
+			free(rules);
+			return;
+		}
+		bool twice = false;
+		for (size_t k = 0; k < kept; k++)
+			twice = twice || rules[k] == r;
+		if (!twice)
+			rules[kept++] = r;
+	}
+	int err = rules == NULL ? -ENOMEM : kept == 0 ? 0 : rules_end(d, rules, kept, c->uid, POLICY_END_REMOVED);
+	if (err != 0) {
+		client_fail(d, c, "org.sekisho.Failed", "the rules cannot be removed: %s", strerror(-err));
+	} else {
+		json_t *removed = json_array();
+		for (size_t i = 0; i < kept; i++)
+			json_array_append_new(removed, rule_json(d, rules[i]));
+		client_reply_in_force(d, c, json_pack("{s:o}", "removed", removed), d->generation);
+	}
+	free(rules);
+}
+
+void rules_api_list(struct desk *d, struct client *c)
+{
+	const char *app = NULL;
+	bool ended = false, all = c->admin;
+	if (!arg_app(d, c, false, &app) || !arg_bool(d, c, "ended", &ended) || !arg_bool(d, c, "all", &all))
+		return;
+	json_t *rules = json_array();
+	for (size_t i = 0; i < d->n_rules; i++) {
+		const struct rule *r = d->rules[i];
+		bool mine = r->e.meta.owner == c->uid || r->e.meta.owner == POLICY_OWNER_ANY;
+		bool fits = app == NULL || r->e.rule.subject != POLICY_SUBJECT_APP || strcmp(r->e.rule.who, app) == 0;
+		if ((rule_running(r) || ended) && fits && (mine || (all && c->admin)))
+			json_array_append_new(rules, rule_json(d, r));
+	}
+	client_reply(d, c, json_pack("{s:o}", "rules", rules));
+}
+
+/* Why */
+
+static int proto_number(const char *text)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} names[] = { { "tcp", POLICY_PROTO_TCP }, { "udp", POLICY_PROTO_UDP }, { "sctp", POLICY_PROTO_SCTP }, { "icmp", POLICY_ICMP4 } };
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i].name) == 0)
+			return names[i].number;
+	}
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+	return *text == '\0' || *end != '\0' || n > 255 ? -1 : (int)n;
+}
+
+static int64_t local_to_utc(const struct desk *d, int64_t local_ms)
+{
+	int64_t utc = local_ms;
+	for (size_t i = 0; i < d->host.n_tz; i++) {
+		int64_t t = local_ms - d->host.tz[i].offset_s * 1000LL;
+		if (t >= d->host.tz[i].from_ms)
+			utc = t;
+	}
+	return utc;
+}
+
+static bool why_time(const struct desk *d, const char *at, int64_t *ret)
+{
+	struct tm tm = { 0 };
+	const char *rest;
+	if ((rest = strptime(at, "%Y-%m-%d %H:%M", &tm)) != NULL && *rest == '\0') {
+		*ret = local_to_utc(d, timegm(&tm) * 1000LL);
+		return true;
+	}
+	memset(&tm, 0, sizeof(tm));
+	rest = strptime(at, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (rest != NULL && *rest == '.')
+		rest += 1 + strspn(rest + 1, "0123456789");
+	if (rest == NULL || strcmp(rest, "Z") != 0)
+		return false;
+	*ret = timegm(&tm) * 1000LL;
+	return true;
+}
+
+struct why {
+	struct policy_request q;
+	struct name name;
+	struct addr addr;
+	uint32_t owner;
+};
+
+static bool why_bad(struct desk *d, struct client *c, const char *parameter)
+{
+	client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", parameter));
+	return false;
+}
+
+static bool why_peer(struct desk *d, struct client *c, struct why *w)
+{
+	const char *name = NULL, *address = NULL, *peer = NULL;
+	if (!arg_str(d, c, "name", false, &name) || !arg_str(d, c, "address", false, &address) || !arg_str(d, c, "peer_app", false, &peer))
+		return false;
+	if (name == NULL && address == NULL && peer == NULL)
+		return why_bad(d, c, "name");
+	if (name != NULL && !name_from_text(name, strlen(name), &w->name))
+		return why_bad(d, c, "name");
+	if (address != NULL && !addr_parse(address, &w->addr))
+		return why_bad(d, c, "address");
+	w->q.name = name != NULL ? &w->name : NULL;
+	w->q.addr = address != NULL ? &w->addr : NULL;
+	if (peer == NULL)
+		return true;
+	const struct app *a = app_by_name(d, w->owner, peer);
+	for (unsigned i = 1; a == NULL && i < PLAN_SLOTS; i++) {
+		if (d->apps[i].state != APP_FREE && strcmp(d->apps[i].gate.name, peer) == 0)
+			a = &d->apps[i];
+	}
+	w->q.peer_app = peer;
+	w->q.peer_owner = a != NULL ? a->gate.owner : w->owner;
+	/* The peer's address decides the class: a machine of ours. */
+	if (w->q.addr == NULL) {
+		w->addr = a != NULL ? a->gate.v4 : plan_v4(&d->role->conf.plan, PLAN_SLOTS - 1, 2);
+		w->q.addr = &w->addr;
+	}
+	return true;
+}
+
+static bool why_request(struct desk *d, struct client *c, struct why *w)
+{
+	const char *app = NULL, *protocol = "tcp", *at = NULL;
+	int64_t port = 443;
+	bool from = false, said;
+	if (!arg_app(d, c, true, &app) || !arg_owner(d, c, &w->owner, &said) || !arg_int(d, c, "port", 0, UINT16_MAX, &port) ||
+		!arg_str(d, c, "protocol", false, &protocol) || !arg_bool(d, c, "from", &from) || !arg_str(d, c, "at", false, &at))
+		return false;
+	const struct app *a = app_by_name(d, w->owner, app);
+	for (unsigned i = 1; a == NULL && c->admin && !said && i < PLAN_SLOTS; i++) {
+		if (d->apps[i].state != APP_FREE && strcmp(d->apps[i].gate.name, app) == 0)
+			a = &d->apps[i];
+	}
+	w->owner = a != NULL ? a->gate.owner : w->owner;
+	int proto = proto_number(protocol);
+	w->q = (struct policy_request){ .owner = w->owner, .app = app, .dir = from ? POLICY_IN : POLICY_OUT, .proto = (uint8_t)proto,
+		.port = (uint16_t)port, .now_ms = clock_wall_ms() };
+	if (proto < 0)
+		return why_bad(d, c, "protocol");
+	if (at != NULL && !why_time(d, at, &w->q.now_ms))
+		return why_bad(d, c, "at");
+	if (!why_peer(d, c, w))
+		return false;
+	if (from && w->q.name != NULL)
+		return why_bad(d, c, "name");
+	if (proto == POLICY_ICMP4 && w->q.addr != NULL && w->q.addr->len == 16)
+		w->q.proto = POLICY_ICMP6;
+	return true;
+}
+
+static json_t *rank_json(const uint32_t rank[POLICY_RANKS])
+{
+	json_t *j = json_array();
+	for (unsigned i = 0; i < POLICY_RANKS; i++)
+		json_array_append_new(j, json_integer(rank[i]));
+	return j;
+}
+
+static json_t *id_json(const struct desk *d, size_t rule)
+{
+	char id[POLICY_ID_TEXT];
+	return rule >= d->input.n_rules ? json_null() : json_string(rule_short_id(d, d->by_index[rule]->id, id));
+}
+
+static json_t *matched_json(struct desk *d, const struct policy_match *m)
+{
+	const struct policy_meta *meta = policy_rule_meta(d->policy, m->rule);
+	return json_pack("{s:s, s:o, s:s, s:o, s:o}", "rule", policy_rule_text(d->policy, m->rule), "rule_id", id_json(d, m->rule), "origin",
+		policy_origin_text(meta->origin), "owner", meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank",
+		rank_json(m->rank));
+}
+
+void rules_api_why(struct desk *d, struct client *c)
+{
+	struct why w = { 0 };
+	struct policy_match matches[MATCHED_MAX];
+	struct policy_verdict v;
+	if (!why_request(d, c, &w))
+		return;
+	long n = d->policy == NULL ? -EAGAIN : policy_explain(d->policy, &w.q, matches, MATCHED_MAX);
+	if (n < 0) {
+		client_fail(d, c, "org.sekisho.Failed", "the policy cannot be asked just now: %s", strerror((int)-n));
+		return;
+	}
+	policy_decide(d->policy, &w.q, &v);
+	json_t *matched = json_array();
+	for (long i = 0; i < n && i < MATCHED_MAX; i++)
+		json_array_append_new(matched, matched_json(d, &matches[i]));
+	client_reply(d, c,
+		json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", w.q.app, "owner", owner_json(d, w.owner), "verdict",
+			policy_answer_text(v.answer), "rule",
+			v.rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v.rule)), "rule_id", id_json(d, v.rule),
+			"origin", policy_origin_text(v.origin), "matched", matched));
+}
