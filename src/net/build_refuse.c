@@ -17,7 +17,7 @@ static bool unicast_both(const struct packet *p)
 /* The way back: what a packet's receiver would send its sender. */
 static struct wire_frame way_back(const struct packet *p, uint8_t proto)
 {
-	return (struct wire_frame) { .eth_src = p->eth_dst,
+	return (struct wire_frame){ .eth_src = p->eth_dst,
 		.eth_dst = p->eth_src,
 		.src = p->dst,
 		.dst = p->src,

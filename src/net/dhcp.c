@@ -40,7 +40,9 @@ enum option {
 static struct addr addr_or_none(struct rd *r)
 {
 	struct addr a = wire_addr4(r);
-	return addr_is_unspecified(&a) ? (struct addr) { 0 } : a;
+	if (addr_is_unspecified(&a))
+		a.len = 0;
+	return a;
 }
 
 static void parse_option(struct rd *r, struct rd *value, uint8_t code, struct dhcp *d)

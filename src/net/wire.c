@@ -8,7 +8,7 @@
 
 struct mac wire_mac(struct rd *r)
 {
-	struct mac m;
+	struct mac m = { 0 };
 	rd_copy(r, m.b, sizeof(m.b));
 	return m;
 }
@@ -43,7 +43,7 @@ struct addr wire_all_nodes(void)
 
 struct mac wire_multicast_mac6(const struct addr *a)
 {
-	return (struct mac) { { 0x33, 0x33, a->b[12], a->b[13], a->b[14], a->b[15] } };
+	return (struct mac){ { 0x33, 0x33, a->b[12], a->b[13], a->b[14], a->b[15] } };
 }
 
 int wire_begin(struct wr *w, const struct wire_frame *f, size_t *ret_start)

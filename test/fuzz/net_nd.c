@@ -48,7 +48,7 @@ static void check_router(const struct nd *nd)
 	uint8_t buf[BUILD_MAX];
 	struct wr w = wr_init(buf, sizeof(buf));
 	struct router_advert ra = { .mac = our_mac, .src = { .len = 16, .b = { 0xfe, 0x80, [15] = 1 } }, .mtu = 1500 };
-	ra.prefix = (struct addr) { .len = 16, .b = { 0x20, 0x01, 0x0d, 0xb8 } };
+	ra.prefix = (struct addr){ .len = 16, .b = { 0x20, 0x01, 0x0d, 0xb8 } };
 	ra.prefix_len = 64;
 	check(build_router_advert(&w, nd, &ra) == 0);
 	check(packet_parse(w.buf, w.len, &p) == 0 && p.icmp_type == ND_RA && p.ttl == 255);
