@@ -230,8 +230,8 @@ void ofp_match_tp_dst(struct ofp_match *m, uint16_t port)
 void ofp_match_tcp_flags(struct ofp_match *m, uint16_t value, uint16_t mask)
 {
 	need(m, ofp_match_get(m, OFP_F_IP_PROTO, 0) == IPPROTO_6_TCP && mask <= 0xfff);
-	/* All twelve bits are an exact match, which OVS writes without a mask. */
-	ofp_match_uint_masked(m, OFP_F_TCP_FLAGS, value, mask == 0xfff ? 0xffff : mask);
+	/* Even all twelve bits stay a masked match of sixteen. */
+	ofp_match_uint_masked(m, OFP_F_TCP_FLAGS, value, mask);
 }
 
 void ofp_match_tcp_opening(struct ofp_match *m)

@@ -57,12 +57,11 @@ int ofp_read_nx_arg(const void *msg, size_t len, uint32_t *ret)
 }
 
 /*
- * NXT_CT_FLUSH: protocol, six zero bytes, then properties. A tuple (0: original direction) holds properties of its own; addresses are sixteen bytes,
+ * NXT_CT_FLUSH: protocol, seven zero bytes, then properties. A tuple (0: original direction) holds properties of its own; addresses are sixteen bytes,
  * IPv4 as ::ffff:a.b.c.d (OVS 3.1 nicira-ext.h, lib/ofp-ct.c).
  */
 enum { CT_ORIG_TUPLE = 0, CT_ZONE = 2 };
 enum { TUPLE_SRC = 0, TUPLE_DST = 1, TUPLE_SPORT = 2, TUPLE_DPORT = 3, TUPLE_ICMP_ID = 4, TUPLE_ICMP_TYPE = 5, TUPLE_ICMP_CODE = 6 };
-enum { FAMILY_IPV4 = 2, FAMILY_IPV6 = 10 };
 
 static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 {
@@ -76,7 +75,8 @@ static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 
 static void put_prop_u16(struct wr *w, uint16_t type, uint16_t v)
 {
-	put_prop(w, type, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v}, 2);
+	/* Two bytes of padding count (ofpprop_put_u16 of OVS). */
+	put_prop(w, type, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v, 0, 0}, 4);
 }
 
 static void put_prop_addr(struct wr *w, uint16_t type, const struct addr *a)
@@ -102,8 +102,7 @@ void ofp_put_ct_flush(struct wr *w, uint32_t xid, const struct ofp_ct_tuple *t)
 	if (t->src.len != t->dst.len || (t->src.len != 4 && t->src.len != 16))
 		w->err = true;
 	wr_u8(w, t->proto);
-	wr_u8(w, t->src.len == 4 ? FAMILY_IPV4 : FAMILY_IPV6);
-	wr_zero(w, 6);
+	wr_zero(w, 7);
 	size_t tuple = w->len;
 	wr_u16(w, CT_ORIG_TUPLE);
 	wr_u16(w, 0);
@@ -135,6 +134,14 @@ static struct rd read_prop(struct rd *r, uint16_t *ret_type)
 	return p;
 }
 
+static uint16_t read_u16(struct rd *p)
+{
+	uint16_t v = rd_u16(p);
+
+	rd_skip(p, 2);
+	return v;
+}
+
 static void read_addr(struct rd *p, struct addr *ret)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -160,11 +167,11 @@ static void read_tuple(struct rd *tuple, struct ofp_ct_tuple *t)
 		else if (type == TUPLE_DST)
 			read_addr(&p, &t->dst);
 		else if (type == TUPLE_SPORT)
-			t->sport = rd_u16(&p);
+			t->sport = read_u16(&p);
 		else if (type == TUPLE_DPORT)
-			t->dport = rd_u16(&p);
+			t->dport = read_u16(&p);
 		else if (type == TUPLE_ICMP_ID)
-			t->icmp_id = rd_u16(&p);
+			t->icmp_id = read_u16(&p);
 		else if (type == TUPLE_ICMP_TYPE)
 			t->icmp_type = rd_u8(&p);
 		else if (type == TUPLE_ICMP_CODE)
@@ -188,7 +195,7 @@ int ofp_read_ct_flush(const void *msg, size_t len, struct ofp_ct_tuple *ret)
 		if (type == CT_ORIG_TUPLE)
 			read_tuple(&p, &t);
 		else if (type == CT_ZONE)
-			t.zone = rd_u16(&p);
+			t.zone = read_u16(&p);
 		else
 			rd_fail(&r);
 		if (!rd_done(&p))

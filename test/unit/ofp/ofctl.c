@@ -66,7 +66,14 @@ static void answer(int fd, const uint8_t *msg, size_t len, struct caught *c)
 		ofp_put_echo(&w, OFP_ECHO_REPLY, h.xid, msg + 8, len - 8);
 	} else {
 		keep(c, msg, len);
-		if (h.type == OFP_BUNDLE_CONTROL) {
+		if (h.type == OFP_MULTIPART_REQUEST) {
+			struct ofp_multipart mp;
+			assert_int_equal(ofp_read_multipart(msg, len, &mp), 0);
+			size_t at = ofp_begin_multipart_reply(&w, h.xid, (enum ofp_multipart_type)mp.type, false);
+			if (mp.type == OFP_MP_METER_FEATURES)
+				ofp_put_meter_features(&w, &(struct ofp_meter_features){0});
+			ofp_end(&w, at);
+		} else if (h.type == OFP_BUNDLE_CONTROL) {
 			assert_int_equal(ofp_read_bundle(msg, len, &b), 0);
 			ofp_put_bundle(&w, h.xid, b.id, b.control + 1);
 		}

@@ -13,8 +13,8 @@ struct caught {
 };
 
 /*
- * Runs `ovs-ofctl -O OpenFlow15 --no-names ARGS` where the word SWITCH among the arguments stands for a switch of ours: it answers HELLO, FEATURES, barriers, echoes and
- * bundle control, and keeps every other message (bundle-add and bundle control too). Fails the test when ovs-ofctl is missing or exits
+ * Runs `ovs-ofctl -O OpenFlow15 --no-names ARGS` where the word SWITCH among the arguments stands for a switch of ours: it answers HELLO, FEATURES, barriers, echoes and bundle
+ * control, gives an empty answer to multipart requests, and keeps every message from bundle control on. Fails the test when ovs-ofctl is missing or exits
  * with an error.
  */
 void ofctl_catch(const char *const args[], struct caught *ret);
