@@ -126,6 +126,17 @@ static bool to_ascii(struct lex *x, struct span s, struct name *ret)
 	return true;
 }
 
+/* "10.0.0." or digits of another script: everybody else would read an address. */
+static bool ends_in_number(const struct name *n)
+{
+	struct name last = name_parent(n, name_labels(n) - 1);
+	for (unsigned i = 1; i <= last.wire[0]; i++) {
+		if (last.wire[i] < '0' || last.wire[i] > '9')
+			return false;
+	}
+	return true;
+}
+
 static bool name_of(struct lex *x, struct span s, struct name *ret)
 {
 	char show[64];
@@ -140,6 +151,8 @@ static bool name_of(struct lex *x, struct span s, struct name *ret)
 		return false;
 	if (ascii && !name_from_text(s.p, s.len, &n))
 		return bad_name(x, s.len > 1 && s.p[s.len - 1] == '.' ? span_to(s, s.len - 1) : s);
+	if (ends_in_number(&n))
+		return lex_fail(x, -EINVAL, s.off, "a host name or an address", NULL, "\"%s\" is neither a host name nor an address", lex_show(s, show));
 	if (name_labels(&n) < 2)
 		return lex_fail(x, -EINVAL, s.off, "a host name", NULL,
 			"expected a host name of at least two labels, found \"%s\" (another application is \"app:NAME\")", lex_show(s, show));

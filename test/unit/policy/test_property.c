@@ -52,7 +52,7 @@ static const char *const ports[] = { "443", "443/tcp", "80,443", "80-90", "/tcp"
 	"137", "/icmp", "8/icmp", "128/icmp", "/47", "/1", "400-500/tcp,443", "443/sctp", "5355-5355/udp", "8/1" };
 static const char *const lives[] = { "for 1h", "until 18:00", "until 2026-03-26", "between 09:00-17:00", "between 22:00-13:30", "on wed,thu",
 	"between 23:00-14:30 on tue", "3 times", "once", "for 2h 3 times", "until reboot", "until logout", "on mon between 01:00-02:00" };
-static const uint16_t numbers[] = { 443, 80, 85, 53, 853, 5353, 5355, 137, 22, 8, 128, 0, 855, 450 };
+static const uint16_t numbers[] = { 443, 443, 443, 80, 85, 53, 853, 5353, 5355, 137, 22, 8, 128, 0, 855, 450 };
 static const uint8_t protos[] = { 6, 6, 6, 17, 17, 132, 1, 58, 47 };
 
 static const char definitions[] = "group office = { web, mail }\ngroup all = { web, db, mail }\n"
@@ -75,15 +75,34 @@ static struct policy_net net_of(const char *text)
 	return p.net;
 }
 
+/* Most rules of one policy draw from a few words, so that ties down to the last place of the rank are common. */
+static const char *few_peers[3], *few_ports[3];
+
+static void choose_few(void)
+{
+	for (int i = 0; i < 3; i++) {
+		few_peers[i] = PICK(peers);
+		few_ports[i] = PICK(ports);
+	}
+	/* the same span with and without a protocol */
+	if (rnd(3) == 0) {
+		few_ports[0] = "443";
+		few_ports[1] = "443/tcp";
+	} else if (rnd(3) == 0) {
+		few_ports[0] = "0-65535";
+		few_ports[1] = "/tcp";
+	}
+}
+
 static void random_line(char *line, size_t cap)
 {
 	static const char *const verbs[] = { "allow", "allow", "allow", "deny", "drop", "ask" };
 	static const char *const subjects[] = { "any", "@office", "@all", "web", "db", "mail" };
 	char tail[160] = "";
 	bool in = rnd(5) == 0;
-	const char *peer = in ? PICK(inbound) : PICK(peers);
+	const char *peer = in ? PICK(inbound) : rnd(3) != 0 ? PICK(few_peers) : PICK(peers);
 	if (rnd(2) == 0)
-		snprintf(tail, sizeof(tail), " port %s", PICK(ports));
+		snprintf(tail, sizeof(tail), " port %s", rnd(3) != 0 ? PICK(few_ports) : PICK(ports));
 	if (rnd(3) == 0)
 		snprintf(tail + strlen(tail), sizeof(tail) - strlen(tail), " %s", PICK(lives));
 	if (rnd(8) == 0)
@@ -249,6 +268,7 @@ static void one_policy(unsigned *pairs)
 	struct policy_error err;
 	struct policy *p, *s;
 	make_world(&w, rules);
+	choose_few();
 	for (unsigned i = 1 + rnd(RULES_MAX); i > 0; i--)
 		add_rule(rules, &n, &w.in);
 	w.in.n_rules = n;
@@ -319,6 +339,7 @@ static void lookup_policy(void)
 	struct world w;
 	struct policy *p;
 	make_world(&w, rules);
+	choose_few();
 	for (unsigned i = 1 + rnd(8); i > 0; i--)
 		add_rule(rules, &n, &w.in);
 	w.in.n_rules = n;
