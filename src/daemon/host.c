@@ -84,6 +84,7 @@ int host_up(struct sekishod *d)
 		return err;
 	}
 	uplink_nat_down(d->conf.run_dir); /* what a crash left */
+	uplink_port_down(d->conf.run_dir);
 	err = ovs_open(&conf, &d->ovs, error);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "%s", error);
@@ -92,10 +93,19 @@ int host_up(struct sekishod *d)
 	d->host_up = true;
 	fill_uplink(d);
 	fill_names(d);
+	/* The roles must not choose again what has been chosen. */
+	d->conf.datapath = strcmp(d->ovs.datapath_type, "system") == 0 ? DATAPATH_SYSTEM : DATAPATH_NETDEV;
 	err = uplink_names_up(&d->names, d->names_fds, &d->names_netns, error);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "%s", error);
 		return err;
+	}
+	if (strncmp(d->conf.uplink, "port:", 5) == 0) {
+		err = uplink_port_up(d->conf.run_dir, d->conf.uplink + 5, d->conf.uplink_share, d->ovs.tso, error);
+		if (err != 0) {
+			log_msg(LOG_ERROR, "%s", error);
+			return err;
+		}
 	}
 	return watch_ovs(d);
 }
@@ -130,6 +140,7 @@ void host_down(struct sekishod *d)
 	if (!d->host_up)
 		return;
 	uplink_nat_down(d->conf.run_dir);
+	uplink_port_down(d->conf.run_dir);
 	uplink_names_down(&d->names);
 	for (unsigned i = 0; i < UPLINK_NAMES_FDS; i++) {
 		if (d->names_fds[i] > 0)

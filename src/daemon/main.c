@@ -246,6 +246,8 @@ static int start_all(struct sekishod *d)
 		err = vms_new(&d->vms);
 	if (err == 0)
 		err = host_up(d);
+	int n = conf_print(&d->conf, d->conf_text, sizeof(d->conf_text));
+	d->conf_len = n > 0 ? (size_t)n : 0;
 	if (err == 0)
 		err = setup_api(&d->conf, &d->api_fd);
 	for (unsigned i = 0; err == 0 && i < N_ROLES; i++)
@@ -304,10 +306,8 @@ static int sekishod_run(const struct conf *conf)
 	d.api_fd = d.lock_fd = d.signal_fd = d.names_netns = -1;
 	for (unsigned i = 0; i < ROLE_COUNT; i++)
 		d.children[i].pidfd = -1;
-	int n = conf_print(conf, d.conf_text, sizeof(d.conf_text));
-	if (n < 0 || setup_dirs(conf, &d.lock_fd) != 0)
+	if (setup_dirs(conf, &d.lock_fd) != 0)
 		return 1;
-	d.conf_len = (size_t)n;
 	if (start_all(&d) != 0)
 		d.exit_status = 1;
 	else

@@ -30,7 +30,7 @@ static void link_take(struct sekishod *d, const struct frame *f, const char *ifn
 	if (err == 0) {
 		err = link_prepare(d->links, ifname, d->ovs.tso);
 		if (err != 0)
-			snprintf(error, sizeof(error), "cannot prepare %s: %s", ifname, strerror(-err));
+			snprintf(error, sizeof(error), "cannot prepare %.15s: %s", ifname, strerror(-err));
 	}
 	answer(d, ROLE_DESK, f->id, err, error);
 }
@@ -40,7 +40,7 @@ static void link_up(struct sekishod *d, const struct frame *f, const char *ifnam
 	char error[LINK_ERROR_MAX] = "";
 	int err = link_set_up(d->links, ifname, true);
 	if (err != 0)
-		snprintf(error, sizeof(error), "cannot bring %s up: %s", ifname, strerror(-err));
+		snprintf(error, sizeof(error), "cannot bring %.15s up: %s", ifname, strerror(-err));
 	answer(d, ROLE_DESK, f->id, err, error);
 }
 

@@ -125,7 +125,7 @@ int setup_api(const struct conf *c, int *ret_fd)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct stat st;
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/api", c->run_dir);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.60s/api", c->run_dir);
 	if (lstat(sa.sun_path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode)) {
 			log_msg(LOG_ERROR, "%s is not a socket of ours; move it away", sa.sun_path);
