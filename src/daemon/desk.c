@@ -193,7 +193,7 @@ static void desk_serve(struct desk *d)
 static int desk_open(struct desk *d)
 {
 	char error[STORE_ERROR_MAX];
-	int err = store_open("/store.db", &d->store, error);
+	int err = store_open("store.db", &d->store, error);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "%s/store/store.db: %s", d->role->conf.state_dir, error);
 		return err;
