@@ -60,15 +60,27 @@ const char *addr_format(const struct addr *a, char *buf, size_t len)
 	return buf;
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 bool mac_parse(const char *text, struct mac *ret)
 {
-	unsigned v[6];
-	char rest;
-	if (strlen(text) != MAC_TEXT_MAX - 1 ||
-		sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &rest) != 6)
+	struct mac m;
+	if (strlen(text) != MAC_TEXT_MAX - 1)
 		return false;
-	for (unsigned i = 0; i < 6; i++)
-		ret->b[i] = (uint8_t)v[i];
+	for (unsigned i = 0; i < 6; i++) {
+		int high = hex_digit(text[3 * i]), low = hex_digit(text[3 * i + 1]);
+		if (high < 0 || low < 0 || (i < 5 && text[3 * i + 2] != ':'))
+			return false;
+		m.b[i] = (uint8_t)(high << 4 | low);
+	}
+	*ret = m;
 	return true;
 }
 
