@@ -43,13 +43,13 @@ static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const 
 {
 	struct nd q;
 	struct mac router = plan_router_mac();
-	struct addr gw = gateway6();
+	struct addr gw = gateway6(), own = dns6(g, app);
 	int err = nd_parse(frame, len, p, &q);
 	if (err != 0)
 		return err;
 	if (q.type == ND_RS)
 		return answer_router(g, w, app, &q);
-	if (q.type != ND_NS || addr_is_unspecified(&q.src) || !addr_equal(&q.target, &gw))
+	if (q.type != ND_NS || addr_is_unspecified(&q.src) || (!addr_equal(&q.target, &gw) && !addr_equal(&q.target, &own)))
 		return -1;
 	return build_neighbor_advert(w, &q, &router, true);
 }

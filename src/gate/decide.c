@@ -221,6 +221,15 @@ void decide_held(struct gate *g, struct held *h)
 	}
 	struct addr real;
 	decide_addresses(g, &q, r, v6, &real, &v);
+	if (v.answer == POLICY_SAYS_WITHHELD) {
+		/* The address judged without the name: a question only where an answer could help, not where the floor says no. */
+		struct policy_verdict alone;
+		struct policy_request by_address = request_of(g, app, &h->key, &(struct name){ 0 });
+		by_address.addr = &real;
+		policy_decide(g->policy, &by_address, &alone);
+		if (alone.answer != POLICY_SAYS_ASK && alone.answer != POLICY_SAYS_ALLOW)
+			v = alone;
+	}
 	act(g, app, h, &name, syn, &real, &v);
 }
 
