@@ -9,6 +9,7 @@ ninja_file = $(BUILD)/build.ninja
 
 all: $(ninja_file)
 	@ninja -C $(BUILD)
+	@cd $(BUILD) && ln -sf src/daemon/sekishod src/cli/sekisho src/guest/sekisho-init .
 
 # Configured once; meson itself notices later changes.
 $(ninja_file):
