@@ -20,11 +20,11 @@
  *   desk_client.c     connections of the control socket: who, how many, bytes, replies, errors
  *   desk_api.c        calls: dispatch, Admin, Apps
  *   desk_apps.c       the life of an application, step by step, each step answered by another role
- *   desk_rules.c      rules in memory and store, admin's files, lives, counts, the policy on its way to the gate
+ *   desk_rules.c      rules in memory and store, admin's files, lives, counts
  *   desk_rules_api.c  calls: Rules
  *   desk_questions.c  questions, their agents, answers
  *   desk_log.c        history and those who follow it
- *   desk_gate.c       what the gate must remember: numbers, grants, synthetic names
+ *   desk_gate.c       what the gate is given: the policy, numbers, grants, synthetic names
  *
  * Invariant of every change: first durable (store_commit), then in force (the gate says so), then acknowledged.
  */
@@ -46,6 +46,7 @@ struct client {
 	int fd; /* -1: free */
 	uid_t uid;
 	gid_t gid;
+	pid_t pid;
 	struct host_user user;
 	bool admin, may; /* as good as root; may run, view and answer his own */
 	struct api_conn *conn;

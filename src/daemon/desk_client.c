@@ -62,7 +62,7 @@ static void client_take(struct desk *d, int fd, const struct ucred *cred)
 		turn_away(fd, "org.sekisho.Limit", "too many connections to the control socket; close some");
 		return;
 	}
-	*c = (struct client){ .fd = fd, .uid = cred->uid, .gid = cred->gid, .user = user, .conn = conn };
+	*c = (struct client){ .fd = fd, .uid = cred->uid, .gid = cred->gid, .pid = cred->pid, .user = user, .conn = conn };
 	client_rights(d, c);
 }
 

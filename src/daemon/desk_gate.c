@@ -1,14 +1,213 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gate's memory beside the gate: it sends a copy of each grant and each synthetic name, and a new gate gets them all back. Numbers of grants are
+ * What the gate is given. The policy: compiled here first, so that what cannot be compiled is never sent, then as bytes that nobody can change.
+ * Its memory beside the gate: it sends a copy of each grant and each synthetic name, and a new gate gets them all back. Numbers of grants are
  * never given twice: a block is durable before the gate may use it.
  */
 #include "base/log.h"
-#include "daemon/desk.h"
+#include "daemon/desk_build.h"
+#include "policy/wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int compare_ids(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+	return strcmp(*x, *y);
+}
+
+static bool superseded(const struct desk *d, const struct rule *r)
+{
+	return rule_by_id(d, r->e.meta.id) != NULL;
+}
+
+static int ids_sort(struct desk *d)
+{
+	const char **ids = calloc(d->n_rules + 1, sizeof(*ids));
+	if (ids == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n_rules; i++)
+		ids[i] = d->rules[i]->id;
+	qsort(ids, d->n_rules, sizeof(*ids), compare_ids);
+	free(d->ids);
+	d->ids = ids;
+	d->n_ids = d->n_rules;
+	return 0;
+}
+
+static void append(void *to, size_t *n, const void *from, size_t n_from, size_t size)
+{
+	if (n_from > 0)
+		memcpy((char *)to + *n * size, from, n_from * size);
+	*n += n_from;
+}
+
+/* The definitions of all files side by side; shallow. */
+static int definitions_join(struct policy_doc *const *docs, unsigned n_docs, struct definitions *ret)
+{
+	size_t groups = 1, sets = 1, lists = 1;
+	for (unsigned i = 0; i < n_docs; i++) {
+		groups += docs[i]->n_groups;
+		sets += docs[i]->n_sets;
+		lists += docs[i]->n_lists;
+	}
+	*ret = (struct definitions){ .groups = calloc(groups, sizeof(*ret->groups)), .sets = calloc(sets, sizeof(*ret->sets)),
+		.lists = calloc(lists, sizeof(*ret->lists)) };
+	if (ret->groups == NULL || ret->sets == NULL || ret->lists == NULL) {
+		free(ret->groups);
+		free(ret->sets);
+		free(ret->lists);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < n_docs; i++) {
+		append(ret->groups, &ret->n_groups, docs[i]->groups, docs[i]->n_groups, sizeof(*ret->groups));
+		append(ret->sets, &ret->n_sets, docs[i]->sets, docs[i]->n_sets, sizeof(*ret->sets));
+		append(ret->lists, &ret->n_lists, docs[i]->lists, docs[i]->n_lists, sizeof(*ret->lists));
+	}
+	return 0;
+}
+
+void build_free(struct build *b)
+{
+	free(b->def.groups);
+	free(b->def.sets);
+	free(b->def.lists);
+	free(b->entries);
+	free(b->by_index);
+	policy_free(b->policy);
+}
+
+/* Running rules, and used-up ones so that the gate lets what they admitted run to its own end. */
+static int build_entries(const struct desk *d, struct rule *const *rules, size_t n, struct build *b)
+{
+	b->entries = calloc(n + 1, sizeof(*b->entries));
+	b->by_index = calloc(n + 1, sizeof(struct rule *));
+	if (b->entries == NULL || b->by_index == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct rule *r = rules[i];
+		if (!rule_running(r) && (r->e.meta.ended != POLICY_END_USED || superseded(d, r)))
+			continue;
+		b->by_index[b->in.n_rules] = r;
+		b->entries[b->in.n_rules++] = r->e;
+	}
+	b->in.rules = b->entries;
+	return 0;
+}
+
+static void build_error(const struct build *b, const struct policy_error *e, char *ret)
+{
+	const struct rule *r = e->rule < b->in.n_rules ? b->by_index[e->rule] : NULL;
+	if (r != NULL && r->file != NULL)
+		snprintf(ret, 512, "%s:%u:1: error: %s", r->file, e->line, e->message);
+	else
+		snprintf(ret, 512, "%s", e->message);
+}
+
+int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
+	struct build *ret, char *ret_error)
+{
+	*ret = (struct build){ 0 };
+	int err = definitions_join(docs, n_docs, &ret->def);
+	if (err == 0)
+		err = build_entries(d, rules, n, ret);
+	struct policy_error e = { .rule = SIZE_MAX };
+	if (err == 0) {
+		ret->in.groups = ret->def.groups;
+		ret->in.n_groups = ret->def.n_groups;
+		ret->in.sets = ret->def.sets;
+		ret->in.n_sets = ret->def.n_sets;
+		ret->in.lists = ret->def.lists;
+		ret->in.n_lists = ret->def.n_lists;
+		ret->in.env = host_env(&d->host);
+		err = policy_compile(&ret->in, &ret->policy, &e);
+	}
+	if (err == 0)
+		return 0;
+	if (ret_error != NULL && e.message[0] != '\0')
+		build_error(ret, &e, ret_error);
+	else if (ret_error != NULL)
+		snprintf(ret_error, 512, "the policy cannot be compiled: %s", strerror(-err));
+	build_free(ret);
+	return err;
+}
+
+/* What `d` owns of the last build, so that it is freed by the next. */
+static struct build current;
+
+void build_install(struct desk *d, struct build *b)
+{
+	build_free(&current);
+	current = *b;
+	d->input = b->in;
+	d->entries = b->entries;
+	d->by_index = b->by_index;
+	d->policy = b->policy;
+	if (ids_sort(d) != 0)
+		d->n_ids = 0;
+	d->generation++;
+	rules_send(d);
+}
+
+/* The bytes in a memfd that nobody can change any more; -1 with the reason logged. */
+static int wire_memfd(const struct policy_input *in, uint32_t *ret_len)
+{
+	size_t cap = policy_wire_size(in);
+	int fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0 || ftruncate(fd, (off_t)cap) != 0)
+		goto fail;
+	void *p = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		goto fail;
+	struct wr w = wr_init(p, cap);
+	bool ok = policy_wire_put(&w, in);
+	munmap(p, cap);
+	if (!ok) {
+		errno = EMSGSIZE;
+		goto fail;
+	}
+	*ret_len = (uint32_t)w.len;
+	if (ftruncate(fd, (off_t)w.len) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		goto fail;
+	return fd;
+fail:
+	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+void rules_send(struct desk *d)
+{
+	if (!d->loaded || !d->gate_synced)
+		return;
+	struct ipc_policy m = { .generation = d->generation };
+	int fd = wire_memfd(&d->input, &m.len);
+	if (fd < 0)
+		return;
+	(void)role_send_msg(d->role, ROLE_GATE, IPC_POLICY, (uint32_t)d->generation & 0x7fffffffU, policy, &m, &fd, 1);
+	close(fd);
+}
+
+void rules_result(struct desk *d, const struct frame *f, const struct ipc_result *r)
+{
+	uint64_t generation = (d->generation & ~0x7fffffffULL) | f->id;
+	if (r->err != 0) {
+		log_msg(LOG_ERROR, "the gate does not take the policy: %s", r->text.s);
+		log_text(d, "switch", "the gate does not take the policy; the one before it stays in force");
+		return;
+	}
+	if (generation > d->generation || generation <= d->in_force)
+		return;
+	d->in_force = generation;
+	clients_in_force(d);
+}
 
 static struct grant **grant_slot(struct desk *d, uint32_t number)
 {

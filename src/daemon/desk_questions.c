@@ -127,13 +127,19 @@ static void tell(struct desk *d, struct client *c, const struct question *q)
 	client_stream(d, c, json_pack("{s:s, s:I, s:o}", "event", "question", "sequence", (json_int_t)c->sequence++, "question", question_json(q)));
 }
 
+/* Who answered knows it from his call; he may serve on a connection of its own. */
+static bool same_agent(const struct client *c, const struct client *who)
+{
+	return who != NULL && (c == who || (c->uid == who->uid && c->pid == who->pid));
+}
+
 static void tell_cancelled(struct desk *d, const struct question *q, const char *by, const struct client *except)
 {
 	char id[16];
 	snprintf(id, sizeof(id), "q%u", q->id);
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
-		if (c->fd >= 0 && c->wait == CLIENT_SERVES && c != except && may_see(c, q))
+		if (c->fd >= 0 && c->wait == CLIENT_SERVES && !same_agent(c, except) && may_see(c, q))
 			client_stream(d, c, json_pack("{s:s, s:I, s:s, s:s}", "event", "cancelled", "sequence", (json_int_t)c->sequence++, "id", id,
 							"by", by));
 	}

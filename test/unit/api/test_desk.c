@@ -54,6 +54,7 @@ static struct world {
 	int stream;
 	struct ipc_result charged, policy_result;
 	unsigned n_charged, n_policy_results, n_released, n_ports;
+	bool other_agent; /* calls come from another process */
 	int fail_type; /* this request is answered with an error */
 } w;
 
@@ -318,7 +319,14 @@ static void call_begin(struct call *c, const char *method, json_t *params, const
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", w.api);
 	*c = (struct call){ .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-	assert_int_equal(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	/* An agent is a process: another one connects for us. */
+	pid_t agent = w.other_agent ? fork() : 0;
+	if (agent == 0 && w.other_agent)
+		_exit(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : 1);
+	int status = 0;
+	if (agent > 0)
+		assert_int_equal(waitpid(agent, &status, 0), agent);
+	assert_int_equal(agent > 0 ? status : connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	json_t *m = json_pack("{s:s, s:o*}", "method", method, "parameters", params);
 	if (flag != NULL)
 		json_object_set_new(m, flag, json_true());
@@ -582,7 +590,9 @@ static void test_questions(void **state)
 	assert_true(json_array_size(suggestions) > 0);
 	assert_non_null(strstr(json_string_value(json_array_get(suggestions, 0)), "web to www.example.org port 443/tcp"));
 	/* Who comes later sees it in the snapshot. */
+	w.other_agent = true;
 	call_begin(&two, "org.sekisho.Questions.Serve", NULL, "more");
+	w.other_agent = false;
 	json_t *snapshot = event(&two, "snapshot");
 	assert_int_equal(json_array_size(json_object_get(snapshot, "questions")), 1);
 	json_decref(snapshot);
