@@ -133,7 +133,8 @@ void ofp_act_set_addr(struct wr *w, enum ofp_field f, const struct addr *a)
 		ofp_act_set(w, f, a->b, NULL);
 }
 
-void ofp_act_move(struct wr *w, enum ofp_field src, unsigned src_ofs, enum ofp_field dst, unsigned dst_ofs, unsigned n_bits)
+void ofp_act_move(struct wr *w, enum ofp_field src, unsigned src_ofs, enum ofp_field dst, unsigned dst_ofs,
+	unsigned n_bits)
 {
 	size_t at = begin(w, OFPAT_COPY_FIELD);
 
@@ -175,10 +176,11 @@ static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 /* Two bytes and two of padding, which count (ofpprop_put_u16 of OVS). */
 static void put_prop_u16(struct wr *w, uint16_t type, uint16_t v)
 {
-	put_prop(w, type, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v, 0, 0}, 4);
+	put_prop(w, type, (uint8_t[]){ (uint8_t)(v >> 8), (uint8_t)v, 0, 0 }, 4);
 }
 
-/* struct nx_action_controller2: six zero bytes, then properties; what has its default value is left out, as OVS does. */
+/* struct nx_action_controller2: six zero bytes, then properties; what has its default value is left out, as OVS does.
+ */
 void ofp_act_controller(struct wr *w, const struct ofp_controller *c)
 {
 	size_t at = begin_nx(w, NXAST_CONTROLLER2);
@@ -227,8 +229,8 @@ static void put_nat(struct wr *w, const struct ofp_ct *ct)
 }
 
 /*
- * struct nx_action_conntrack, 24 bytes: flags, zone source (NXM header or 0), zone or bits [0..15] as ofs << 6 | n_bits - 1, table, 3 zero, alg; then
- * nat and the actions of exec().
+ * struct nx_action_conntrack, 24 bytes: flags, zone source (NXM header or 0), zone or bits [0..15] as ofs << 6 | n_bits
+ * - 1, table, 3 zero, alg; then nat and the actions of exec().
  */
 void ofp_act_ct(struct wr *w, const struct ofp_ct *ct)
 {

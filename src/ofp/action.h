@@ -8,8 +8,9 @@
 #include "ofp/field.h"
 
 /*
- * Action lists (OF 1.5.1 §7.2.6, Nicira extensions), written one after the other into a writer of the caller's; an empty list drops. Every
- * action is a multiple of 8 bytes. OVS refuses a flow whose ct, dec_ttl or IP set_field lacks `ip`/`ipv6` in the *match*.
+ * Action lists (OF 1.5.1 §7.2.6, Nicira extensions), written one after the other into a writer of the caller's; an
+ * empty list drops. Every action is a multiple of 8 bytes. OVS refuses a flow whose ct, dec_ttl or IP set_field lacks
+ * `ip`/`ipv6` in the *match*.
  */
 enum {
 	OFP_PORT_IN_PORT = 0xfffffff8u,
@@ -20,7 +21,8 @@ enum {
 	OFP_NO_TABLE = 0xff,
 };
 
-/* Back to the port a packet came in by: OFP_PORT_IN_PORT (output to that port's own number is suppressed by the switch). */
+/* Back to the port a packet came in by: OFP_PORT_IN_PORT (output to that port's own number is suppressed by the
+ * switch). */
 void ofp_act_output(struct wr *w, uint32_t port);
 void ofp_act_resubmit(struct wr *w, uint8_t table);
 /* Looks up with `in_port` (below 0xff00) in place of the packet's own. */
@@ -28,7 +30,8 @@ void ofp_act_resubmit_port(struct wr *w, uint16_t in_port, uint8_t table);
 void ofp_act_meter(struct wr *w, uint32_t meter);
 void ofp_act_dec_ttl(struct wr *w);
 
-/* set_field; `value` and `mask` (NULL: whole field) are ofp_field_len bytes. In OpenFlow 1.5 it is also what `load` means. */
+/* set_field; `value` and `mask` (NULL: whole field) are ofp_field_len bytes. In OpenFlow 1.5 it is also what `load`
+ * means. */
 void ofp_act_set(struct wr *w, enum ofp_field f, const void *value, const void *mask);
 void ofp_act_set_uint(struct wr *w, enum ofp_field f, uint64_t value);
 void ofp_act_set_reg(struct wr *w, unsigned reg, uint32_t value);
@@ -38,11 +41,13 @@ void ofp_act_set_mac(struct wr *w, enum ofp_field f, const struct mac *mac);
 /* ofp_field_len(f) must be a->len. */
 void ofp_act_set_addr(struct wr *w, enum ofp_field f, const struct addr *a);
 /* move:src[src_ofs..]->dst[dst_ofs..], n_bits (copy_field, OF 1.5.1 §7.2.6.10) */
-void ofp_act_move(struct wr *w, enum ofp_field src, unsigned src_ofs, enum ofp_field dst, unsigned dst_ofs, unsigned n_bits);
+void ofp_act_move(struct wr *w, enum ofp_field src, unsigned src_ofs, enum ofp_field dst, unsigned dst_ofs,
+	unsigned n_bits);
 /* check_pkt_larger(len)->reg[bit]: the bit is 1 when the frame is longer. */
 void ofp_act_check_pkt_larger(struct wr *w, uint16_t len, unsigned reg, unsigned bit);
 
-/* To the controllers with this id. `meter` 0: none. Never paused. max_len 65535: the whole frame (OVS sends it whole in any case). */
+/* To the controllers with this id. `meter` 0: none. Never paused. max_len 65535: the whole frame (OVS sends it whole in
+ * any case). */
 struct ofp_controller {
 	uint16_t max_len;
 	uint16_t controller_id;
@@ -56,7 +61,8 @@ void ofp_act_controller(struct wr *w, const struct ofp_controller *c);
 enum ofp_nat { OFP_NAT_NONE, OFP_NAT_REPLY, OFP_NAT_SRC, OFP_NAT_DST };
 enum ofp_ct_mark { OFP_MARK_KEEP, OFP_MARK_SET, OFP_MARK_FROM_REG };
 
-/* ct(...). Zero plus `.table = OFP_NO_TABLE` is `ct()`. OFP_NAT_REPLY is `nat` without arguments: undo what the entry says. */
+/* ct(...). Zero plus `.table = OFP_NO_TABLE` is `ct()`. OFP_NAT_REPLY is `nat` without arguments: undo what the entry
+ * says. */
 struct ofp_ct {
 	bool commit, force;
 	bool zone_from_reg; /* zone = reg[zone_reg][0..15], else `zone` */

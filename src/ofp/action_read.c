@@ -40,7 +40,7 @@ static void read_move(struct rd *r, struct ofp_act *a)
 	read_field(r, &a->src);
 	read_field(r, &a->field);
 	if (rd_ok(r) && (a->n_bits == 0 || a->src_ofs + a->n_bits > (int)ofp_field_bits(a->src) ||
-			 a->dst_ofs + a->n_bits > (int)ofp_field_bits(a->field)))
+				a->dst_ofs + a->n_bits > (int)ofp_field_bits(a->field)))
 		rd_fail(r);
 }
 
@@ -135,7 +135,7 @@ static void read_nat(struct rd *r, struct ofp_ct *ct)
 static void read_nested(struct rd *r, struct ofp_ct *ct)
 {
 	uint16_t type = rd_u16(r), len = rd_u16(r);
-	struct ofp_act a = {0};
+	struct ofp_act a = { 0 };
 
 	if (len < 8 || len % 8 != 0) {
 		rd_fail(r);
@@ -180,7 +180,7 @@ static void read_ct(struct rd *r, struct ofp_act *a)
 		rd_fail(r);
 	struct rd zone = rd_sub(r, 4);
 	ct->zone = rd_u16(r);
-	uint32_t immediate = rd_u32(&(struct rd){.p = zone.p, .left = zone.left, .err = zone.err});
+	uint32_t immediate = rd_u32(&(struct rd){ .p = zone.p, .left = zone.left, .err = zone.err });
 	ct->zone_from_reg = immediate != 0;
 	if (ct->zone_from_reg) {
 		read_reg(&zone, &ct->zone_reg);
@@ -279,7 +279,8 @@ bool ofp_act_read(struct rd *r, struct ofp_act *ret)
 
 void ofp_act_put(struct wr *w, const struct ofp_act *a)
 {
-	static const uint8_t ones[OFP_FIELD_LEN_MAX] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+	static const uint8_t ones[OFP_FIELD_LEN_MAX] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+		255, 255, 255, 255 };
 
 	switch (a->type) {
 	case OFP_ACT_OUTPUT:
@@ -295,7 +296,8 @@ void ofp_act_put(struct wr *w, const struct ofp_act *a)
 		ofp_act_dec_ttl(w);
 		break;
 	case OFP_ACT_SET:
-		ofp_act_set(w, a->field, a->value, memcmp(a->mask, ones, ofp_field_len(a->field)) == 0 ? NULL : a->mask);
+		ofp_act_set(w, a->field, a->value,
+			memcmp(a->mask, ones, ofp_field_len(a->field)) == 0 ? NULL : a->mask);
 		break;
 	case OFP_ACT_MOVE:
 		ofp_act_move(w, a->src, a->src_ofs, a->field, a->dst_ofs, a->n_bits);

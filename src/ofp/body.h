@@ -4,7 +4,8 @@
 
 #include "ofp/msg.h"
 
-/* Shared by the codec's own files. A reader behind the header of `msg`, failed when it is not a whole message of that type and version 6. */
+/* Shared by the codec's own files. A reader behind the header of `msg`, failed when it is not a whole message of that
+ * type and version 6. */
 struct rd ofp_body(const void *msg, size_t len, enum ofp_type type);
 /* The same behind Nicira's experimenter header. */
 struct rd ofp_body_nx(const void *msg, size_t len, enum ofp_nx_type type);

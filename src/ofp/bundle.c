@@ -23,7 +23,7 @@ int ofp_read_bundle(const void *msg, size_t len, struct ofp_bundle *ret)
 
 	if (!rd_done(&r) || control > OFP_BUNDLE_DISCARDED)
 		return -EBADMSG;
-	*ret = (struct ofp_bundle){.id = id, .control = (enum ofp_bundle_control)control, .flags = flags};
+	*ret = (struct ofp_bundle){ .id = id, .control = (enum ofp_bundle_control)control, .flags = flags };
 	return 0;
 }
 
@@ -50,7 +50,8 @@ void ofp_put_bundle_flow_mod(struct wr *w, uint32_t xid, uint32_t bundle, const 
 	ofp_bundle_add_end(w, at);
 }
 
-int ofp_read_bundle_add(const void *msg, size_t len, uint32_t *ret_bundle, const uint8_t **ret_inner, size_t *ret_inner_len)
+int ofp_read_bundle_add(const void *msg, size_t len, uint32_t *ret_bundle, const uint8_t **ret_inner,
+	size_t *ret_inner_len)
 {
 	struct rd r = ofp_body(msg, len, OFP_BUNDLE_ADD);
 	struct ofp_header outer, inner;

@@ -7,12 +7,12 @@
 #include <stdint.h>
 
 /*
- * The match fields we speak (OF 1.5.1 §7.2.3.7, Nicira's nxm). The order of the enum is the order in which Open vSwitch writes a match
- * (packet metadata, Ethernet, network, transport, registers, conntrack, metadata), so a match kept sorted by it has one byte form, and every
- * prerequisite stands before what needs it.
+ * The match fields we speak (OF 1.5.1 §7.2.3.7, Nicira's nxm). The order of the enum is the order in which Open vSwitch
+ * writes a match (packet metadata, Ethernet, network, transport, registers, conntrack, metadata), so a match kept
+ * sorted by it has one byte form, and every prerequisite stands before what needs it.
  *
- * Registers: reg0..reg15 are 32 bits; in OpenFlow 1.5 a *match* carries them in pairs as xreg0..xreg7 (class 0x8001; reg 2n is the high
- * half), while *actions* name the single register (class 1).
+ * Registers: reg0..reg15 are 32 bits; in OpenFlow 1.5 a *match* carries them in pairs as xreg0..xreg7 (class 0x8001;
+ * reg 2n is the high half), while *actions* name the single register (class 1).
  */
 enum ofp_field {
 	OFP_F_IN_PORT,
@@ -63,7 +63,8 @@ uint32_t ofp_field_header(enum ofp_field f);
 size_t ofp_field_len(enum ofp_field f);
 /* Bits of the value (VLAN_VID: 13, TCP_FLAGS: 12, IP_FRAG: 2, else 8 × bytes). */
 unsigned ofp_field_bits(enum ofp_field f);
-/* `header` with or without the mask bit; false when it is none of ours or its length is not the field's (twice that with a mask). */
+/* `header` with or without the mask bit; false when it is none of ours or its length is not the field's (twice that
+ * with a mask). */
 bool ofp_field_find(uint32_t header, enum ofp_field *ret_field, bool *ret_masked);
 
 #endif

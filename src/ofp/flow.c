@@ -177,7 +177,7 @@ void ofp_put_flow_removed(struct wr *w, uint32_t xid, const struct ofp_flow_remo
 	wr_u16(w, fr->hard_s);
 	wr_u64(w, fr->cookie);
 	ofp_match_put(w, &fr->match);
-	put_counters(w, &(struct counters){fr->duration_s, fr->packets, fr->bytes});
+	put_counters(w, &(struct counters){ fr->duration_s, fr->packets, fr->bytes });
 	ofp_end(w, at);
 }
 
@@ -200,7 +200,8 @@ int ofp_read_flow_removed(const void *msg, size_t len, struct ofp_flow_removed *
 	return ofp_result(&r);
 }
 
-void ofp_put_flow_desc_request(struct wr *w, uint32_t xid, uint8_t table, uint64_t cookie, uint64_t cookie_mask, const struct ofp_match *m)
+void ofp_put_flow_desc_request(struct wr *w, uint32_t xid, uint8_t table, uint64_t cookie, uint64_t cookie_mask,
+	const struct ofp_match *m)
 {
 	size_t at = ofp_begin_multipart(w, OFP_MULTIPART_REQUEST, xid, OFP_MP_FLOW_DESC, false);
 	struct ofp_match any;
@@ -261,7 +262,8 @@ bool ofp_next_flow_desc(struct rd *body, struct ofp_flow_desc *ret)
 	ret->duration_s = c.duration_s;
 	ret->packets = c.packets;
 	ret->bytes = c.bytes;
-	ret->foreign = !read_instructions(&r, &ret->actions, &ret->actions_len, &ret->goto_table) || ret->match.n_unknown > 0;
+	ret->foreign =
+		!read_instructions(&r, &ret->actions, &ret->actions_len, &ret->goto_table) || ret->match.n_unknown > 0;
 	if (!rd_done(&r))
 		rd_fail(body);
 	return rd_ok(body);
@@ -282,7 +284,7 @@ void ofp_put_flow_desc(struct wr *w, const struct ofp_flow_desc *fd)
 	wr_u16(w, fd->importance);
 	wr_u64(w, fd->cookie);
 	ofp_match_put(w, &fd->match);
-	put_counters(w, &(struct counters){fd->duration_s, fd->packets, fd->bytes});
+	put_counters(w, &(struct counters){ fd->duration_s, fd->packets, fd->bytes });
 	put_instructions(w, fd->actions, fd->actions_len, fd->goto_table);
 	if (w->len - at > OFP_MSG_MAX)
 		w->err = true;

@@ -3,7 +3,15 @@
 
 #include <string.h>
 
-enum { ETH_IPV4 = 0x0800, ETH_IPV6 = 0x86dd, ETH_ARP = 0x0806, IPPROTO_1_ICMP = 1, IPPROTO_6_TCP = 6, IPPROTO_17_UDP = 17, IPPROTO_58_ICMP6 = 58 };
+enum {
+	ETH_IPV4 = 0x0800,
+	ETH_IPV6 = 0x86dd,
+	ETH_ARP = 0x0806,
+	IPPROTO_1_ICMP = 1,
+	IPPROTO_6_TCP = 6,
+	IPPROTO_17_UDP = 17,
+	IPPROTO_58_ICMP6 = 58
+};
 
 void ofp_match_init(struct ofp_match *m)
 {
@@ -154,7 +162,7 @@ void ofp_match_ip_any(struct ofp_match *m, bool v6)
 
 static void set_prefix(struct ofp_match *m, enum ofp_field f, const struct addr *a, unsigned prefix)
 {
-	uint8_t mask[16] = {0};
+	uint8_t mask[16] = { 0 };
 
 	if (a->len != ofp_field_len(f) || prefix > 8u * a->len) {
 		m->err = true;
@@ -337,7 +345,8 @@ void ofp_match_reg(struct ofp_match *m, unsigned reg, uint32_t value)
 
 uint32_t ofp_match_get_reg(const struct ofp_match *m, unsigned reg, uint32_t *ret_mask)
 {
-	const struct ofp_match_field *e = reg >= OFP_REGS ? NULL : ofp_match_find(m, (enum ofp_field)(OFP_F_XREG0 + reg / 2));
+	const struct ofp_match_field *e =
+		reg >= OFP_REGS ? NULL : ofp_match_find(m, (enum ofp_field)(OFP_F_XREG0 + reg / 2));
 	size_t half = reg % 2 == 0 ? 0 : 4;
 
 	if (ret_mask != NULL)
@@ -376,7 +385,8 @@ bool ofp_match_equal(const struct ofp_match *a, const struct ofp_match *b)
 		return false;
 	for (unsigned i = 0; i < a->n; i++) {
 		const struct ofp_match_field *x = &a->f[i], *y = &b->f[i];
-		if (x->field != y->field || memcmp(x->value, y->value, sizeof(x->value)) != 0 || memcmp(x->mask, y->mask, sizeof(x->mask)) != 0)
+		if (x->field != y->field || memcmp(x->value, y->value, sizeof(x->value)) != 0 ||
+			memcmp(x->mask, y->mask, sizeof(x->mask)) != 0)
 			return false;
 	}
 	return true;
@@ -419,7 +429,8 @@ void ofp_match_put(struct wr *w, const struct ofp_match *m)
 	wr_pad(w, begin, 8);
 }
 
-/* A register by itself (class 1), as OVS may say it in metadata, joins its pair. False: those bits are named already. */
+/* A register by itself (class 1), as OVS may say it in metadata, joins its pair. False: those bits are named already.
+ */
 static bool add_reg(struct ofp_match *m, unsigned reg, const uint8_t *value, const uint8_t *mask)
 {
 	uint32_t had;
@@ -435,7 +446,7 @@ static bool read_field(struct rd *r, struct ofp_match *m)
 {
 	uint32_t header = rd_u32(r);
 	struct rd body = rd_sub(r, header & 0xff);
-	uint8_t value[OFP_FIELD_LEN_MAX] = {0}, mask[OFP_FIELD_LEN_MAX];
+	uint8_t value[OFP_FIELD_LEN_MAX] = { 0 }, mask[OFP_FIELD_LEN_MAX];
 	enum ofp_field f;
 	bool masked;
 

@@ -8,10 +8,11 @@
 #include "ofp/field.h"
 
 /*
- * A match: a bounded, sorted set of fields. Calls may come in any order; the bytes are always in OVS's order (field.h). Setting a field again
- * replaces it (registers: only the bits of that register), so a match can be copied and varied. A call that cannot be right (a 25th
- * field, a port before the protocol is known, two families) sets `err`, and ofp_match_put then fails its writer.
- * Value bits outside the mask are zeroed; an all-zero mask removes the field; an all-one mask is written without one. OVS does the same.
+ * A match: a bounded, sorted set of fields. Calls may come in any order; the bytes are always in OVS's order (field.h).
+ * Setting a field again replaces it (registers: only the bits of that register), so a match can be copied and varied. A
+ * call that cannot be right (a 25th field, a port before the protocol is known, two families) sets `err`, and
+ * ofp_match_put then fails its writer. Value bits outside the mask are zeroed; an all-zero mask removes the field; an
+ * all-one mask is written without one. OVS does the same.
  */
 enum { OFP_MATCH_MAX = 24 };
 
@@ -30,7 +31,8 @@ struct ofp_match {
 
 void ofp_match_init(struct ofp_match *m);
 
-/* Any field: `value` and `mask` (NULL: exact) are ofp_field_len bytes, big endian. The prerequisites are the caller's. */
+/* Any field: `value` and `mask` (NULL: exact) are ofp_field_len bytes, big endian. The prerequisites are the caller's.
+ */
 void ofp_match_set(struct ofp_match *m, enum ofp_field f, const void *value, const void *mask);
 /* The same for fields of at most eight bytes. */
 void ofp_match_uint(struct ofp_match *m, enum ofp_field f, uint64_t value);
@@ -59,7 +61,8 @@ void ofp_match_tcp_flags(struct ofp_match *m, uint16_t value, uint16_t mask);
 /* `+syn-ack-rst-fin`: how a connection starts. */
 void ofp_match_tcp_opening(struct ofp_match *m);
 
-/* Type and code of the family's ICMP; set ip_proto (1 or 58) by themselves. Always match the code with ND (CVE-2023-5366). */
+/* Type and code of the family's ICMP; set ip_proto (1 or 58) by themselves. Always match the code with ND
+ * (CVE-2023-5366). */
 void ofp_match_icmp_type(struct ofp_match *m, uint8_t type);
 void ofp_match_icmp_code(struct ofp_match *m, uint8_t code);
 /* Need ICMPv6 type 135 (target, sll) or 136 (target, tll), code 0. */
@@ -104,11 +107,14 @@ uint64_t ofp_match_get(const struct ofp_match *m, enum ofp_field f, uint64_t fal
 uint32_t ofp_match_get_reg(const struct ofp_match *m, unsigned reg, uint32_t *ret_mask);
 bool ofp_match_equal(const struct ofp_match *a, const struct ofp_match *b);
 
-/* Writes `struct ofp_match` with its padding (OF 1.5.1 §7.2.3.1): type 1, length without padding, fields, zeroes to 8. */
+/* Writes `struct ofp_match` with its padding (OF 1.5.1 §7.2.3.1): type 1, length without padding, fields, zeroes to 8.
+ */
 void ofp_match_put(struct wr *w, const struct ofp_match *m);
-/* Reads one. Fails `r` on: a type other than 1, a field that does not fit, a value bit outside its mask, a field twice, over OFP_MATCH_MAX. */
+/* Reads one. Fails `r` on: a type other than 1, a field that does not fit, a value bit outside its mask, a field twice,
+ * over OFP_MATCH_MAX. */
 void ofp_match_read(struct rd *r, struct ofp_match *ret);
-/* The fields alone, until `r` is empty (metadata of a packet-in). Fields that are none of ours are skipped and counted. */
+/* The fields alone, until `r` is empty (metadata of a packet-in). Fields that are none of ours are skipped and counted.
+ */
 void ofp_match_read_fields(struct rd *r, struct ofp_match *ret);
 
 #endif

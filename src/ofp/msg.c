@@ -37,7 +37,7 @@ void ofp_end(struct wr *w, size_t begin)
 int ofp_read_header(const void *msg, size_t len, struct ofp_header *ret)
 {
 	struct rd r = rd_init(msg, len);
-	struct ofp_header h = {0};
+	struct ofp_header h = { 0 };
 
 	h.version = rd_u8(&r);
 	h.type = rd_u8(&r);
@@ -60,7 +60,8 @@ struct rd ofp_body(const void *msg, size_t len, enum ofp_type type)
 	struct rd r = rd_init(msg, len);
 	struct ofp_header h;
 
-	if (ofp_read_header(msg, len, &h) != 0 || h.type != (uint8_t)type || (h.version != OFP_VERSION && type != OFP_HELLO))
+	if (ofp_read_header(msg, len, &h) != 0 || h.type != (uint8_t)type ||
+		(h.version != OFP_VERSION && type != OFP_HELLO))
 		rd_fail(&r);
 	rd_skip(&r, OFP_HEADER_LEN);
 	return r;
@@ -133,7 +134,7 @@ void ofp_put_echo(struct wr *w, enum ofp_type type, uint32_t xid, const void *da
 int ofp_read_error(const void *msg, size_t len, struct ofp_error *ret)
 {
 	struct rd r = ofp_body(msg, len, OFP_ERROR);
-	struct ofp_error e = {0};
+	struct ofp_error e = { 0 };
 
 	e.type = rd_u16(&r);
 	e.code = rd_u16(&r);
@@ -162,7 +163,7 @@ void ofp_put_error(struct wr *w, uint32_t xid, const struct ofp_error *e)
 int ofp_read_features_reply(const void *msg, size_t len, struct ofp_features *ret)
 {
 	struct rd r = ofp_body(msg, len, OFP_FEATURES_REPLY);
-	struct ofp_features f = {.datapath_id = rd_u64(&r)};
+	struct ofp_features f = { .datapath_id = rd_u64(&r) };
 
 	f.n_buffers = rd_u32(&r);
 	f.n_tables = rd_u8(&r);
@@ -239,8 +240,16 @@ int ofp_read_role(const void *msg, size_t len, enum ofp_role *ret_role, uint64_t
 	return 0;
 }
 
-/* Properties: even types speak of the secondary role, odd ones of the others (OF 1.5.1 §7.3.10, ofp_async_config_prop_type). */
-enum { ASYNC_PACKET_IN = 0, ASYNC_PORT_STATUS = 2, ASYNC_FLOW_REMOVED = 4, ASYNC_ROLE = 6, ASYNC_TABLE = 8, ASYNC_REQUESTFORWARD = 10 };
+/* Properties: even types speak of the secondary role, odd ones of the others (OF 1.5.1 §7.3.10,
+ * ofp_async_config_prop_type). */
+enum {
+	ASYNC_PACKET_IN = 0,
+	ASYNC_PORT_STATUS = 2,
+	ASYNC_FLOW_REMOVED = 4,
+	ASYNC_ROLE = 6,
+	ASYNC_TABLE = 8,
+	ASYNC_REQUESTFORWARD = 10
+};
 
 static void put_async(struct wr *w, uint16_t type, uint32_t mask)
 {
@@ -267,7 +276,7 @@ void ofp_put_set_async(struct wr *w, uint32_t xid, const struct ofp_async *a)
 int ofp_read_set_async(const void *msg, size_t len, struct ofp_async *ret)
 {
 	struct rd r = ofp_body(msg, len, OFP_SET_ASYNC);
-	struct ofp_async a = {0};
+	struct ofp_async a = { 0 };
 
 	while (rd_ok(&r) && rd_left(&r) > 0) {
 		uint16_t type = rd_u16(&r), size = rd_u16(&r);
@@ -298,7 +307,7 @@ int ofp_read_multipart(const void *msg, size_t len, struct ofp_multipart *ret)
 	rd_skip(&r, 4);
 	if (!rd_ok(&r))
 		return -EBADMSG;
-	*ret = (struct ofp_multipart){.type = type, .more = flags & 1, .body = r};
+	*ret = (struct ofp_multipart){ .type = type, .more = flags & 1, .body = r };
 	return 0;
 }
 

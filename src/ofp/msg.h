@@ -11,8 +11,9 @@
 #include "ofp/port.h"
 
 /*
- * OpenFlow 1.5 messages (wire version 6) with Nicira's extensions. `ofp_put_x` appends one whole message to a writer; `ofp_read_x` takes one whole
- * message (header included, exactly `len` bytes) and returns 0 or -EBADMSG; pointers in results point into the message. Pure.
+ * OpenFlow 1.5 messages (wire version 6) with Nicira's extensions. `ofp_put_x` appends one whole message to a writer;
+ * `ofp_read_x` takes one whole message (header included, exactly `len` bytes) and returns 0 or -EBADMSG; pointers in
+ * results point into the message. Pure.
  */
 enum { OFP_VERSION = 6, OFP_HEADER_LEN = 8, OFP_MSG_MAX = 65535 };
 
@@ -115,11 +116,12 @@ void ofp_put_packet_in_format(struct wr *w, uint32_t xid, uint32_t format);
 void ofp_put_controller_id(struct wr *w, uint32_t xid, uint16_t id);
 void ofp_put_ct_flush_zone(struct wr *w, uint32_t xid, uint16_t zone);
 
-/* One conntrack entry by its original direction (as the guest sent it, before translation). 3.1 cannot flush by mark. */
+/* One conntrack entry by its original direction (as the guest sent it, before translation). 3.1 cannot flush by mark.
+ */
 struct ofp_ct_tuple {
 	uint16_t zone;
 	uint8_t proto;
-	struct addr src, dst; /* one family */
+	struct addr src, dst;  /* one family */
 	uint16_t sport, dport; /* TCP, UDP */
 	uint16_t icmp_id;
 	uint8_t icmp_type, icmp_code;
@@ -130,7 +132,13 @@ int ofp_read_ct_flush(const void *msg, size_t len, struct ofp_ct_tuple *ret);
 int ofp_read_nx_arg(const void *msg, size_t len, uint32_t *ret);
 
 /* §7.3.5 */
-enum ofp_multipart_type { OFP_MP_FLOW_DESC = 1, OFP_MP_TABLE = 3, OFP_MP_METER = 9, OFP_MP_METER_FEATURES = 11, OFP_MP_PORT_DESC = 13 };
+enum ofp_multipart_type {
+	OFP_MP_FLOW_DESC = 1,
+	OFP_MP_TABLE = 3,
+	OFP_MP_METER = 9,
+	OFP_MP_METER_FEATURES = 11,
+	OFP_MP_PORT_DESC = 13
+};
 struct ofp_multipart {
 	uint16_t type; /* enum ofp_multipart_type or unknown */
 	bool more;     /* further messages with this xid follow */

@@ -57,11 +57,19 @@ int ofp_read_nx_arg(const void *msg, size_t len, uint32_t *ret)
 }
 
 /*
- * NXT_CT_FLUSH: protocol, seven zero bytes, then properties. A tuple (0: original direction) holds properties of its own; addresses are sixteen bytes,
- * IPv4 as ::ffff:a.b.c.d (OVS 3.1 nicira-ext.h, lib/ofp-ct.c).
+ * NXT_CT_FLUSH: protocol, seven zero bytes, then properties. A tuple (0: original direction) holds properties of its
+ * own; addresses are sixteen bytes, IPv4 as ::ffff:a.b.c.d (OVS 3.1 nicira-ext.h, lib/ofp-ct.c).
  */
 enum { CT_ORIG_TUPLE = 0, CT_ZONE = 2 };
-enum { TUPLE_SRC = 0, TUPLE_DST = 1, TUPLE_SPORT = 2, TUPLE_DPORT = 3, TUPLE_ICMP_ID = 4, TUPLE_ICMP_TYPE = 5, TUPLE_ICMP_CODE = 6 };
+enum {
+	TUPLE_SRC = 0,
+	TUPLE_DST = 1,
+	TUPLE_SPORT = 2,
+	TUPLE_DPORT = 3,
+	TUPLE_ICMP_ID = 4,
+	TUPLE_ICMP_TYPE = 5,
+	TUPLE_ICMP_CODE = 6
+};
 
 static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 {
@@ -76,12 +84,12 @@ static void put_prop(struct wr *w, uint16_t type, const void *p, size_t len)
 static void put_prop_u16(struct wr *w, uint16_t type, uint16_t v)
 {
 	/* Two bytes of padding count (ofpprop_put_u16 of OVS). */
-	put_prop(w, type, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v, 0, 0}, 4);
+	put_prop(w, type, (uint8_t[]){ (uint8_t)(v >> 8), (uint8_t)v, 0, 0 }, 4);
 }
 
 static void put_prop_addr(struct wr *w, uint16_t type, const struct addr *a)
 {
-	uint8_t b[16] = {[10] = 0xff, [11] = 0xff};
+	uint8_t b[16] = { [10] = 0xff, [11] = 0xff };
 
 	if (a->len == 4)
 		memcpy(b + 12, a->b, 4);
@@ -144,7 +152,7 @@ static uint16_t read_u16(struct rd *p)
 
 static void read_addr(struct rd *p, struct addr *ret)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	uint8_t b[16];
 
 	rd_copy(p, b, sizeof(b));
@@ -186,7 +194,7 @@ static void read_tuple(struct rd *tuple, struct ofp_ct_tuple *t)
 int ofp_read_ct_flush(const void *msg, size_t len, struct ofp_ct_tuple *ret)
 {
 	struct rd r = ofp_body_nx(msg, len, OFP_NX_CT_FLUSH);
-	struct ofp_ct_tuple t = {.proto = rd_u8(&r)};
+	struct ofp_ct_tuple t = { .proto = rd_u8(&r) };
 
 	rd_skip(&r, 7);
 	while (rd_ok(&r) && rd_left(&r) > 0) {

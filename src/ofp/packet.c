@@ -61,7 +61,7 @@ static void read_property(uint16_t type, struct rd *p, struct ofp_packet_in *pi)
 int ofp_read_packet_in(const void *msg, size_t len, struct ofp_packet_in *ret)
 {
 	struct rd r = ofp_body_nx(msg, len, OFP_NX_PACKET_IN2);
-	struct ofp_packet_in pi = {0};
+	struct ofp_packet_in pi = { 0 };
 	uint32_t seen = 0;
 
 	while (rd_ok(&r) && rd_left(&r) > 0) {
@@ -171,7 +171,7 @@ void ofp_put_packet_out(struct wr *w, uint32_t xid, const struct ofp_packet_out 
 int ofp_read_packet_out(const void *msg, size_t len, struct ofp_packet_out *ret)
 {
 	struct rd r = ofp_body(msg, len, OFP_PACKET_OUT);
-	struct ofp_packet_out po = {0};
+	struct ofp_packet_out po = { 0 };
 	struct ofp_match m;
 
 	rd_skip(&r, 4);

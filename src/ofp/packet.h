@@ -9,9 +9,10 @@
 enum { OFP_REASON_ACTION = 1, OFP_REASON_INVALID_TTL = 2 };
 
 /*
- * NXT_PACKET_IN2 (nicira-ext.h; experimenter 0x2320, type 30): properties of 8-byte multiples. Bytes point into the message. full_len is
- * the frame's true length when the switch cut it, else frame_len. Registers not in the message are 0. Unknown properties without the
- * experimenter bit are an error, as OVS itself does; unknown metadata fields are skipped. Cookie and table are informative.
+ * NXT_PACKET_IN2 (nicira-ext.h; experimenter 0x2320, type 30): properties of 8-byte multiples. Bytes point into the
+ * message. full_len is the frame's true length when the switch cut it, else frame_len. Registers not in the message are
+ * 0. Unknown properties without the experimenter bit are an error, as OVS itself does; unknown metadata fields are
+ * skipped. Cookie and table are informative.
  */
 struct ofp_packet_in {
 	const uint8_t *frame;

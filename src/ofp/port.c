@@ -93,7 +93,8 @@ void ofp_put_meter_mod(struct wr *w, uint32_t xid, enum ofp_meter_command comman
 {
 	size_t at = ofp_begin(w, OFP_METER_MOD, xid);
 	bool bare = command == OFP_METER_DELETE;
-	uint16_t flags = (uint16_t)((m->kbps ? METER_KBPS : METER_PKTPS) | (m->burst != 0 ? METER_BURST : 0) | METER_STATS);
+	uint16_t flags =
+		(uint16_t)((m->kbps ? METER_KBPS : METER_PKTPS) | (m->burst != 0 ? METER_BURST : 0) | METER_STATS);
 
 	wr_u16(w, (uint16_t)command);
 	wr_u16(w, bare ? 0 : flags);
@@ -112,7 +113,7 @@ int ofp_read_meter_mod(const void *msg, size_t len, enum ofp_meter_command *ret_
 {
 	struct rd r = ofp_body(msg, len, OFP_METER_MOD);
 	uint16_t command = rd_u16(&r), flags = rd_u16(&r);
-	struct ofp_meter m = {.id = rd_u32(&r), .kbps = flags & METER_KBPS};
+	struct ofp_meter m = { .id = rd_u32(&r), .kbps = flags & METER_KBPS };
 
 	if (!rd_ok(&r) || command > OFP_METER_DELETE)
 		return -EBADMSG;

@@ -6,9 +6,10 @@
 #include "base/rd.h"
 #include "base/wr.h"
 
-/* Ports, meters, tables: what the switch tells about itself. Iterators take the body of a multipart reply (ofp_read_multipart). */
+/* Ports, meters, tables: what the switch tells about itself. Iterators take the body of a multipart reply
+ * (ofp_read_multipart). */
 enum { OFP_PORT_NAME_MAX = 16 };
-enum { OFP_PORTC_DOWN = 1 };			   /* config */
+enum { OFP_PORTC_DOWN = 1 };			      /* config */
 enum { OFP_PORTS_LINK_DOWN = 1, OFP_PORTS_LIVE = 4 }; /* state */
 enum ofp_port_reason { OFP_PORT_ADDED, OFP_PORT_DELETED, OFP_PORT_MODIFIED };
 
@@ -40,7 +41,7 @@ int ofp_read_meter_mod(const void *msg, size_t len, enum ofp_meter_command *ret_
 void ofp_put_meter_stats_request(struct wr *w, uint32_t xid, uint32_t meter);
 struct ofp_meter_stats {
 	uint32_t id;
-	uint64_t packets, bytes;	 /* that came to it */
+	uint64_t packets, bytes; /* that came to it */
 	uint64_t dropped_packets, dropped_bytes;
 };
 bool ofp_next_meter_stats(struct rd *body, struct ofp_meter_stats *ret);

@@ -141,7 +141,7 @@ static void send_setup(struct ofp_session *s)
 {
 	uint8_t buf[HANDSHAKE_MAX];
 	struct wr w = wr_init(buf, sizeof(buf));
-	struct ofp_async async = {0};
+	struct ofp_async async = { 0 };
 
 	if (s->conf.packet_in) {
 		/* Before miss_send_len is non-zero a service connection gets nothing at all. */
@@ -162,7 +162,7 @@ static void send_setup(struct ofp_session *s)
 
 static void answer_echo(struct ofp_session *s, const struct ofp_header *h, const uint8_t *msg)
 {
-	uint8_t head[OFP_HEADER_LEN] = {OFP_VERSION, OFP_ECHO_REPLY, msg[2], msg[3], msg[4], msg[5], msg[6], msg[7]};
+	uint8_t head[OFP_HEADER_LEN] = { OFP_VERSION, OFP_ECHO_REPLY, msg[2], msg[3], msg[4], msg[5], msg[6], msg[7] };
 
 	if (queue(s, head, sizeof(head)) != 0 || queue(s, msg + sizeof(head), h->len - sizeof(head)) != 0)
 		close_with(s, OFP_CLOSE_OVERFLOW);
@@ -202,7 +202,8 @@ static void step_features(struct ofp_session *s, const struct ofp_header *h, con
 		s->state = WAIT_SETUP;
 }
 
-/* Errors before UP, and to the session's own requests later, refuse the connection: it would not be what its owner counts on. */
+/* Errors before UP, and to the session's own requests later, refuse the connection: it would not be what its owner
+ * counts on. */
 static void refused(struct ofp_session *s, const struct ofp_error *e)
 {
 	close_with(s, OFP_CLOSE_REFUSED);
@@ -213,14 +214,15 @@ static void refused(struct ofp_session *s, const struct ofp_error *e)
 
 static enum ofp_event_type step_up(const struct ofp_header *h, const uint8_t *msg, struct ofp_event *ret)
 {
-	*ret = (struct ofp_event){.type = OFP_EV_MESSAGE, .header = *h, .msg = msg, .len = h->len};
+	*ret = (struct ofp_event){ .type = OFP_EV_MESSAGE, .header = *h, .msg = msg, .len = h->len };
 	if (h->type == OFP_BARRIER_REPLY)
 		ret->type = OFP_EV_BARRIER;
 	return ret->type;
 }
 
 /* An error message, in any state but WAIT_HELLO. */
-static enum ofp_event_type step_error(struct ofp_session *s, const struct ofp_header *h, const uint8_t *msg, struct ofp_event *ret)
+static enum ofp_event_type step_error(struct ofp_session *s, const struct ofp_header *h, const uint8_t *msg,
+	struct ofp_event *ret)
 {
 	struct ofp_error e;
 
@@ -232,12 +234,13 @@ static enum ofp_event_type step_error(struct ofp_session *s, const struct ofp_he
 		refused(s, &e);
 		return OFP_EV_NONE;
 	}
-	*ret = (struct ofp_event){.type = OFP_EV_ERROR, .header = *h, .msg = msg, .len = h->len, .error = e};
+	*ret = (struct ofp_event){ .type = OFP_EV_ERROR, .header = *h, .msg = msg, .len = h->len, .error = e };
 	return OFP_EV_ERROR;
 }
 
 /* One whole message. OFP_EV_NONE: it was the session's own business. */
-static enum ofp_event_type step(struct ofp_session *s, const struct ofp_header *h, const uint8_t *msg, struct ofp_event *ret)
+static enum ofp_event_type step(struct ofp_session *s, const struct ofp_header *h, const uint8_t *msg,
+	struct ofp_event *ret)
 {
 	if (s->state == WAIT_HELLO && h->type != OFP_ERROR) {
 		step_hello(s, h, msg);
@@ -264,7 +267,7 @@ static enum ofp_event_type step(struct ofp_session *s, const struct ofp_header *
 	if (h->type != OFP_BARRIER_REPLY || h->xid != s->setup_barrier)
 		return OFP_EV_NONE;
 	s->state = UP;
-	*ret = (struct ofp_event){.type = OFP_EV_CONNECTED, .features = s->features};
+	*ret = (struct ofp_event){ .type = OFP_EV_CONNECTED, .features = s->features };
 	return OFP_EV_CONNECTED;
 }
 
@@ -305,7 +308,7 @@ enum ofp_event_type ofp_session_next(struct ofp_session *s, int64_t now_ms, stru
 	}
 	if (s->state != CLOSED && s->eof)
 		close_with(s, OFP_CLOSE_EOF);
-	*ret = (struct ofp_event){.type = OFP_EV_NONE};
+	*ret = (struct ofp_event){ .type = OFP_EV_NONE };
 	if (s->state == CLOSED && !s->told) {
 		s->told = true;
 		ret->type = OFP_EV_CLOSED;

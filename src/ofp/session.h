@@ -7,18 +7,20 @@
 /*
  * One OpenFlow connection as a state machine without I/O. Time is an argument (milliseconds, monotonic).
  *
- * The owner: connects; ofp_session_start; then whenever the socket is readable reads into ofp_session_in_space, tells how much with ofp_session_in_done,
- * and takes events with ofp_session_next until OFP_EV_NONE; writes what ofp_session_out shows and tells with ofp_session_out_done; calls
- * ofp_session_tick at ofp_session_deadline. On OFP_EV_CLOSED it closes the socket; the same session can be started again on a new one.
+ * The owner: connects; ofp_session_start; then whenever the socket is readable reads into ofp_session_in_space, tells
+ * how much with ofp_session_in_done, and takes events with ofp_session_next until OFP_EV_NONE; writes what
+ * ofp_session_out shows and tells with ofp_session_out_done; calls ofp_session_tick at ofp_session_deadline. On
+ * OFP_EV_CLOSED it closes the socket; the same session can be started again on a new one.
  *
- * Handshake: HELLO both ways; FEATURES; SET_CONFIG, controller id, packet-in format 2, async masks, role when asked for; a barrier; CONNECTED.
- * Any framing error (length below 8, version other than 6 after HELLO) closes: there is no way back into step, and bytes of a guest
- * must never be read as a message. Echo requests are answered; after probe_ms of silence one is sent, after as much again: closed.
+ * Handshake: HELLO both ways; FEATURES; SET_CONFIG, controller id, packet-in format 2, async masks, role when asked
+ * for; a barrier; CONNECTED. Any framing error (length below 8, version other than 6 after HELLO) closes: there is no
+ * way back into step, and bytes of a guest must never be read as a message. Echo requests are answered; after probe_ms
+ * of silence one is sent, after as much again: closed.
  */
 struct ofp_session;
 
 struct ofp_session_conf {
-	bool packet_in;		/* this connection gets packet-ins, flow-removed, port-status; else nothing asynchronous */
+	bool packet_in; /* this connection gets packet-ins, flow-removed, port-status; else nothing asynchronous */
 	uint16_t controller_id; /* not 0 when packet_in */
 	enum ofp_role role;	/* OFP_ROLE_NOCHANGE: not asked */
 	uint64_t generation;
@@ -41,12 +43,12 @@ enum ofp_event_type { OFP_EV_NONE, OFP_EV_CONNECTED, OFP_EV_MESSAGE, OFP_EV_BARR
 
 struct ofp_event {
 	enum ofp_event_type type;
-	struct ofp_header header;	 /* MESSAGE, BARRIER (its xid), ERROR (xid of the refused request) */
-	const uint8_t *msg;		 /* MESSAGE, ERROR: valid until the next call of _next or _in_space */
+	struct ofp_header header; /* MESSAGE, BARRIER (its xid), ERROR (xid of the refused request) */
+	const uint8_t *msg;	  /* MESSAGE, ERROR: valid until the next call of _next or _in_space */
 	size_t len;
-	struct ofp_error error;		 /* ERROR; CLOSED by REFUSED */
-	struct ofp_features features;	 /* CONNECTED */
-	enum ofp_close_reason reason;	 /* CLOSED, told once */
+	struct ofp_error error;	      /* ERROR; CLOSED by REFUSED */
+	struct ofp_features features; /* CONNECTED */
+	enum ofp_close_reason reason; /* CLOSED, told once */
 };
 
 /* NULL: no memory. All memory is taken here. */
@@ -66,7 +68,8 @@ enum ofp_event_type ofp_session_next(struct ofp_session *s, int64_t now_ms, stru
 const uint8_t *ofp_session_out(struct ofp_session *s, size_t *ret_len);
 void ofp_session_out_done(struct ofp_session *s, size_t len);
 
-/* Queues whole messages made by ofp_put_*. -ENOTCONN, or -ENOBUFS when out_max is reached (nothing is queued; the session stays). */
+/* Queues whole messages made by ofp_put_*. -ENOTCONN, or -ENOBUFS when out_max is reached (nothing is queued; the
+ * session stays). */
 int ofp_session_send(struct ofp_session *s, const void *msgs, size_t len);
 /* A number for a message of the owner's (1..0x7fffffff; the session's own have the top bit). */
 uint32_t ofp_session_xid(struct ofp_session *s);

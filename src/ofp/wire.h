@@ -2,7 +2,8 @@
 #ifndef OFP_WIRE_H
 #define OFP_WIRE_H
 
-/* Numbers of the wire that only the codec uses: OF 1.5.1 §7.2.6, nicira-ext.h and lib/ofp-actions.c of Open vSwitch 3.1. */
+/* Numbers of the wire that only the codec uses: OF 1.5.1 §7.2.6, nicira-ext.h and lib/ofp-actions.c of Open
+ * vSwitch 3.1. */
 
 #define NX_VENDOR 0x00002320u
 
@@ -47,7 +48,14 @@ enum { NX_PORT_IN_PORT = 0xfff8 };
 enum { OFPIT_GOTO_TABLE = 1, OFPIT_APPLY_ACTIONS = 4 };
 
 /* Statistics of a flow (OF 1.5.1 §7.2.4.2), class 0x8002. */
-enum { OXS_CLASS = 0x8002, OXS_DURATION = 0, OXS_IDLE_TIME = 1, OXS_FLOW_COUNT = 3, OXS_PACKET_COUNT = 4, OXS_BYTE_COUNT = 5 };
+enum {
+	OXS_CLASS = 0x8002,
+	OXS_DURATION = 0,
+	OXS_IDLE_TIME = 1,
+	OXS_FLOW_COUNT = 3,
+	OXS_PACKET_COUNT = 4,
+	OXS_BYTE_COUNT = 5
+};
 
 /* Properties of NXT_PACKET_IN2. */
 enum {

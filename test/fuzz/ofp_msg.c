@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as any OpenFlow message: no read outside; what was understood, written and understood again, is written the same. */
+/* Any bytes as any OpenFlow message: no read outside; what was understood, written and understood again, is written the
+ * same. */
 #include "ofp/msg.h"
 
 #include <stdlib.h>
@@ -60,7 +61,8 @@ static void packet_in(const uint8_t *data, size_t len)
 	must(ofp_read_packet_in(first, w.len, &again) == 0);
 	must(again.frame_len == pi.frame_len && memcmp(again.frame, pi.frame, pi.frame_len) == 0);
 	must(again.userdata_len == pi.userdata_len && memcmp(again.reg, pi.reg, sizeof(pi.reg)) == 0);
-	must(again.in_port == pi.in_port && again.ct_mark == pi.ct_mark && again.ct_state == pi.ct_state && again.ct_zone == pi.ct_zone);
+	must(again.in_port == pi.in_port && again.ct_mark == pi.ct_mark && again.ct_state == pi.ct_state &&
+		again.ct_zone == pi.ct_zone);
 }
 
 static void packet_out(const uint8_t *data, size_t len)
@@ -73,7 +75,8 @@ static void packet_out(const uint8_t *data, size_t len)
 	ofp_put_packet_out(&w, 1, &po);
 	if (wr_ok(&w)) {
 		must(ofp_read_packet_out(first, w.len, &again) == 0);
-		must(again.frame_len == po.frame_len && again.actions_len == po.actions_len && again.in_port == po.in_port);
+		must(again.frame_len == po.frame_len && again.actions_len == po.actions_len &&
+			again.in_port == po.in_port);
 	}
 	actions(po.actions, po.actions_len);
 }

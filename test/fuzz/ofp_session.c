@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes in any pieces as what a switch says. The first byte chooses how they are cut and whether the handshake is done for them. */
+/* Any bytes in any pieces as what a switch says. The first byte chooses how they are cut and whether the handshake is
+ * done for them. */
 #include "ofp/session.h"
 
 #include <stdlib.h>
@@ -55,7 +56,7 @@ static void feed(const uint8_t *data, size_t len, size_t piece, int64_t now)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static const struct ofp_session_conf conf = {.packet_in = true, .controller_id = 1, .probe_ms = 1000};
+	static const struct ofp_session_conf conf = { .packet_in = true, .controller_id = 1, .probe_ms = 1000 };
 	uint8_t buf[256];
 	struct wr w = wr_init(buf, sizeof(buf));
 
@@ -69,12 +70,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	drain(0);
 	if (how & 0x80) {
 		ofp_put_hello(&w, 1);
-		ofp_put_features_reply(&w, 1, &(struct ofp_features){0});
+		ofp_put_features_reply(&w, 1, &(struct ofp_features){ 0 });
 		for (uint32_t i = 0; i < 16; i++)
 			ofp_put_plain(&w, OFP_BARRIER_REPLY, 0x80000000u + i);
 		feed(buf, w.len, sizeof(buf), 0);
 	}
-	feed(data + 1, len - 1, how & 0x40 ? 1 + (how & 0x3f) : SIZE_MAX, 1);
+	feed(data + 1, len - 1, how & 0x40 ? (size_t)1 + (how & 0x3f) : SIZE_MAX, 1);
 	ofp_session_tick(session, 1001);
 	drain(1001);
 	ofp_session_tick(session, 2002);

@@ -59,7 +59,7 @@ static void answer(int fd, const uint8_t *msg, size_t len, struct caught *c)
 	if (h.type == OFP_HELLO) {
 		ofp_put_hello(&w, h.xid);
 	} else if (h.type == OFP_FEATURES_REQUEST) {
-		ofp_put_features_reply(&w, h.xid, &(struct ofp_features){.datapath_id = 1, .n_tables = 254});
+		ofp_put_features_reply(&w, h.xid, &(struct ofp_features){ .datapath_id = 1, .n_tables = 254 });
 	} else if (h.type == OFP_BARRIER_REQUEST) {
 		ofp_put_plain(&w, OFP_BARRIER_REPLY, h.xid);
 	} else if (h.type == OFP_ECHO_REQUEST) {
@@ -71,7 +71,7 @@ static void answer(int fd, const uint8_t *msg, size_t len, struct caught *c)
 			assert_int_equal(ofp_read_multipart(msg, len, &mp), 0);
 			size_t at = ofp_begin_multipart_reply(&w, h.xid, (enum ofp_multipart_type)mp.type, false);
 			if (mp.type == OFP_MP_METER_FEATURES)
-				ofp_put_meter_features(&w, &(struct ofp_meter_features){0});
+				ofp_put_meter_features(&w, &(struct ofp_meter_features){ 0 });
 			ofp_end(&w, at);
 		} else if (h.type == OFP_BUNDLE_CONTROL) {
 			assert_int_equal(ofp_read_bundle(msg, len, &b), 0);
@@ -89,7 +89,7 @@ static void serve(int fd, struct caught *c)
 	size_t have = 0;
 
 	for (;;) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		struct pollfd p = { .fd = fd, .events = POLLIN };
 		assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
 		ssize_t n = read(fd, in + have, sizeof(in) - have);
 		if (n <= 0)
@@ -111,7 +111,7 @@ static void serve(int fd, struct caught *c)
 
 static pid_t run(const char *const args[], const char *target, int out)
 {
-	const char *argv[ARGS_MAX] = {"ovs-ofctl", "-O", "OpenFlow15", "--no-names"};
+	const char *argv[ARGS_MAX] = { "ovs-ofctl", "-O", "OpenFlow15", "--no-names" };
 	unsigned n = 4;
 
 	for (unsigned i = 0; args[i] != NULL; i++) {
@@ -140,7 +140,7 @@ static void reap(pid_t pid)
 void ofctl_catch(const char *const args[], struct caught *ret)
 {
 	char dir[] = "/tmp/ofp-test.XXXXXX", target[64];
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 
 	memset(ret, 0, sizeof(*ret));
 	assert_non_null(mkdtemp(dir));
@@ -151,7 +151,7 @@ void ofctl_catch(const char *const args[], struct caught *ret)
 	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
 	assert_int_equal(listen(fd, 4), 0);
 	pid_t pid = run(args, target, -1);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	int ready = poll(&p, 1, PATIENCE_MS / 4);
 	if (ready == 1) {
 		int peer = accept(fd, NULL, NULL);
@@ -184,7 +184,7 @@ char *ofctl_print(const void *msgs, size_t len)
 	FILE *f = fopen(out, "r+");
 
 	assert_non_null(f);
-	reap(run((const char *const[]){"ofp-parse", in, NULL}, "", fileno(f)));
+	reap(run((const char *const[]){ "ofp-parse", in, NULL }, "", fileno(f)));
 	struct stat st;
 	assert_int_equal(fstat(fileno(f), &st), 0);
 	char *text = calloc(1, (size_t)st.st_size + 1);

@@ -13,9 +13,9 @@ struct caught {
 };
 
 /*
- * Runs `ovs-ofctl -O OpenFlow15 --no-names ARGS` where the word SWITCH among the arguments stands for a switch of ours: it answers HELLO, FEATURES, barriers, echoes and bundle
- * control, gives an empty answer to multipart requests, and keeps every message from bundle control on. Fails the test when ovs-ofctl is missing or exits
- * with an error.
+ * Runs `ovs-ofctl -O OpenFlow15 --no-names ARGS` where the word SWITCH among the arguments stands for a switch of ours:
+ * it answers HELLO, FEATURES, barriers, echoes and bundle control, gives an empty answer to multipart requests, and
+ * keeps every message from bundle control on. Fails the test when ovs-ofctl is missing or exits with an error.
  */
 void ofctl_catch(const char *const args[], struct caught *ret);
 void caught_free(struct caught *c);

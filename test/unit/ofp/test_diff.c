@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Our flow-mods against those of ovs-ofctl, byte for byte: the pipeline of the switch and a generated corpus, each flow written as text and as calls. */
+/* Our flow-mods against those of ovs-ofctl, byte for byte: the pipeline of the switch and a generated corpus, each flow
+ * written as text and as calls. */
 #include "ofctl.h"
 #include "ofp/msg.h"
 #include "pipeline.h"
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const uint8_t ask[] = {1, 0, 0, 0x10};
+static const uint8_t ask[] = { 1, 0, 0, 0x10 };
 
 static void hex(const char *who, const uint8_t *p, size_t len)
 {
@@ -38,7 +39,7 @@ static bool same(const char *text, const uint8_t *ours, size_t len, const uint8_
 
 static void compare_all(const char *flows, const uint8_t *ours, size_t ours_len)
 {
-	struct caught theirs, mine = {.bytes = (uint8_t *)(uintptr_t)ours, .len = ours_len};
+	struct caught theirs, mine = { .bytes = (uint8_t *)(uintptr_t)ours, .len = ours_len };
 	char *file = temp_file(flows, strlen(flows)), *lines = strdup(flows), *save = NULL;
 	size_t at = 0, our_at = 0, len, our_len;
 	unsigned bad = 0;
@@ -46,7 +47,7 @@ static void compare_all(const char *flows, const uint8_t *ours, size_t ours_len)
 
 	if (getenv("OFP_SHOW") != NULL)
 		fputs(flows, stderr);
-	ofctl_catch((const char *const[]){"add-flows", "SWITCH", file, NULL}, &theirs);
+	ofctl_catch((const char *const[]){ "add-flows", "SWITCH", file, NULL }, &theirs);
 	unlink(file);
 	free(file);
 	char *line = strtok_r(lines, "\n", &save);
@@ -157,7 +158,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct gen *g, const char 
 
 static struct addr random_addr(bool v6)
 {
-	uint8_t b[16] = {0x20, 1, 0xd, 0xb8};
+	uint8_t b[16] = { 0x20, 1, 0xd, 0xb8 };
 
 	if (!v6)
 		return addr_v4(any32() | 1);
@@ -168,7 +169,8 @@ static struct addr random_addr(bool v6)
 
 static struct mac random_mac(void)
 {
-	return (struct mac){{2, (uint8_t)below(256), (uint8_t)below(256), (uint8_t)below(256), (uint8_t)below(256), (uint8_t)below(256)}};
+	return (struct mac){ { 2, (uint8_t)below(256), (uint8_t)below(256), (uint8_t)below(256), (uint8_t)below(256),
+		(uint8_t)below(256) } };
 }
 
 static const char *say_addr(const struct addr *a)
@@ -291,7 +293,10 @@ static void random_match(struct gen *g, bool *ret_ip, bool *ret_v6)
 
 static void random_ct(struct gen *g, bool v6)
 {
-	struct ofp_ct ct = {.commit = true, .force = coin(), .zone = (uint16_t)below(65536), .table = coin() ? (uint8_t)below(250) : OFP_NO_TABLE};
+	struct ofp_ct ct = { .commit = true,
+		.force = coin(),
+		.zone = (uint16_t)below(65536),
+		.table = coin() ? (uint8_t)below(250) : OFP_NO_TABLE };
 
 	say(g, "ct(commit%s", ct.force ? ",force" : "");
 	ct.zone_from_reg = coin();
@@ -308,7 +313,8 @@ static void random_ct(struct gen *g, bool v6)
 	if (ct.nat == OFP_NAT_SRC || ct.nat == OFP_NAT_DST) {
 		ct.nat_addr = random_addr(v6);
 		ct.nat_port = coin() ? (uint16_t)(1 + below(65535)) : 0;
-		say(g, v6 && ct.nat_port != 0 ? ",nat(%s=[%s]" : ",nat(%s=%s", ct.nat == OFP_NAT_SRC ? "src" : "dst", say_addr(&ct.nat_addr));
+		say(g, v6 && ct.nat_port != 0 ? ",nat(%s=[%s]" : ",nat(%s=%s", ct.nat == OFP_NAT_SRC ? "src" : "dst",
+			say_addr(&ct.nat_addr));
 		if (ct.nat_port != 0)
 			say(g, ":%u", ct.nat_port);
 		say(g, ")");
@@ -362,8 +368,14 @@ static void random_action(struct gen *g, bool is_ip, bool v6)
 		say(g, "check_pkt_larger(%u)->NXM_NX_REG%u[%u],", 64 + v % 60000, v % 16, v % 32);
 		break;
 	case 7:
-		ofp_act_controller(&g->acts, &(struct ofp_controller){.max_len = (uint16_t)v, .controller_id = (uint16_t)(v >> 16), .reason = OFP_REASON_ACTION, .userdata = ask, .userdata_len = 1 + v % 4, .meter = 1 + v % 9});
-		say(g, "controller(max_len=%u,id=%u,userdata=%.*s,meter_id=%u),", v & 0xffff, v >> 16, (int)(2 + v % 4 * 3), "01.00.00.10", 1 + v % 9);
+		ofp_act_controller(&g->acts, &(struct ofp_controller){ .max_len = (uint16_t)v,
+						     .controller_id = (uint16_t)(v >> 16),
+						     .reason = OFP_REASON_ACTION,
+						     .userdata = ask,
+						     .userdata_len = 1 + v % 4,
+						     .meter = 1 + v % 9 });
+		say(g, "controller(max_len=%u,id=%u,userdata=%.*s,meter_id=%u),", v & 0xffff, v >> 16,
+			(int)(2 + v % 4 * 3), "01.00.00.10", 1 + v % 9);
 		break;
 	case 8:
 		if (!is_ip)
@@ -393,8 +405,10 @@ static void random_flow(struct gen *g)
 	g->fm.hard_s = (uint16_t)below(100);
 	g->fm.importance = (uint16_t)below(100);
 	g->fm.flags = (uint16_t)below(8);
-	say(g, "table=%u,priority=%u,cookie=%#llx,idle_timeout=%u,hard_timeout=%u,importance=%u%s%s%s", g->fm.table, g->fm.priority, (unsigned long long)g->fm.cookie,
-		g->fm.idle_s, g->fm.hard_s, g->fm.importance, g->fm.flags & 1 ? ",send_flow_rem" : "", g->fm.flags & 2 ? ",check_overlap" : "", g->fm.flags & 4 ? ",reset_counts" : "");
+	say(g, "table=%u,priority=%u,cookie=%#llx,idle_timeout=%u,hard_timeout=%u,importance=%u%s%s%s", g->fm.table,
+		g->fm.priority, (unsigned long long)g->fm.cookie, g->fm.idle_s, g->fm.hard_s, g->fm.importance,
+		g->fm.flags & 1 ? ",send_flow_rem" : "", g->fm.flags & 2 ? ",check_overlap" : "",
+		g->fm.flags & 4 ? ",reset_counts" : "");
 	random_match(g, &is_ip, &v6);
 	say(g, ",actions=");
 	for (unsigned n = below(5); n > 0; n--)
@@ -437,7 +451,7 @@ static void test_generated(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pipeline), cmocka_unit_test(test_generated)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_pipeline), cmocka_unit_test(test_generated) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

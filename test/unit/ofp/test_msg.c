@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every message but the flow-mod: against the bytes of ovs-ofctl where it can send it, against its printer, and read back by ourselves; then hostile bytes. */
+/* Every message but the flow-mod: against the bytes of ovs-ofctl where it can send it, against its printer, and read
+ * back by ourselves; then hostile bytes. */
 #include "ofctl.h"
 #include "ofp/msg.h"
 
@@ -17,7 +18,7 @@ static uint8_t buf[1 << 17], buf2[1 << 17];
 
 static struct addr ip(const char *text)
 {
-	struct addr a = {0};
+	struct addr a = { 0 };
 
 	assert_true(addr_parse(text, &a));
 	return a;
@@ -56,34 +57,48 @@ static void test_flow_commands(void **state)
 	fm.priority = 4;
 	ofp_match_ip_any(&fm.match, false);
 	ofp_put_flow_mod(&w, 1, &fm);
-	expect((const char *const[]){"--strict", "del-flows", "SWITCH", "cookie=5/0xff,table=3,priority=4,ip", NULL}, 0, &w);
+	expect((const char *const[]){ "--strict", "del-flows", "SWITCH", "cookie=5/0xff,table=3,priority=4,ip", NULL },
+		0, &w);
 	w.len = 0;
 	fm.command = OFP_FLOW_MODIFY;
 	fm.priority = 0x8000;
 	ofp_put_flow_mod(&w, 1, &fm);
-	expect((const char *const[]){"mod-flows", "SWITCH", "cookie=5/0xff,table=3,ip,actions=drop", NULL}, 0, &w);
+	expect((const char *const[]){ "mod-flows", "SWITCH", "cookie=5/0xff,table=3,ip,actions=drop", NULL }, 0, &w);
 	w.len = 0;
 	ofp_flow_mod_init(&fm);
 	fm.command = OFP_FLOW_DELETE;
 	fm.table = OFP_TABLE_ALL;
 	fm.priority = 0x8000;
 	ofp_put_flow_mod(&w, 1, &fm);
-	expect((const char *const[]){"del-flows", "SWITCH", NULL}, 0, &w);
+	expect((const char *const[]){ "del-flows", "SWITCH", NULL }, 0, &w);
 }
 
 static void test_packet_out(void **state)
 {
 	(void)state;
-	static const uint8_t frame[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+	static const uint8_t frame[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 };
 	uint8_t acts[256];
 	struct wr w = wr_init(buf, sizeof(buf)), a = wr_init(acts, sizeof(acts));
 	struct ofp_packet_out po;
 
 	ofp_act_set_reg(&a, 0, 1);
-	ofp_act_ct(&a, &(struct ofp_ct){.commit = true, .zone = 5, .table = 45, .nat = OFP_NAT_DST, .nat_addr = ip("203.0.113.5"), .mark_from = OFP_MARK_SET, .mark = 7});
-	ofp_put_packet_out(&w, 1, &(struct ofp_packet_out){.in_port = 1, .actions = acts, .actions_len = a.len, .frame = frame, .frame_len = sizeof(frame)});
-	expect((const char *const[]){"packet-out", "SWITCH", "1", "set_field:1->reg0,ct(commit,zone=5,nat(dst=203.0.113.5),exec(set_field:7->ct_mark),table=45)",
-		       "0102030405060708090a0b0c0d0e", NULL}, 0, &w);
+	ofp_act_ct(&a, &(struct ofp_ct){ .commit = true,
+			       .zone = 5,
+			       .table = 45,
+			       .nat = OFP_NAT_DST,
+			       .nat_addr = ip("203.0.113.5"),
+			       .mark_from = OFP_MARK_SET,
+			       .mark = 7 });
+	ofp_put_packet_out(&w, 1,
+		&(struct ofp_packet_out){ .in_port = 1,
+			.actions = acts,
+			.actions_len = a.len,
+			.frame = frame,
+			.frame_len = sizeof(frame) });
+	expect((const char *const[]){ "packet-out", "SWITCH", "1",
+		       "set_field:1->reg0,ct(commit,zone=5,nat(dst=203.0.113.5),exec(set_field:7->ct_mark),table=45)",
+		       "0102030405060708090a0b0c0d0e", NULL },
+		0, &w);
 	assert_int_equal(ofp_read_packet_out(buf, w.len, &po), 0);
 	assert_int_equal(po.in_port, 1);
 	assert_int_equal(po.actions_len, a.len);
@@ -97,22 +112,25 @@ static void test_meter(void **state)
 {
 	(void)state;
 	struct wr w = wr_init(buf, sizeof(buf));
-	struct ofp_meter m = {.id = 3, .rate = 100, .burst = 20}, got;
+	struct ofp_meter m = { .id = 3, .rate = 100, .burst = 20 }, got;
 	enum ofp_meter_command cmd;
 
 	ofp_put_meter_mod(&w, 1, OFP_METER_ADD, &m);
-	expect((const char *const[]){"add-meter", "SWITCH", "meter=3,pktps,burst,stats,bands=type=drop,rate=100,burst_size=20", NULL}, 0, &w);
+	expect((const char *const[]){ "add-meter", "SWITCH",
+		       "meter=3,pktps,burst,stats,bands=type=drop,rate=100,burst_size=20", NULL },
+		0, &w);
 	assert_int_equal(ofp_read_meter_mod(buf, w.len, &cmd, &got), 0);
 	assert_int_equal(cmd, OFP_METER_ADD);
 	assert_int_equal(got.rate, 100);
 	assert_int_equal(got.burst, 20);
 	w.len = 0;
-	m = (struct ofp_meter){.id = 4, .kbps = true, .rate = 7};
+	m = (struct ofp_meter){ .id = 4, .kbps = true, .rate = 7 };
 	ofp_put_meter_mod(&w, 1, OFP_METER_MODIFY, &m);
-	expect((const char *const[]){"mod-meter", "SWITCH", "meter=4,kbps,stats,bands=type=drop,rate=7", NULL}, 0, &w);
+	expect((const char *const[]){ "mod-meter", "SWITCH", "meter=4,kbps,stats,bands=type=drop,rate=7", NULL }, 0,
+		&w);
 	w.len = 0;
 	ofp_put_meter_mod(&w, 1, OFP_METER_DELETE, &m);
-	expect((const char *const[]){"del-meter", "SWITCH", "meter=4", NULL}, 0, &w);
+	expect((const char *const[]){ "del-meter", "SWITCH", "meter=4", NULL }, 0, &w);
 	assert_int_equal(ofp_read_meter_mod(buf, w.len, &cmd, &got), 0);
 	assert_int_equal(cmd, OFP_METER_DELETE);
 }
@@ -121,20 +139,41 @@ static void test_ct_flush(void **state)
 {
 	(void)state;
 	struct wr w = wr_init(buf, sizeof(buf));
-	struct ofp_ct_tuple t = {.zone = 5, .proto = 17, .src = ip("192.0.2.2"), .dst = ip("203.0.113.5"), .sport = 1000, .dport = 123}, got;
+	struct ofp_ct_tuple t = { .zone = 5,
+		.proto = 17,
+		.src = ip("192.0.2.2"),
+		.dst = ip("203.0.113.5"),
+		.sport = 1000,
+		.dport = 123 },
+			    got;
 	uint32_t zone;
 
 	ofp_put_ct_flush(&w, 1, &t);
-	expect((const char *const[]){"ct-flush", "SWITCH", "zone=5", "ct_nw_src=192.0.2.2,ct_nw_dst=203.0.113.5,ct_nw_proto=17,ct_tp_src=1000,ct_tp_dst=123", NULL}, 0, &w);
+	expect((const char *const[]){ "ct-flush", "SWITCH", "zone=5",
+		       "ct_nw_src=192.0.2.2,ct_nw_dst=203.0.113.5,ct_nw_proto=17,ct_tp_src=1000,ct_tp_dst=123", NULL },
+		0, &w);
 	assert_int_equal(ofp_read_ct_flush(buf, w.len, &got), 0);
 	assert_memory_equal(&t, &got, sizeof(t));
 	w.len = 0;
-	t = (struct ofp_ct_tuple){.zone = 6, .proto = 6, .src = ip("2001:db8::1"), .dst = ip("2001:db8::2"), .sport = 9, .dport = 443};
+	t = (struct ofp_ct_tuple){ .zone = 6,
+		.proto = 6,
+		.src = ip("2001:db8::1"),
+		.dst = ip("2001:db8::2"),
+		.sport = 9,
+		.dport = 443 };
 	ofp_put_ct_flush(&w, 1, &t);
-	expect((const char *const[]){"ct-flush", "SWITCH", "zone=6", "ct_ipv6_src=2001:db8::1,ct_ipv6_dst=2001:db8::2,ct_nw_proto=6,ct_tp_src=9,ct_tp_dst=443", NULL}, 0, &w);
+	expect((const char *const[]){ "ct-flush", "SWITCH", "zone=6",
+		       "ct_ipv6_src=2001:db8::1,ct_ipv6_dst=2001:db8::2,ct_nw_proto=6,ct_tp_src=9,ct_tp_dst=443",
+		       NULL },
+		0, &w);
 	w.len = 0;
 	/* ovs-ofctl adds an empty reply tuple to ICMP; ours is checked by reading and printing. */
-	t = (struct ofp_ct_tuple){.zone = 6, .proto = 1, .src = ip("192.0.2.2"), .dst = ip("192.0.2.3"), .icmp_id = 7, .icmp_type = 8};
+	t = (struct ofp_ct_tuple){ .zone = 6,
+		.proto = 1,
+		.src = ip("192.0.2.2"),
+		.dst = ip("192.0.2.3"),
+		.icmp_id = 7,
+		.icmp_type = 8 };
 	ofp_put_ct_flush(&w, 1, &t);
 	assert_int_equal(ofp_read_ct_flush(buf, w.len, &got), 0);
 	assert_memory_equal(&t, &got, sizeof(t));
@@ -143,7 +182,7 @@ static void test_ct_flush(void **state)
 	free(text);
 	w.len = 0;
 	ofp_put_ct_flush_zone(&w, 1, 5);
-	expect((const char *const[]){"ct-flush-zone", "SWITCH", "5", NULL}, 0, &w);
+	expect((const char *const[]){ "ct-flush-zone", "SWITCH", "5", NULL }, 0, &w);
 	assert_int_equal(ofp_read_nx_arg(buf, w.len, &zone), 0);
 	assert_int_equal(zone, 5);
 }
@@ -151,7 +190,7 @@ static void test_ct_flush(void **state)
 static void test_bundle(void **state)
 {
 	(void)state;
-	const char *const args[] = {"--bundle", "add-flow", "SWITCH", "table=1,actions=drop", NULL};
+	const char *const args[] = { "--bundle", "add-flow", "SWITCH", "table=1,actions=drop", NULL };
 	struct wr w = wr_init(buf, sizeof(buf));
 	struct ofp_flow_mod fm, inner;
 	const uint8_t *in;
@@ -213,20 +252,23 @@ static void test_printed_session(void **state)
 
 	ofp_put_hello(&w, 1);
 	ofp_put_plain(&w, OFP_FEATURES_REQUEST, 2);
-	ofp_put_features_reply(&w, 3, &(struct ofp_features){.datapath_id = 0x1234, .n_tables = 254});
+	ofp_put_features_reply(&w, 3, &(struct ofp_features){ .datapath_id = 0x1234, .n_tables = 254 });
 	ofp_put_set_config(&w, 4, 128);
 	ofp_put_echo(&w, OFP_ECHO_REQUEST, 5, "abc", 3);
 	ofp_put_plain(&w, OFP_BARRIER_REQUEST, 6);
 	ofp_put_plain(&w, OFP_BARRIER_REPLY, 7);
 	ofp_put_role(&w, OFP_ROLE_REQUEST, 8, OFP_ROLE_PRIMARY, 77);
 	ofp_put_role(&w, OFP_ROLE_REPLY, 9, OFP_ROLE_EQUAL, 0);
-	ofp_put_set_async(&w, 10, &(struct ofp_async){.packet_in = 2, .port_status = 7, .flow_removed = 0x3f});
+	ofp_put_set_async(&w, 10, &(struct ofp_async){ .packet_in = 2, .port_status = 7, .flow_removed = 0x3f });
 	ofp_put_packet_in_format(&w, 11, 2);
 	ofp_put_controller_id(&w, 12, 9);
-	ofp_put_error(&w, 13, &(struct ofp_error){.type = 1, .code = 1});
-	printed(&w, (const char *const[]){"version bitmap: 0x06", "OFPT_FEATURES_REQUEST", "dpid:0000000000001234", "miss_send_len=128", "3 bytes of payload",
-			    "OFPT_BARRIER_REQUEST", "OFPT_BARRIER_REPLY", "role=primary", "generation_id=77", "role=equal", "PACKET_IN: action",
-			    "PORT_STATUS: add delete modify", "FLOW_REMOVED: idle hard delete group_delete meter_delete eviction", "format=nxt_packet_in2", "id=9", "OFPBRC_BAD_TYPE", NULL});
+	ofp_put_error(&w, 13, &(struct ofp_error){ .type = 1, .code = 1 });
+	printed(&w, (const char *const[]){ "version bitmap: 0x06", "OFPT_FEATURES_REQUEST", "dpid:0000000000001234",
+			    "miss_send_len=128", "3 bytes of payload", "OFPT_BARRIER_REQUEST", "OFPT_BARRIER_REPLY",
+			    "role=primary", "generation_id=77", "role=equal", "PACKET_IN: action",
+			    "PORT_STATUS: add delete modify",
+			    "FLOW_REMOVED: idle hard delete group_delete meter_delete eviction",
+			    "format=nxt_packet_in2", "id=9", "OFPBRC_BAD_TYPE", NULL });
 }
 
 static struct ofp_match some_match(void)
@@ -249,16 +291,39 @@ static void test_printed_events(void **state)
 	(void)state;
 	struct wr w = wr_init(buf, sizeof(buf));
 	struct ofp_match m = some_match();
-	struct ofp_port port = {.number = 5, .mac = {{2, 0, 0, 0, 0, 9}}, .name = "tap5", .state = OFP_PORTS_LIVE};
+	struct ofp_port port = { .number = 5,
+		.mac = { { 2, 0, 0, 0, 0, 9 } },
+		.name = "tap5",
+		.state = OFP_PORTS_LIVE };
 	uint8_t acts[64];
 	struct wr a = wr_init(acts, sizeof(acts));
 
 	ofp_act_output(&a, 9);
-	ofp_put_flow_removed(&w, 1, &(struct ofp_flow_removed){.table = 45, .reason = OFP_REMOVED_HARD, .priority = 10, .hard_s = 60, .cookie = 0x77, .duration_s = 60, .packets = 12, .bytes = 3456, .match = m});
+	ofp_put_flow_removed(&w, 1,
+		&(struct ofp_flow_removed){ .table = 45,
+			.reason = OFP_REMOVED_HARD,
+			.priority = 10,
+			.hard_s = 60,
+			.cookie = 0x77,
+			.duration_s = 60,
+			.packets = 12,
+			.bytes = 3456,
+			.match = m });
 	ofp_put_port_status(&w, 2, OFP_PORT_ADDED, &port);
 	ofp_put_flow_desc_request(&w, 3, OFP_TABLE_ALL, 0x5300000000000000, 0xff00000000000000, NULL);
 	size_t at = body_begin(&w, OFP_MP_FLOW_DESC);
-	ofp_put_flow_desc(&w, &(struct ofp_flow_desc){.table = 45, .goto_table = 60, .priority = 10, .hard_s = 60, .importance = 3, .cookie = 0x88, .duration_s = 5, .packets = 1, .bytes = 64, .match = m, .actions = acts, .actions_len = a.len});
+	ofp_put_flow_desc(&w, &(struct ofp_flow_desc){ .table = 45,
+				      .goto_table = 60,
+				      .priority = 10,
+				      .hard_s = 60,
+				      .importance = 3,
+				      .cookie = 0x88,
+				      .duration_s = 5,
+				      .packets = 1,
+				      .bytes = 64,
+				      .match = m,
+				      .actions = acts,
+				      .actions_len = a.len });
 	ofp_end(&w, at);
 	ofp_put_port_desc_request(&w, 4, OFP_PORT_ANY);
 	at = body_begin(&w, OFP_MP_PORT_DESC);
@@ -266,18 +331,27 @@ static void test_printed_events(void **state)
 	ofp_end(&w, at);
 	ofp_put_meter_stats_request(&w, 5, OFP_METER_ALL);
 	at = body_begin(&w, OFP_MP_METER);
-	ofp_put_meter_stats(&w, &(struct ofp_meter_stats){.id = 3, .packets = 20, .bytes = 2000, .dropped_packets = 8, .dropped_bytes = 800});
+	ofp_put_meter_stats(&w, &(struct ofp_meter_stats){ .id = 3,
+					.packets = 20,
+					.bytes = 2000,
+					.dropped_packets = 8,
+					.dropped_bytes = 800 });
 	ofp_end(&w, at);
 	ofp_put_meter_features_request(&w, 6);
 	at = body_begin(&w, OFP_MP_METER_FEATURES);
-	ofp_put_meter_features(&w, &(struct ofp_meter_features){.max_meters = 1000, .band_types = 2, .capabilities = 15, .max_bands = 8});
+	ofp_put_meter_features(&w, &(struct ofp_meter_features){ .max_meters = 1000,
+					   .band_types = 2,
+					   .capabilities = 15,
+					   .max_bands = 8 });
 	ofp_end(&w, at);
 	ofp_put_table_stats_request(&w, 7);
 	at = body_begin(&w, OFP_MP_TABLE);
-	ofp_put_table_stats(&w, &(struct ofp_table_stats){.table = 4, .flows = 11, .lookups = 22, .matches = 21});
+	ofp_put_table_stats(&w, &(struct ofp_table_stats){ .table = 4, .flows = 11, .lookups = 22, .matches = 21 });
 	ofp_end(&w, at);
-	printed(&w, (const char *const[]){"reason=hard", "duration60", "pkts12", "bytes3456", "ADD:", "5(tap5): addr:02:00:00:00:00:09", "LIVE", "cookie=0x88",
-			    "n_packets=1", "n_bytes=64", "output:9,goto_table:60", "meter:3", "packet_in_count:20", "packet_count:8", "max_meter:1000", "active=11", "lookup=22", NULL});
+	printed(&w, (const char *const[]){ "reason=hard", "duration60", "pkts12", "bytes3456",
+			    "ADD:", "5(tap5): addr:02:00:00:00:00:09", "LIVE", "cookie=0x88", "n_packets=1",
+			    "n_bytes=64", "output:9,goto_table:60", "meter:3", "packet_in_count:20", "packet_count:8",
+			    "max_meter:1000", "active=11", "lookup=22", NULL });
 }
 
 static void test_requests(void **state)
@@ -289,30 +363,46 @@ static void test_requests(void **state)
 	ofp_match_init(&ip4);
 	ofp_match_ip_any(&ip4, false);
 	ofp_put_flow_desc_request(&w, 3, 7, 0x5300000000000000, 0xff00000000000000, &ip4);
-	expect((const char *const[]){"dump-flows", "SWITCH", "table=7,cookie=0x5300000000000000/0xff00000000000000,ip", NULL}, 0, &w);
+	expect((const char *const[]){ "dump-flows", "SWITCH", "table=7,cookie=0x5300000000000000/0xff00000000000000,ip",
+		       NULL },
+		0, &w);
 	w.len = 0;
 	ofp_put_port_desc_request(&w, 3, OFP_PORT_ANY);
-	expect((const char *const[]){"dump-ports-desc", "SWITCH", NULL}, 0, &w);
+	expect((const char *const[]){ "dump-ports-desc", "SWITCH", NULL }, 0, &w);
 	w.len = 0;
 	ofp_put_meter_stats_request(&w, 3, OFP_METER_ALL);
-	expect((const char *const[]){"meter-stats", "SWITCH", NULL}, 0, &w);
+	expect((const char *const[]){ "meter-stats", "SWITCH", NULL }, 0, &w);
 	w.len = 0;
 	ofp_put_meter_features_request(&w, 3);
-	expect((const char *const[]){"meter-features", "SWITCH", NULL}, 0, &w);
+	expect((const char *const[]){ "meter-features", "SWITCH", NULL }, 0, &w);
 }
 
 static void test_packet_in(void **state)
 {
 	(void)state;
-	static const uint8_t frame[] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 8, 6, 5}, userdata[] = {1, 0, 0, 0x10};
+	static const uint8_t frame[] = { 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 8, 6, 5 }, userdata[] = { 1, 0, 0, 0x10 };
 	struct wr w = wr_init(buf, sizeof(buf));
-	struct ofp_packet_in pi = {.frame = frame, .frame_len = sizeof(frame), .full_len = 70, .userdata = userdata, .userdata_len = 4, .reason = OFP_REASON_ACTION,
-		.table = 50, .cookie = 0xabc, .in_port = 3, .ct_state = 0x21, .ct_mark = 7, .ct_zone = 101, .metadata = 5}, got;
+	struct ofp_packet_in pi = { .frame = frame,
+		.frame_len = sizeof(frame),
+		.full_len = 70,
+		.userdata = userdata,
+		.userdata_len = 4,
+		.reason = OFP_REASON_ACTION,
+		.table = 50,
+		.cookie = 0xabc,
+		.in_port = 3,
+		.ct_state = 0x21,
+		.ct_mark = 7,
+		.ct_zone = 101,
+		.metadata = 5 },
+			     got;
 
 	for (unsigned i = 0; i < OFP_REGS; i++)
 		pi.reg[i] = 100 + i;
 	ofp_put_packet_in(&w, 1, &pi);
-	printed(&w, (const char *const[]){"table_id=50", "cookie=0xabc", "total_len=70", "reg0=0x64", "reg15=0x73", "ct_state=new|trk", "ct_mark=0x7", "in_port=3", "via action", "userdata=01.00.00.10", NULL});
+	printed(&w,
+		(const char *const[]){ "table_id=50", "cookie=0xabc", "total_len=70", "reg0=0x64", "reg15=0x73",
+			"ct_state=new|trk", "ct_mark=0x7", "in_port=3", "via action", "userdata=01.00.00.10", NULL });
 	assert_int_equal(ofp_read_packet_in(buf, w.len, &got), 0);
 	assert_int_equal(got.frame_len, sizeof(frame));
 	assert_memory_equal(got.frame, frame, sizeof(frame));
@@ -329,7 +419,7 @@ static void test_packet_in(void **state)
 	/* Every two-byte place that could be a length, lying: an error or a result inside the message, never beyond. */
 	for (size_t at = 16; at + 2 <= w.len; at++) {
 		for (unsigned v = 0; v < 4; v++) {
-			static const uint16_t lies[] = {0, 3, 0x7fff, 0xffff};
+			static const uint16_t lies[] = { 0, 3, 0x7fff, 0xffff };
 			memcpy(buf2, buf, w.len);
 			buf2[at] = (uint8_t)(lies[v] >> 8);
 			buf2[at + 1] = (uint8_t)lies[v];
@@ -353,8 +443,16 @@ static void test_multipart_read(void **state)
 	(void)state;
 	struct wr w = wr_init(buf, sizeof(buf));
 	struct ofp_multipart mp;
-	struct ofp_flow_desc fd = {.table = 45, .goto_table = 60, .priority = 10, .cookie = 0x88, .duration_s = 5, .packets = 1, .bytes = 64, .match = some_match()}, got;
-	struct ofp_port port = {.number = 5, .mac = {{2, 0, 0, 0, 0, 9}}, .name = "sixteen-bytes-xy"}, gotp;
+	struct ofp_flow_desc fd = { .table = 45,
+		.goto_table = 60,
+		.priority = 10,
+		.cookie = 0x88,
+		.duration_s = 5,
+		.packets = 1,
+		.bytes = 64,
+		.match = some_match() },
+			     got;
+	struct ofp_port port = { .number = 5, .mac = { { 2, 0, 0, 0, 0, 9 } }, .name = "sixteen-bytes-xy" }, gotp;
 	enum ofp_port_reason reason;
 
 	size_t at = body_begin(&w, OFP_MP_FLOW_DESC);
@@ -405,7 +503,11 @@ static void test_stats_read(void **state)
 	struct ofp_flow_mod req;
 
 	size_t at = body_begin(&w, OFP_MP_METER);
-	ofp_put_meter_stats(&w, &(struct ofp_meter_stats){.id = 3, .packets = 20, .bytes = 2000, .dropped_packets = 8, .dropped_bytes = 800});
+	ofp_put_meter_stats(&w, &(struct ofp_meter_stats){ .id = 3,
+					.packets = 20,
+					.bytes = 2000,
+					.dropped_packets = 8,
+					.dropped_bytes = 800 });
 	ofp_end(&w, at);
 	assert_int_equal(ofp_read_multipart(buf, w.len, &mp), 0);
 	assert_true(ofp_next_meter_stats(&mp.body, &ms));
@@ -414,14 +516,17 @@ static void test_stats_read(void **state)
 	assert_false(ofp_next_meter_stats(&mp.body, &ms));
 	w.len = 0;
 	at = body_begin(&w, OFP_MP_METER_FEATURES);
-	ofp_put_meter_features(&w, &(struct ofp_meter_features){.max_meters = 1000, .band_types = 2, .capabilities = 15, .max_bands = 8});
+	ofp_put_meter_features(&w, &(struct ofp_meter_features){ .max_meters = 1000,
+					   .band_types = 2,
+					   .capabilities = 15,
+					   .max_bands = 8 });
 	ofp_end(&w, at);
 	assert_int_equal(ofp_read_multipart(buf, w.len, &mp), 0);
 	assert_true(ofp_next_meter_features(&mp.body, &mf));
 	assert_int_equal(mf.max_meters, 1000);
 	w.len = 0;
 	at = body_begin(&w, OFP_MP_TABLE);
-	ofp_put_table_stats(&w, &(struct ofp_table_stats){.table = 4, .flows = 11, .lookups = 22, .matches = 21});
+	ofp_put_table_stats(&w, &(struct ofp_table_stats){ .table = 4, .flows = 11, .lookups = 22, .matches = 21 });
 	ofp_end(&w, at);
 	assert_int_equal(ofp_read_multipart(buf, w.len, &mp), 0);
 	assert_true(ofp_next_table_stats(&mp.body, &ts));
@@ -448,16 +553,27 @@ static void test_small_reads(void **state)
 	uint32_t arg;
 	bool speaks;
 
-	ofp_put_flow_removed(&w, 1, &(struct ofp_flow_removed){.table = 45, .reason = OFP_REMOVED_HARD, .cookie = 0x77, .packets = 12, .bytes = 3456, .match = some_match()});
+	ofp_put_flow_removed(&w, 1,
+		&(struct ofp_flow_removed){ .table = 45,
+			.reason = OFP_REMOVED_HARD,
+			.cookie = 0x77,
+			.packets = 12,
+			.bytes = 3456,
+			.match = some_match() });
 	assert_int_equal(ofp_read_flow_removed(buf, w.len, &fr), 0);
 	assert_int_equal(fr.bytes, 3456);
 	assert_int_equal(ofp_match_get(&fr.match, OFP_F_CT_MARK, 0), 0x10007);
 	w.len = 0;
-	ofp_put_set_async(&w, 1, &(struct ofp_async){.packet_in = 2, .port_status = 7, .flow_removed = 0x3f});
+	ofp_put_set_async(&w, 1, &(struct ofp_async){ .packet_in = 2, .port_status = 7, .flow_removed = 0x3f });
 	assert_int_equal(ofp_read_set_async(buf, w.len, &async), 0);
 	assert_int_equal(async.flow_removed, 0x3f);
 	w.len = 0;
-	ofp_put_error(&w, 14, &(struct ofp_error){.type = OFP_ERROR_EXPERIMENTER, .code = 1540, .experimenter = 0x2320, .data = buf2, .data_len = 5});
+	ofp_put_error(&w, 14,
+		&(struct ofp_error){ .type = OFP_ERROR_EXPERIMENTER,
+			.code = 1540,
+			.experimenter = 0x2320,
+			.data = buf2,
+			.data_len = 5 });
 	assert_int_equal(ofp_read_error(buf, w.len, &e), 0);
 	assert_int_equal(e.code, 1540);
 	assert_int_equal(e.experimenter, 0x2320);
@@ -514,7 +630,7 @@ static void test_match_rules(void **state)
 	/* A full match; then one more. */
 	ofp_match_init(&m);
 	for (unsigned f = 0; f < OFP_MATCH_MAX; f++)
-		ofp_match_set(&m, (enum ofp_field)f, (const uint8_t[16]){1}, NULL);
+		ofp_match_set(&m, (enum ofp_field)f, (const uint8_t[16]){ 1 }, NULL);
 	assert_false(m.err);
 	ofp_match_metadata(&m, 1);
 	assert_true(m.err);
@@ -531,7 +647,7 @@ static void test_match_rules(void **state)
 	ofp_match_reg_masked(&m, 3, 0, 0);
 	assert_int_equal(m.n, 0);
 	/* A single register on the wire joins its pair; twice the same does not. */
-	static const uint8_t regs[] = {0, 1, 4, 4, 0, 0, 0, 7, 0, 1, 6, 4, 0, 0, 0, 8, 0, 1, 6, 4, 0, 0, 0, 8};
+	static const uint8_t regs[] = { 0, 1, 4, 4, 0, 0, 0, 7, 0, 1, 6, 4, 0, 0, 0, 8, 0, 1, 6, 4, 0, 0, 0, 8 };
 	struct rd r = rd_init(regs, 16);
 	ofp_match_read_fields(&r, &got);
 	assert_true(rd_done(&r));
@@ -542,7 +658,8 @@ static void test_match_rules(void **state)
 	assert_false(rd_ok(&r));
 	assert_false(ofp_match_equal(&got, &m));
 	/* Truncated, a value outside its mask, an unknown field. */
-	static const uint8_t cut[] = {0x80, 0, 0, 4, 0, 0}, outside[] = {0, 1, 0xd7, 8, 0, 0, 0, 2, 0, 0, 0, 1}, unknown[] = {0x12, 0x34, 0, 2, 1, 2};
+	static const uint8_t cut[] = { 0x80, 0, 0, 4, 0, 0 }, outside[] = { 0, 1, 0xd7, 8, 0, 0, 0, 2, 0, 0, 0, 1 },
+			     unknown[] = { 0x12, 0x34, 0, 2, 1, 2 };
 	r = rd_init(cut, sizeof(cut));
 	ofp_match_read_fields(&r, &got);
 	assert_false(rd_ok(&r));
@@ -558,15 +675,16 @@ static void test_match_rules(void **state)
 static void test_refused_actions(void **state)
 {
 	(void)state;
-	static const struct ofp_ct bad_reg = {.zone_from_reg = true, .zone_reg = 16}, bad_nat = {.nat = OFP_NAT_DST};
+	static const struct ofp_ct bad_reg = { .zone_from_reg = true, .zone_reg = 16 },
+				   bad_nat = { .nat = OFP_NAT_DST };
 	struct addr v6 = ip("2001:db8::1");
 	struct wr w;
 
-#define REFUSED(call)                       \
-	do {                                \
+#define REFUSED(call) \
+	do { \
 		w = wr_init(buf, sizeof(buf)); \
-		call;                       \
-		assert_false(wr_ok(&w));    \
+		call; \
+		assert_false(wr_ok(&w)); \
 	} while (0)
 	REFUSED(ofp_act_ct(&w, &bad_reg));
 	REFUSED(ofp_act_ct(&w, &bad_nat));
@@ -574,14 +692,14 @@ static void test_refused_actions(void **state)
 	REFUSED(ofp_act_set_reg_bits(&w, 1, 30, 3, 1));
 	REFUSED(ofp_act_set_uint(&w, OFP_F_IPV6_SRC, 1));
 	REFUSED(ofp_act_set_addr(&w, OFP_F_IPV4_SRC, &v6));
-	REFUSED(ofp_act_set_mac(&w, OFP_F_IPV4_SRC, &(struct mac){{0}}));
+	REFUSED(ofp_act_set_mac(&w, OFP_F_IPV4_SRC, &(struct mac){ { 0 } }));
 	REFUSED(ofp_act_check_pkt_larger(&w, 1, 16, 0));
 	REFUSED(ofp_act_move(&w, OFP_F_ETH_SRC, 1, OFP_F_ETH_DST, 0, 48));
-	REFUSED(ofp_act_controller(&w, &(struct ofp_controller){.userdata = buf2, .userdata_len = 65533}));
+	REFUSED(ofp_act_controller(&w, &(struct ofp_controller){ .userdata = buf2, .userdata_len = 65533 }));
 	REFUSED(ofp_put_echo(&w, OFP_ECHO_REQUEST, 1, buf2, 65530));
-	REFUSED(ofp_put_packet_out(&w, 1, &(struct ofp_packet_out){.actions = buf2, .actions_len = 65536}));
-	REFUSED(ofp_put_packet_in(&w, 1, &(struct ofp_packet_in){.frame = buf2, .frame_len = 65533}));
-	REFUSED(ofp_put_ct_flush(&w, 1, &(struct ofp_ct_tuple){.src = v6}));
+	REFUSED(ofp_put_packet_out(&w, 1, &(struct ofp_packet_out){ .actions = buf2, .actions_len = 65536 }));
+	REFUSED(ofp_put_packet_in(&w, 1, &(struct ofp_packet_in){ .frame = buf2, .frame_len = 65533 }));
+	REFUSED(ofp_put_ct_flush(&w, 1, &(struct ofp_ct_tuple){ .src = v6 }));
 #undef REFUSED
 }
 
@@ -597,9 +715,19 @@ static void test_broken_flow_mod(void **state)
 	ofp_flow_mod_init(&fm);
 	fm.match = some_match();
 	fm.goto_table = 3;
-	ofp_act_controller(&a, &(struct ofp_controller){.max_len = 9, .controller_id = 2, .reason = 0, .meter = 4, .userdata = buf2, .userdata_len = 3});
-	ofp_act_ct(&a, &(struct ofp_ct){.zone_from_reg = true, .table = 4, .nat = OFP_NAT_SRC, .nat_addr = ip("2001:db8::1"), .nat_port = 4, .mark_from = OFP_MARK_FROM_REG});
-	ofp_act_ct(&a, &(struct ofp_ct){.zone = 3, .table = 4, .nat = OFP_NAT_REPLY, .mark_from = OFP_MARK_SET});
+	ofp_act_controller(&a, &(struct ofp_controller){ .max_len = 9,
+				       .controller_id = 2,
+				       .reason = 0,
+				       .meter = 4,
+				       .userdata = buf2,
+				       .userdata_len = 3 });
+	ofp_act_ct(&a, &(struct ofp_ct){ .zone_from_reg = true,
+			       .table = 4,
+			       .nat = OFP_NAT_SRC,
+			       .nat_addr = ip("2001:db8::1"),
+			       .nat_port = 4,
+			       .mark_from = OFP_MARK_FROM_REG });
+	ofp_act_ct(&a, &(struct ofp_ct){ .zone = 3, .table = 4, .nat = OFP_NAT_REPLY, .mark_from = OFP_MARK_SET });
 	ofp_act_check_pkt_larger(&a, 4, 3, 2);
 	ofp_act_resubmit(&a, 3);
 	fm.actions = acts;
@@ -629,10 +757,21 @@ static void test_broken_flow_mod(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flow_commands), cmocka_unit_test(test_packet_out), cmocka_unit_test(test_meter), cmocka_unit_test(test_ct_flush),
-		cmocka_unit_test(test_bundle), cmocka_unit_test(test_printed_session), cmocka_unit_test(test_printed_events), cmocka_unit_test(test_requests), cmocka_unit_test(test_packet_in),
-		cmocka_unit_test(test_multipart_read), cmocka_unit_test(test_stats_read), cmocka_unit_test(test_small_reads), cmocka_unit_test(test_match_rules),
-		cmocka_unit_test(test_refused_actions), cmocka_unit_test(test_broken_flow_mod),
+		cmocka_unit_test(test_flow_commands),
+		cmocka_unit_test(test_packet_out),
+		cmocka_unit_test(test_meter),
+		cmocka_unit_test(test_ct_flush),
+		cmocka_unit_test(test_bundle),
+		cmocka_unit_test(test_printed_session),
+		cmocka_unit_test(test_printed_events),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_packet_in),
+		cmocka_unit_test(test_multipart_read),
+		cmocka_unit_test(test_stats_read),
+		cmocka_unit_test(test_small_reads),
+		cmocka_unit_test(test_match_rules),
+		cmocka_unit_test(test_refused_actions),
+		cmocka_unit_test(test_broken_flow_mod),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

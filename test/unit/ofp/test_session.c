@@ -14,7 +14,10 @@
 enum { PROBE = 1000 };
 
 static uint8_t buf[1 << 17];
-static const struct ofp_session_conf conf = {.packet_in = true, .controller_id = 7, .probe_ms = PROBE, .out_max = 4096};
+static const struct ofp_session_conf conf = { .packet_in = true,
+	.controller_id = 7,
+	.probe_ms = PROBE,
+	.out_max = 4096 };
 
 /* Gives the session these bytes in pieces of at most `piece`. */
 static void feed(struct ofp_session *s, const void *bytes, size_t len, size_t piece, int64_t now)
@@ -98,7 +101,7 @@ static struct ofp_header to_setup(struct ofp_session *s, int64_t now)
 	struct ofp_header h = sent(s);
 	assert_int_equal(h.type, OFP_FEATURES_REQUEST);
 	w = fresh();
-	ofp_put_features_reply(&w, h.xid, &(struct ofp_features){.datapath_id = 42, .n_tables = 254});
+	ofp_put_features_reply(&w, h.xid, &(struct ofp_features){ .datapath_id = 42, .n_tables = 254 });
 	give(s, &w, now);
 	assert_int_equal(ofp_session_next(s, now, &ev), OFP_EV_NONE);
 	assert_int_equal(sent(s).nx_type, OFP_NX_SET_CONTROLLER_ID);
@@ -147,7 +150,8 @@ static void test_connects_and_restarts(void **state)
 static void test_quiet_connection(void **state)
 {
 	(void)state;
-	struct ofp_session *s = ofp_session_new(&(struct ofp_session_conf){.role = OFP_ROLE_PRIMARY, .generation = 3});
+	struct ofp_session *s =
+		ofp_session_new(&(struct ofp_session_conf){ .role = OFP_ROLE_PRIMARY, .generation = 3 });
 	struct ofp_event ev;
 	struct wr w = fresh();
 
@@ -155,7 +159,7 @@ static void test_quiet_connection(void **state)
 	assert_int_equal(ofp_session_deadline(s), INT64_MAX);
 	sent(s);
 	ofp_put_hello(&w, 1);
-	ofp_put_features_reply(&w, 1, &(struct ofp_features){0});
+	ofp_put_features_reply(&w, 1, &(struct ofp_features){ 0 });
 	/* Byte by byte. */
 	feed(s, buf, w.len, 1, 0);
 	assert_int_equal(ofp_session_next(s, 0, &ev), OFP_EV_NONE);
@@ -177,10 +181,11 @@ static void test_events(void **state)
 
 	assert_int_not_equal(xid, 0);
 	assert_int_equal(sent(s).xid, xid);
-	ofp_put_packet_in(&w, 0, &(struct ofp_packet_in){.frame = (const uint8_t *)"frame", .frame_len = 5, .in_port = 2});
+	ofp_put_packet_in(&w, 0,
+		&(struct ofp_packet_in){ .frame = (const uint8_t *)"frame", .frame_len = 5, .in_port = 2 });
 	ofp_put_echo(&w, OFP_ECHO_REQUEST, 77, "ping", 4);
 	ofp_put_plain(&w, OFP_BARRIER_REPLY, xid);
-	ofp_put_error(&w, 9, &(struct ofp_error){.type = 5, .code = 1});
+	ofp_put_error(&w, 9, &(struct ofp_error){ .type = 5, .code = 1 });
 	feed(s, buf, w.len, 3, 1);
 	assert_int_equal(ofp_session_next(s, 1, &ev), OFP_EV_MESSAGE);
 	assert_int_equal(ev.header.nx_type, OFP_NX_PACKET_IN2);
@@ -207,7 +212,8 @@ static void test_events(void **state)
 static void test_framing_closes(void **state)
 {
 	(void)state;
-	static const uint8_t bad[][8] = {{6, 2, 0, 7, 0, 0, 0, 1}, {6, 2, 0, 0, 0, 0, 0, 1}, {5, 2, 0, 8, 0, 0, 0, 1}, {0, 2, 0, 8}, {6, 4, 0, 8}};
+	static const uint8_t bad[][8] = { { 6, 2, 0, 7, 0, 0, 0, 1 }, { 6, 2, 0, 0, 0, 0, 0, 1 },
+		{ 5, 2, 0, 8, 0, 0, 0, 1 }, { 0, 2, 0, 8 }, { 6, 4, 0, 8 } };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct ofp_session *s = up(0);
@@ -227,7 +233,8 @@ static void test_largest(void **state)
 
 	for (unsigned i = 0; i < 5; i++) {
 		struct wr w = fresh();
-		ofp_put_packet_in(&w, i, &(struct ofp_packet_in){.frame = frame, .frame_len = sizeof(frame), .in_port = 2});
+		ofp_put_packet_in(&w, i,
+			&(struct ofp_packet_in){ .frame = frame, .frame_len = sizeof(frame), .in_port = 2 });
 		give(s, &w, 0);
 		assert_int_equal(ofp_session_next(s, 0, &ev), OFP_EV_MESSAGE);
 		assert_int_equal(ev.header.xid, i);
@@ -256,7 +263,7 @@ static void test_handshake_refusals(void **state)
 	closes(s, OFP_CLOSE_PROTOCOL);
 
 	w = fresh();
-	ofp_put_error(&w, 1, &(struct ofp_error){0});
+	ofp_put_error(&w, 1, &(struct ofp_error){ 0 });
 	buf[0] = 4;
 	ofp_session_start(s, 0);
 	give(s, &w, 0);
@@ -264,7 +271,7 @@ static void test_handshake_refusals(void **state)
 
 	struct ofp_header h = to_setup(s, 0);
 	w = fresh();
-	ofp_put_error(&w, h.xid - 1, &(struct ofp_error){.type = 1, .code = 5});
+	ofp_put_error(&w, h.xid - 1, &(struct ofp_error){ .type = 1, .code = 5 });
 	give(s, &w, 0);
 	assert_int_equal(ofp_session_next(s, 0, &ev), OFP_EV_CLOSED);
 	assert_int_equal(ev.reason, OFP_CLOSE_REFUSED);
@@ -355,9 +362,15 @@ static void test_xid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connects_and_restarts), cmocka_unit_test(test_quiet_connection), cmocka_unit_test(test_events),
-		cmocka_unit_test(test_framing_closes), cmocka_unit_test(test_largest), cmocka_unit_test(test_handshake_refusals),
-		cmocka_unit_test(test_times), cmocka_unit_test(test_full_output), cmocka_unit_test(test_xid),
+		cmocka_unit_test(test_connects_and_restarts),
+		cmocka_unit_test(test_quiet_connection),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_framing_closes),
+		cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_handshake_refusals),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_full_output),
+		cmocka_unit_test(test_xid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
