@@ -123,14 +123,14 @@ int dhcp_parse(const uint8_t *frame, size_t len, const struct packet *p, struct 
 
 static void put_option_u32(struct wr *w, enum option code, uint32_t v)
 {
-	wr_u8(w, code);
+	wr_u8(w, (uint8_t)code);
 	wr_u8(w, 4);
 	wr_u32(w, v);
 }
 
 static void put_option_addrs(struct wr *w, enum option code, const struct addr *a, unsigned n)
 {
-	wr_u8(w, code);
+	wr_u8(w, (uint8_t)code);
 	wr_u8(w, (uint8_t)(4 * n));
 	for (unsigned i = 0; i < n; i++)
 		wire_put_addr(w, &a[i]);
