@@ -360,10 +360,12 @@ static void decide_grant(struct gate *g, struct grant *gr)
 		live_set_rule(g, gr, &v);
 		return;
 	}
-	/* A used-up count admits nothing more; what it admitted runs to its own end, unless a rule now says no. */
-	bool refused_by_rule = v.rule != POLICY_NO_RULE && v.answer != POLICY_SAYS_ASK;
+	/* A used-up count admits nothing more; what it admitted runs to its own end. A refusal that stood when it was admitted was outranked then
+	 * and changes nothing; one that came since is meant. */
+	bool newly_refused = v.rule != POLICY_NO_RULE && v.answer != POLICY_SAYS_ASK &&
+			     policy_rule_meta(g->policy, v.rule)->created_ms > gr->since_wall_ms;
 	size_t own = decide_rule(g, gr->rule);
-	if (gr->counted && !refused_by_rule && own != POLICY_NO_RULE && policy_rule_meta(g->policy, own)->ended == POLICY_END_USED)
+	if (gr->counted && !newly_refused && own != POLICY_NO_RULE && policy_rule_meta(g->policy, own)->ended == POLICY_END_USED)
 		return;
 	live_end(g, gr, "its rule ended");
 }

@@ -19,19 +19,48 @@ void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t
 		pipeline_send(g, app->a.ofport, w.buf, w.len);
 }
 
-/* The other end of an ended connection, beyond the uplink: its packet was seen after translation, so the answer is addressed to what
- * the wire uses. Payload-free, within two seconds of the end: the one class of frames that leaves without a live flow (trust.md). */
-static void end_remote(struct gate *g, const struct ended *e, const struct packet *seen)
+/*
+ * A packet of an ended connection tells both ends, if it is TCP: its sender by RST whose sequence number is the packet's acknowledgement number, its
+ * receiver by RST with the packet's own sequence number, which is the one the receiver waits for. Payload-free, within two seconds of the end: the one
+ * class of frames that leaves without a live flow (trust.md).
+ */
+static void send_reset(struct gate *g, const struct packet *to_sender_of, uint32_t ofport)
 {
-	struct packet p = *seen;
 	uint8_t buf[BUILD_MAX];
 	struct wr w = wr_init(buf, sizeof(buf));
-	if (!e->key.inbound && addr_equal(&p.src, &e->key.peer))
+	if (build_tcp_end(&w, to_sender_of) == 0)
+		pipeline_send(g, ofport, w.buf, w.len);
+}
+
+/* What the receiver of `p` would have answered with: an answer to that reaches the receiver. */
+static struct packet mirrored(const struct packet *p)
+{
+	struct packet m = *p;
+	m.src = p->dst;
+	m.dst = p->src;
+	m.sport = p->dport;
+	m.dport = p->sport;
+	m.tcp_seq = p->tcp_ack;
+	m.tcp_ack = p->tcp_seq;
+	m.tcp_flags = TCP_ACK;
+	return m;
+}
+
+/* The packet was seen with the addresses the guest uses; beyond the uplink the real ones count. */
+static void end_remote(struct gate *g, const struct ended *e, struct packet p)
+{
+	if (addr_equal(&p.src, &e->key.peer))
 		p.src = e->key.real;
 	p.eth_src = g->sw.uplink_mac;
 	p.eth_dst = plan_router_mac();
-	if (build_tcp_end(&w, &p) == 0)
-		pipeline_send(g, g->sw.uplink_ofport, w.buf, w.len);
+	send_reset(g, &p, g->sw.uplink_ofport);
+}
+
+static void end_guest(struct gate *g, const struct app *app, struct packet p)
+{
+	p.eth_src = app->a.mac;
+	p.eth_dst = plan_router_mac();
+	send_reset(g, &p, app->a.ofport);
 }
 
 void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame, size_t len)
@@ -41,13 +70,12 @@ void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool i
 	struct wr w = wr_init(buf, sizeof(buf));
 	if (packet_parse(frame, len, &p) != 0)
 		return;
-	if (inbound) {
-		if (p.proto == IP_TCP)
-			end_remote(g, e, &p);
+	if (p.proto == IP_TCP) {
+		end_guest(g, app, inbound ? mirrored(&p) : p);
+		end_remote(g, e, inbound ? p : mirrored(&p));
 		return;
 	}
 	struct addr from = p.kind == PACKET_IPV4 ? app->a.v4_gateway : plan_v6(&g->plan, app->a.ref.slot, 1);
-	int err = p.proto == IP_TCP ? build_tcp_end(&w, &p) : build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from);
-	if (err == 0)
+	if (!inbound && build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from) == 0)
 		pipeline_send(g, app->a.ofport, w.buf, w.len);
 }
