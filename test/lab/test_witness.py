@@ -169,6 +169,16 @@ class Judging(unittest.TestCase):
         self.lawful(ip4(HOST, "192.0.2.50", 17, udp(27015, 999)))
         self.caught(ip4(HOST, "192.0.2.50", 17, udp(999, 27015)))
 
+    def test_host_answers(self):
+        rst, unreachable = ip4(HOST, "203.0.113.66", 6, tcp(80, 999, 0x14)), ip4(HOST, WEB, 1, b"\3\3\0\0\0\0\0\0")
+        self.caught(rst)
+        self.caught(unreachable)
+        self.script.host_answers = True
+        self.lawful(rst)
+        self.lawful(unreachable)
+        self.caught(ip4(HOST, "203.0.113.66", 6, tcp(80, 999, 0x12)))
+        self.caught(ip4("100.64.0.6", "203.0.113.66", 6, tcp(80, 999, 0x14)))
+
     def test_truncated(self):
         self.caught(ip4(HOST, WEB, 6, b"\0" * 8))
         self.caught(ethernet(0x0800, b"\x45"))

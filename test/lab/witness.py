@@ -202,7 +202,7 @@ class Script:
 
     def __init__(self, nonce=b"", resolver=(), segment=(), host=()):
         self.permits, self.lookups, self.apps = [], [], {}
-        self.nonce = nonce
+        self.nonce, self.host_answers = nonce, False
         self.resolver = {ipaddress.ip_address(a) for a in resolver}
         self.segment = [ipaddress.ip_network(a) for a in segment]
         self.host = {ipaddress.ip_address(a) for a in host}
@@ -276,6 +276,14 @@ class Judge:
         late = permit.end is not None and p.time > permit.end + permit.grace + RESET_S
         return "reset" if self.masqueraded or not late else None
 
+    def reason_of_host(self, p):
+        s = self.script
+        if not s.host_answers or p.src not in s.host:
+            return None
+        if p.protocol == 6 and p.flags & 4 and p.payload == 0:
+            return "host"
+        return "host" if (p.protocol, p.icmp) in ((1, 3), (58, 1)) else None
+
     def reason_of_permit(self, p):
         s = self.script
         if self.masqueraded:
@@ -303,7 +311,7 @@ class Judge:
         if p.kind == "arp" or (p.kind == "ip" and p.protocol == 58 and p.icmp not in (128, 129)):
             reason = self.reason_of_arp_nd(p)
         if reason is None and p.kind == "ip" and p.strange is None:
-            reason = self.reason_of_permit(p) or self.reason_of_lookup(p) or self.reason_of_reset(p)
+            reason = self.reason_of_permit(p) or self.reason_of_lookup(p) or self.reason_of_reset(p) or self.reason_of_host(p)
         self.classes[reason] = self.classes.get(reason, 0) + 1
         return reason
 

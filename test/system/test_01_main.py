@@ -327,6 +327,7 @@ def test_answer_with_a_wrong_digest(t):
 def test_inbound(t):
     """A `from` rule opens exactly one port to the segment; another port and another sender find nothing."""
     app = t.app("game")
+    t.script.host_answers = True
     t.rule("allow game from lan port 27015/tcp")
     t.permit("game", "192.0.2.0/24", 27015, "tcp", "in")
     t.permit("game", "2001:db8:0:2::/64", 27015, "tcp", "in")
@@ -352,6 +353,7 @@ def test_nothing_unasked_comes_in(t):
     import socket
     app = t.app("web")
     t.rule("allow web to 198.51.100.10 port 7/tcp")
+    t.script.host_answers = True
     listener = app.raw()
     outside = Inside("net")
 
