@@ -15,7 +15,14 @@ struct api_client {
 	struct api_in in;
 };
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_SUCH = 3, EXIT_NOT_PERMITTED = 4, EXIT_CHANGED = 5, EXIT_UNREACHABLE = 6 };
+enum {
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_NO_SUCH = 3,
+	EXIT_NOT_PERMITTED = 4,
+	EXIT_CHANGED = 5,
+	EXIT_UNREACHABLE = 6
+};
 
 int api_error_exit(const char *name)
 {
@@ -47,7 +54,8 @@ static int broken(struct api_error *e, int err)
 {
 	if (e != NULL) {
 		*e = (struct api_error){ .exit_code = EXIT_UNREACHABLE };
-		snprintf(e->text, sizeof(e->text), err == -EPIPE ? "the daemon closed the connection" : "the connection to the daemon failed: %s",
+		snprintf(e->text, sizeof(e->text),
+			err == -EPIPE ? "the daemon closed the connection" : "the connection to the daemon failed: %s",
 			strerror(-err));
 	}
 	return err;
@@ -201,7 +209,8 @@ int api_client_next(struct api_client *c, int timeout_ms, json_t **ret_params, s
 	}
 }
 
-int api_client_call(struct api_client *c, const char *method, json_t *params, json_t **ret_params, struct api_error *reterr)
+int api_client_call(struct api_client *c, const char *method, json_t *params, json_t **ret_params,
+	struct api_error *reterr)
 {
 	int err = client_send(c, method, params, NULL);
 	if (err != 0)
@@ -243,7 +252,8 @@ static int read_exactly_one(struct api_client *c)
 	return end != NULL && (size_t)n == take ? 1 : 0;
 }
 
-int api_client_upgrade(struct api_client *c, const char *method, json_t *params, json_t **ret_params, int *ret_fd, struct api_error *reterr)
+int api_client_upgrade(struct api_client *c, const char *method, json_t *params, json_t **ret_params, int *ret_fd,
+	struct api_error *reterr)
 {
 	int err = client_send(c, method, params, "upgrade");
 	while (err == 0)

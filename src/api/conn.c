@@ -138,7 +138,8 @@ int api_conn_reply(struct api_conn *c, json_t *params, bool continues)
 	}
 	if (params == NULL)
 		params = json_object();
-	json_t *m = continues ? json_pack("{s:o, s:b}", "parameters", params, "continues", 1) : json_pack("{s:o}", "parameters", params);
+	json_t *m = continues ? json_pack("{s:o, s:b}", "parameters", params, "continues", 1)
+			      : json_pack("{s:o}", "parameters", params);
 	int err = out_message(c, m);
 	if (!continues)
 		call_close(c);

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * The serving side of one connection as a pure state: bytes in, calls out; replies in, bytes out. Calls of one connection are answered in order,
- * one at a time: while one is open the next waits.
+ * The serving side of one connection as a pure state: bytes in, calls out; replies in, bytes out. Calls of one
+ * connection are answered in order, one at a time: while one is open the next waits.
  */
 enum { API_BACKLOG_MAX = 1 << 20, API_METHOD_MAX = 128 };
 
@@ -28,8 +28,9 @@ void api_conn_add(struct api_conn *c, size_t n);
 /* 1: *ret is the next call, now open; 0: none (or one is open); negative errno: close the connection. */
 int api_conn_next(struct api_conn *c, struct api_call *ret) __attribute__((warn_unused_result));
 bool api_conn_open_call(const struct api_conn *c);
-/* Queues a reply to the open call; takes `params` over (NULL: {}). With `continues` the call stays open, which only a call with `more` may; else
- * it is closed. -ENOBUFS: the reader is too slow, close the connection. -EPROTO: no call is open. */
+/* Queues a reply to the open call; takes `params` over (NULL: {}). With `continues` the call stays open, which only a
+ * call with `more` may; else it is closed. -ENOBUFS: the reader is too slow, close the connection. -EPROTO: no call is
+ * open. */
 int api_conn_reply(struct api_conn *c, json_t *params, bool continues) __attribute__((warn_unused_result));
 /* The same with an error; closes the call. */
 int api_conn_error(struct api_conn *c, const char *error, json_t *params) __attribute__((warn_unused_result));
@@ -39,8 +40,10 @@ void api_conn_sent(struct api_conn *c, size_t n);
 /* Bytes after an `upgrade` call's own: a client that sends them before the reply breaks the protocol. */
 bool api_conn_has_input(const struct api_conn *c);
 
-/* org.varlink.service: 1 when the call was one of its methods and has been answered, 0 when it is another's, negative errno as above. */
-int api_service(struct api_conn *c, const struct api_call *call, const char *version) __attribute__((warn_unused_result));
+/* org.varlink.service: 1 when the call was one of its methods and has been answered, 0 when it is another's, negative
+ * errno as above. */
+int api_service(struct api_conn *c, const struct api_call *call, const char *version)
+	__attribute__((warn_unused_result));
 /* The text of an interface file, NULL; the name of interface `i`, NULL after the last. */
 const char *api_interface_text(const char *interface);
 const char *api_interface_name(unsigned i);

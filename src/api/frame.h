@@ -18,12 +18,13 @@ struct api_in {
 };
 
 void api_in_fini(struct api_in *in);
-/* Room for at least one more byte at *ret_p, *ret_room of it; -EMSGSIZE when a message is longer than API_MESSAGE_MAX, -ENOMEM. */
+/* Room for at least one more byte at *ret_p, *ret_room of it; -EMSGSIZE when a message is longer than API_MESSAGE_MAX,
+ * -ENOMEM. */
 int api_in_room(struct api_in *in, char **ret_p, size_t *ret_room) __attribute__((warn_unused_result));
 /* `n` bytes were put where api_in_room() said. */
 void api_in_add(struct api_in *in, size_t n);
-/* 1: *ret is the next message, the caller's reference; 0: more bytes are needed; -EBADMSG: not a JSON object, too deep, a member twice, not UTF-8;
- * -EMSGSIZE. */
+/* 1: *ret is the next message, the caller's reference; 0: more bytes are needed; -EBADMSG: not a JSON object, too deep,
+ * a member twice, not UTF-8; -EMSGSIZE. */
 int api_in_next(struct api_in *in, json_t **ret) __attribute__((warn_unused_result));
 /* One object from the bytes of one message, without its zero byte. */
 int api_parse(const char *text, size_t len, json_t **ret) __attribute__((warn_unused_result));

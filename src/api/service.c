@@ -8,25 +8,32 @@
 static const struct {
 	const char *name, *text;
 } interfaces[] = {
-	{ "org.varlink.service",
+	{
+		"org.varlink.service",
 #include "org.varlink.service.inc"
 	},
-	{ "org.sekisho",
+	{
+		"org.sekisho",
 #include "org.sekisho.inc"
 	},
-	{ "org.sekisho.Admin",
+	{
+		"org.sekisho.Admin",
 #include "org.sekisho.Admin.inc"
 	},
-	{ "org.sekisho.Apps",
+	{
+		"org.sekisho.Apps",
 #include "org.sekisho.Apps.inc"
 	},
-	{ "org.sekisho.Connections",
+	{
+		"org.sekisho.Connections",
 #include "org.sekisho.Connections.inc"
 	},
-	{ "org.sekisho.Questions",
+	{
+		"org.sekisho.Questions",
 #include "org.sekisho.Questions.inc"
 	},
-	{ "org.sekisho.Rules",
+	{
+		"org.sekisho.Rules",
 #include "org.sekisho.Rules.inc"
 	},
 };
@@ -52,8 +59,8 @@ static int service_info(struct api_conn *c, const char *version)
 	for (unsigned i = 0; i < N_INTERFACES; i++)
 		json_array_append_new(names, json_string(interfaces[i].name));
 	return api_conn_reply(c,
-		json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "Sekisho", "product", "sekishod", "version", version, "url",
-			"", "interfaces", names),
+		json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "Sekisho", "product", "sekishod", "version", version,
+			"url", "", "interfaces", names),
 		false);
 }
 
@@ -61,10 +68,12 @@ static int service_describe(struct api_conn *c, const struct api_call *call)
 {
 	const char *name = json_string_value(json_object_get(call->params, "interface"));
 	if (name == NULL)
-		return api_conn_error(c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "interface"));
+		return api_conn_error(c, "org.varlink.service.InvalidParameter",
+			json_pack("{s:s}", "parameter", "interface"));
 	const char *text = api_interface_text(name);
 	if (text == NULL)
-		return api_conn_error(c, "org.varlink.service.InterfaceNotFound", json_pack("{s:s}", "interface", name));
+		return api_conn_error(c, "org.varlink.service.InterfaceNotFound",
+			json_pack("{s:s}", "interface", name));
 	return api_conn_reply(c, json_pack("{s:s}", "description", text), false);
 }
 
@@ -89,7 +98,8 @@ int api_service(struct api_conn *c, const struct api_call *call, const char *ver
 	} else if (!interface_known(call->method)) {
 		const char *dot = strrchr(call->method, '.');
 		size_t len = dot == NULL ? strlen(call->method) : (size_t)(dot - call->method);
-		err = api_conn_error(c, "org.varlink.service.InterfaceNotFound", json_pack("{s:s%}", "interface", call->method, len));
+		err = api_conn_error(c, "org.varlink.service.InterfaceNotFound",
+			json_pack("{s:s%}", "interface", call->method, len));
 	} else {
 		return 0;
 	}

@@ -53,11 +53,11 @@ struct client {
 	struct api_call call; /* while one is open */
 	bool has_call, writing, dead;
 	enum client_wait wait;
-	json_t *reply;		/* CLIENT_POLICY: given when `generation` is in force */
+	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force */
 	uint64_t generation;
-	uint64_t sequence;	/* CLIENT_SERVES, CLIENT_FOLLOWS */
+	uint64_t sequence;		       /* CLIENT_SERVES, CLIENT_FOLLOWS */
 	char follow_app[POLICY_TOKEN_MAX + 1]; /* "": every */
-	uint32_t follow_owner;	/* UINT32_MAX: every */
+	uint32_t follow_owner;		       /* UINT32_MAX: every */
 };
 
 enum app_kind { APP_ATTACHED, APP_VM };
@@ -68,39 +68,39 @@ enum app_step { STEP_NONE, STEP_LINK, STEP_PORT, STEP_GATE, STEP_UP, STEP_VM };
 struct app {
 	enum app_state state;
 	enum app_kind kind;
-	enum app_step step;	/* the one under way, or the last one done */
-	uint32_t pending;	/* frame id that is waited for; 0: none */
+	enum app_step step; /* the one under way, or the last one done */
+	uint32_t pending;   /* frame id that is waited for; 0: none */
 	enum role_id pending_on;
-	struct ipc_app gate;	/* ref, owner, name, zones, MAC, addresses */
+	struct ipc_app gate; /* ref, owner, name, zones, MAC, addresses */
 	char ifname[16];
 	int64_t started_ms;
-	int client;		/* waits for the start, -1 */
-	int stop_client;	/* waits for the end, -1 */
-	struct ipc_vm *vm;	/* while a VM starts */
-	int stream;		/* the client's, -1 */
+	int client;			    /* waits for the start, -1 */
+	int stop_client;		    /* waits for the end, -1 */
+	struct ipc_vm *vm;		    /* while a VM starts */
+	int stream;			    /* the client's, -1 */
 	bool vm_runs, exit_wanted, adopted; /* adopted: from an earlier desk */
-	char *error;		/* why the start failed; owned */
+	char *error;			    /* why the start failed; owned */
 };
 
 struct rule {
-	struct policy_entry e;	/* owned */
-	char *line;		/* canonical, owned */
-	char *file;		/* owned; NULL: an answer */
+	struct policy_entry e; /* owned */
+	char *line;	       /* canonical, owned */
+	char *file;	       /* owned; NULL: an answer */
 	char id[POLICY_ID_TEXT];
-	int64_t seq;		/* row in the store; 0: a file's rule without a life */
-	int64_t ended_ms;	/* e.meta.ended says why */
-	uint32_t run;		/* `until exit`: bound to this run; 0: the next one */
+	int64_t seq;	  /* row in the store; 0: a file's rule without a life */
+	int64_t ended_ms; /* e.meta.ended says why */
+	uint32_t run;	  /* `until exit`: bound to this run; 0: the next one */
 };
 
 struct question {
-	uint32_t id; /* 0: free */
+	uint32_t id;  /* 0: free */
 	bool waiting; /* packets wait at the gate under this number */
 	struct ipc_question q;
 	uint32_t owner;
 	char app[IPC_APP_MAX], peer_app[IPC_APP_MAX];
 	uint32_t peer_owner;
 	char digest[65];
-	json_t *shown; /* the immutable members */
+	json_t *shown;	   /* the immutable members */
 	int64_t served_ms; /* boot time */
 	bool admins_told;
 };
@@ -121,7 +121,7 @@ struct desk {
 	struct store *store;
 	int listener;
 	int64_t started_ms, flush_at_ms; /* boot time; -1: nothing to flush */
-	bool restart; /* the host's users changed: begin afresh */
+	bool restart;			 /* the host's users changed: begin afresh */
 
 	struct client clients[DESK_CLIENTS];
 	struct app apps[PLAN_SLOTS];
@@ -173,7 +173,8 @@ void client_reply(struct desk *d, struct client *c, json_t *params);
 void client_stream(struct desk *d, struct client *c, json_t *params);
 void client_error(struct desk *d, struct client *c, const char *error, json_t *params);
 /* {"text":…} */
-void client_fail(struct desk *d, struct client *c, const char *error, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void client_fail(struct desk *d, struct client *c, const char *error, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 void client_no_such(struct desk *d, struct client *c, const char *kind, const char *what);
 void client_denied(struct desk *d, struct client *c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* When `generation` is in force; at once when the gate is away. Sets "in_force". */
@@ -218,8 +219,8 @@ int rules_load(struct desk *d) __attribute__((warn_unused_result));
 void rules_file(struct desk *d, struct frame *f);
 void rules_reload(struct desk *d);
 void rules_files_end(struct desk *d, uint32_t id);
-/* Compiles what is in memory and hands it to the gate as a new generation. 0, or negative errno and the old policy stays; ret_error
- * (512 bytes) may be NULL. */
+/* Compiles what is in memory and hands it to the gate as a new generation. 0, or negative errno and the old policy
+ * stays; ret_error (512 bytes) may be NULL. */
 int rules_activate(struct desk *d, char *ret_error) __attribute__((warn_unused_result));
 void rules_send(struct desk *d);
 void rules_result(struct desk *d, const struct frame *f, const struct ipc_result *r);
@@ -237,14 +238,17 @@ json_t *rule_json(struct desk *d, const struct rule *r);
 void rule_free(struct rule *r);
 int rule_append(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
 /* The journal and the log. */
-int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why) __attribute__((warn_unused_result));
+int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why)
+	__attribute__((warn_unused_result));
 /* An answer of `owner`'s from a parsed rule (taken over, also on failure); not yet in memory or store. */
-int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct rule **ret) __attribute__((warn_unused_result));
-/* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]` is the rule that each
- * took the place of, or NULL. */
+int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct rule **ret)
+	__attribute__((warn_unused_result));
+/* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]`
+ * is the rule that each took the place of, or NULL. */
 int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struct rule **replaced, char *ret_error)
 	__attribute__((warn_unused_result));
-int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why) __attribute__((warn_unused_result));
+int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
+	__attribute__((warn_unused_result));
 
 /* desk_rules_api.c */
 void rules_api_add(struct desk *d, struct client *c);

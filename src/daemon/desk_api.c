@@ -54,20 +54,21 @@ static void admin_status(struct desk *d, struct client *c)
 	static const enum role_id peers[] = { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE };
 	json_t *roles = json_array();
 	for (unsigned i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
-		json_array_append_new(roles,
-			json_pack("{s:s, s:b}", "role", role_name(peers[i]), "connected", d->role->chan[peers[i]] != NULL));
+		json_array_append_new(roles, json_pack("{s:s, s:b}", "role", role_name(peers[i]), "connected",
+						     d->role->chan[peers[i]] != NULL));
 	client_reply(d, c,
 		json_pack("{s:s, s:o, s:I, s:b, s:i, s:I, s:i, s:i, s:i, s:o}", "version", SEKISHO_VERSION, "started",
-			time_json(clock_wall_ms() - (clock_boot_ms() - d->started_ms)), "policy_generation", (json_int_t)d->generation,
-			"policy_in_force", d->in_force == d->generation, "apps", (int)apps_count(d), "rules", (json_int_t)rules_running(d),
-			"questions", (int)questions_count(d), "agents", (int)clients_waiting(d, CLIENT_SERVES, false), "clients",
+			time_json(clock_wall_ms() - (clock_boot_ms() - d->started_ms)), "policy_generation",
+			(json_int_t)d->generation, "policy_in_force", d->in_force == d->generation, "apps",
+			(int)apps_count(d), "rules", (json_int_t)rules_running(d), "questions", (int)questions_count(d),
+			"agents", (int)clients_waiting(d, CLIENT_SERVES, false), "clients",
 			(int)clients_waiting(d, CLIENT_READY, true), "roles", roles));
 }
 
 static void check(json_t *list, const char *name, bool ok, const char *text, const char *fix)
 {
 	json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:o}", "check", name, "ok", ok, "text", text, "fix",
-					      ok || fix == NULL ? json_null() : json_string(fix)));
+					    ok || fix == NULL ? json_null() : json_string(fix)));
 }
 
 static void admin_doctor(struct desk *d, struct client *c)
@@ -76,16 +77,22 @@ static void admin_doctor(struct desk *d, struct client *c)
 	bool gate = d->role->chan[ROLE_GATE] != NULL, sw = d->role->chan[ROLE_SWITCHD] != NULL;
 	bool agents = clients_waiting(d, CLIENT_SERVES, false) > 0;
 	check(checks, "daemon", true, "sekishod " SEKISHO_VERSION " answers", NULL);
-	check(checks, "switch", sw, sw ? "the keeper of the switch runs" : "the keeper of the switch is being restarted",
+	check(checks, "switch", sw,
+		sw ? "the keeper of the switch runs" : "the keeper of the switch is being restarted",
 		"journalctl -u sekishod");
-	check(checks, "gate", gate, gate ? "the gate decides" : "the gate is being restarted; nothing new passes", "journalctl -u sekishod");
+	check(checks, "gate", gate, gate ? "the gate decides" : "the gate is being restarted; nothing new passes",
+		"journalctl -u sekishod");
 	check(checks, "policy", d->in_force == d->generation,
-		d->in_force == d->generation ? "the policy is in force" : "the gate does not have the newest policy yet", "journalctl -u sekishod");
+		d->in_force == d->generation ? "the policy is in force"
+					     : "the gate does not have the newest policy yet",
+		"journalctl -u sekishod");
 	check(checks, "store", true, "the store opened whole and is written durably", NULL);
 	check(checks, "questions", agents,
-		agents ? "somebody answers questions" : "nobody answers questions: what is neither allowed nor denied is refused after a while",
+		agents ? "somebody answers questions"
+		       : "nobody answers questions: what is neither allowed nor denied is refused after a while",
 		"sekisho ask");
-	check(checks, "rights", c->may, c->may ? "you may run applications" : "you may not run applications", "adduser $USER sekisho");
+	check(checks, "rights", c->may, c->may ? "you may run applications" : "you may not run applications",
+		"adduser $USER sekisho");
 	client_reply(d, c, json_pack("{s:o}", "checks", checks));
 }
 
@@ -138,8 +145,9 @@ void api_dispatch(struct desk *d, struct client *c)
 		if (strcmp(calls[i].method, c->call.method) != 0)
 			continue;
 		if (calls[i].right == RIGHT_OWN && !c->may)
-			client_denied(d, c, "you are in neither of the groups %s and %s; an admin can add you: adduser %s %s", conf->users_group,
-				conf->admins_group, c->user.name, conf->users_group);
+			client_denied(d, c,
+				"you are in neither of the groups %s and %s; an admin can add you: adduser %s %s",
+				conf->users_group, conf->admins_group, c->user.name, conf->users_group);
 		else if (calls[i].loaded && !d->loaded)
 			client_fail(d, c, "org.sekisho.Failed", "the daemon is still starting; try again in a moment");
 		else if (d->role->stopping)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of an application is a walk down a list of steps, each done by another role and answered by it: interface, port of the switch, flows of
- * the gate, interface up, machine. Whatever fails or ends, the same steps are walked up again from where it got to, so nothing half made stays.
- * The interface comes up last and the flows go before the port does: at no moment is there a port that forwards without the gate's flows.
+ * The life of an application is a walk down a list of steps, each done by another role and answered by it: interface,
+ * port of the switch, flows of the gate, interface up, machine. Whatever fails or ends, the same steps are walked up
+ * again from where it got to, so nothing half made stays. The interface comes up last and the flows go before the port
+ * does: at no moment is there a port that forwards without the gate's flows.
  */
 #include "agent/frame.h"
 #include "base/clock.h"
@@ -106,7 +107,8 @@ static bool name_reserved(const struct desk *d, const char *name)
 {
 	for (size_t i = 0; i < d->n_rules; i++) {
 		const struct rule *r = d->rules[i];
-		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->e.rule.subject == POLICY_SUBJECT_APP && strcmp(r->e.rule.who, name) == 0)
+		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->e.rule.subject == POLICY_SUBJECT_APP &&
+			strcmp(r->e.rule.who, name) == 0)
 			return true;
 	}
 	for (size_t g = 0; g < d->input.n_groups; g++) {
@@ -122,18 +124,21 @@ static bool name_reserved(const struct desk *d, const char *name)
 static struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t owner, enum app_kind kind)
 {
 	if (!c->admin && name_reserved(d, name)) {
-		client_denied(d, c, "the admin's rules speak of %s, so only admins may start it; choose another name", name);
+		client_denied(d, c, "the admin's rules speak of %s, so only admins may start it; choose another name",
+			name);
 		return NULL;
 	}
 	if (app_by_name(d, owner, name) != NULL) {
-		client_fail(d, c, "org.sekisho.Exists", "%s runs already; stop it first (sekisho stop %s) or choose another name", name, name);
+		client_fail(d, c, "org.sekisho.Exists",
+			"%s runs already; stop it first (sekisho stop %s) or choose another name", name, name);
 		return NULL;
 	}
 	uint16_t slot = free_slot(d, owner, c->admin);
 	uint32_t run;
 	if (slot == 0) {
-		client_error(d, c, "org.sekisho.Limit", json_pack("{s:s, s:i, s:s}", "what", "apps", "limit", (int)DESK_APPS_PER_UID, "text",
-								"too many applications run; stop one"));
+		client_error(d, c, "org.sekisho.Limit",
+			json_pack("{s:s, s:i, s:s}", "what", "apps", "limit", (int)DESK_APPS_PER_UID, "text",
+				"too many applications run; stop one"));
 		return NULL;
 	}
 	int err = store_take(d->store, STORE_RUNS, 1, &run);
@@ -157,8 +162,15 @@ static struct app *app_new(struct desk *d, struct client *c, const char *name, u
 
 static int app_store(struct desk *d, const struct app *a)
 {
-	struct store_app s = { .slot = a->gate.ref.slot, .run = a->gate.ref.run, .owner = a->gate.owner, .kind = (uint32_t)a->kind,
-		.mac = a->gate.mac, .zone = a->gate.zone, .names_zone = a->gate.names_zone, .ask = a->gate.ask, .started_ms = a->started_ms };
+	struct store_app s = { .slot = a->gate.ref.slot,
+		.run = a->gate.ref.run,
+		.owner = a->gate.owner,
+		.kind = (uint32_t)a->kind,
+		.mac = a->gate.mac,
+		.zone = a->gate.zone,
+		.names_zone = a->gate.names_zone,
+		.ask = a->gate.ask,
+		.started_ms = a->started_ms };
 	snprintf(s.name, sizeof(s.name), "%s", a->gate.name);
 	snprintf(s.ifname, sizeof(s.ifname), "%s", a->ifname);
 	int err = store_app_put(d->store, &s);
@@ -228,9 +240,10 @@ static json_t *attach_json(struct desk *d, const struct app *a)
 	struct addr gateway6 = plan_v6(&d->role->conf.plan, a->gate.ref.slot, 1);
 	addr_format(&a->gate.v4_gateway, g4, sizeof(g4));
 	addr_format(&gateway6, g6, sizeof(g6));
-	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:[s, s]}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner),
-		"mac", mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4", addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv4_prefix", 30,
-		"ipv4_gateway", g4, "ipv6", addr_format(&a->gate.v6, v6, sizeof(v6)), "ipv6_prefix", 64, "ipv6_gateway", g6, "dns", g4, g6);
+	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:[s, s]}", "app", a->gate.name, "owner",
+		owner_json(d, a->gate.owner), "mac", mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4",
+		addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv4_prefix", 30, "ipv4_gateway", g4, "ipv6",
+		addr_format(&a->gate.v6, v6, sizeof(v6)), "ipv6_prefix", 64, "ipv6_gateway", g6, "dns", g4, g6);
 }
 
 static void app_running(struct desk *d, struct app *a)
@@ -246,8 +259,9 @@ static void start_machine(struct desk *d, struct app *a)
 	struct client *c = a->client < 0 ? NULL : &d->clients[a->client];
 	a->client = -1;
 	if (c != NULL) {
-		client_reply(d, c, json_pack("{s:s, s:o, s:i}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "run",
-					   (int)a->gate.ref.run));
+		client_reply(d, c,
+			json_pack("{s:s, s:o, s:i}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "run",
+				(int)a->gate.ref.run));
 		a->stream = client_take_fd(d, c);
 	}
 	if (c == NULL || a->stream < 0) {
@@ -457,7 +471,8 @@ void apps_sync(struct desk *d, enum role_id peer)
 		} else if (peer == ROLE_GATE && a->step > STEP_GATE) {
 			(void)role_send_msg(d->role, ROLE_GATE, IPC_APP_ADD, 0, app, &a->gate, NULL, 0);
 		} else if (peer == ROLE_GATE && a->step == STEP_PORT && a->adopted) {
-			/* Taken over from an earlier desk: its grants are to live on while the switch is asked for the port. */
+			/* Taken over from an earlier desk: its grants are to live on while the switch is asked for the
+			 * port. */
 			(void)role_send_msg(d->role, ROLE_GATE, IPC_APP_ADD, 0, app, &a->gate, NULL, 0);
 		} else if (peer == ROLE_SWITCHD && a->step > STEP_PORT) {
 			struct ipc_port port = { .ofport = a->gate.ofport, .ref = a->gate.ref };
@@ -540,8 +555,8 @@ void apps_attach(struct desk *d, struct client *c)
 	uint32_t owner;
 	bool said;
 	uint8_t ask;
-	if (!arg_app(d, c, true, &name) || !arg_str(d, c, "port", true, &port) || !arg_str(d, c, "mac", false, &mac_text) ||
-		!arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask))
+	if (!arg_app(d, c, true, &name) || !arg_str(d, c, "port", true, &port) ||
+		!arg_str(d, c, "mac", false, &mac_text) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask))
 		return;
 	if (!c->admin) {
 		client_denied(d, c, "only admins may attach an interface");
@@ -582,7 +597,8 @@ static bool vm_numbers(struct desk *d, struct client *c, struct ipc_vm *vm)
 {
 	int64_t memory = MEMORY_MIB, cpus = 1, rows = 0, cols = 0;
 	if (!arg_int(d, c, "memory", MEMORY_MIN, MEMORY_MAX, &memory) || !arg_int(d, c, "cpus", 1, CPUS_MAX, &cpus) ||
-		!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols) || !arg_bool(d, c, "tty", &vm->tty))
+		!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols) ||
+		!arg_bool(d, c, "tty", &vm->tty))
 		return false;
 	vm->memory_mib = (uint32_t)memory;
 	vm->cpus = (uint16_t)cpus;
@@ -641,16 +657,20 @@ void apps_run(struct desk *d, struct client *c)
 		return;
 	}
 	struct ipc_vm *vm = calloc(1, sizeof(*vm));
-	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", true, &argv) || !arg_strings(d, c, "env", false, &env) ||
-		!arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) || !vm_numbers(d, c, vm) || !vm_user(d, c, vm, owner)) {
+	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", true, &argv) ||
+		!arg_strings(d, c, "env", false, &env) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) ||
+		!vm_numbers(d, c, vm) || !vm_user(d, c, vm, owner)) {
 		if (vm == NULL)
 			c->dead = true;
 		free(vm);
 		return;
 	}
 	if (json_array_size(argv) == 0 || !vm_strings(vm, argv, &vm->argc) || !vm_strings(vm, env, &vm->envc)) {
-		client_fail(d, c, "org.sekisho.Failed", json_array_size(argv) == 0 ? "there is no command to run" :
-				"the command line and environment together are longer than %d bytes", IPC_ARGV_BYTES);
+		client_fail(d, c, "org.sekisho.Failed",
+			json_array_size(argv) == 0
+				? "there is no command to run"
+				: "the command line and environment together are longer than %d bytes",
+			IPC_ARGV_BYTES);
 		free(vm);
 		return;
 	}
@@ -700,10 +720,11 @@ static json_t *app_json(struct desk *d, const struct app *a)
 {
 	static const char *const states[] = { "free", "starting", "running", "stopping" };
 	char mac[MAC_TEXT_MAX], v4[ADDR_TEXT_MAX], v6[ADDR_TEXT_MAX];
-	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "kind",
-		a->kind == APP_VM ? "vm" : "attached", "state", states[a->state], "port", a->ifname, "mac",
-		mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4", addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv6",
-		addr_format(&a->gate.v6, v6, sizeof(v6)), "run", (int)a->gate.ref.run, "started", time_json(a->started_ms));
+	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "app", a->gate.name, "owner",
+		owner_json(d, a->gate.owner), "kind", a->kind == APP_VM ? "vm" : "attached", "state", states[a->state],
+		"port", a->ifname, "mac", mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4",
+		addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv6", addr_format(&a->gate.v6, v6, sizeof(v6)), "run",
+		(int)a->gate.ref.run, "started", time_json(a->started_ms));
 }
 
 void apps_list(struct desk *d, struct client *c)

@@ -13,7 +13,7 @@ struct definitions {
 };
 
 struct build {
-	struct definitions def; /* shallow */
+	struct definitions def;	      /* shallow */
 	struct policy_entry *entries; /* shallow copies of what stands in by_index */
 	struct rule **by_index;
 	struct policy_input in;
@@ -21,8 +21,8 @@ struct build {
 };
 
 /* 0, or negative errno and a sentence in ret_error (512 bytes, may be NULL). */
-int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
-	struct build *ret, char *ret_error) __attribute__((warn_unused_result));
+int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs,
+	unsigned n_docs, struct build *ret, char *ret_error) __attribute__((warn_unused_result));
 void build_free(struct build *b);
 /* Becomes the desk's policy and goes to the gate as a new generation. */
 void build_install(struct desk *d, struct build *b);

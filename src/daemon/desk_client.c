@@ -31,7 +31,8 @@ static struct client *client_place(struct desk *d, uid_t uid)
 	return same < DESK_CLIENTS_PER_UID ? free_one : NULL;
 }
 
-/* Tells in varlink's form why the connection is not kept; what does not fit into the socket at once is not waited for. */
+/* Tells in varlink's form why the connection is not kept; what does not fit into the socket at once is not waited for.
+ */
 static void turn_away(int fd, const char *error, const char *text)
 {
 	char buf[512];
@@ -62,7 +63,12 @@ static void client_take(struct desk *d, int fd, const struct ucred *cred)
 		turn_away(fd, "org.sekisho.Limit", "too many connections to the control socket; close some");
 		return;
 	}
-	*c = (struct client){ .fd = fd, .uid = cred->uid, .gid = cred->gid, .pid = cred->pid, .user = user, .conn = conn };
+	*c = (struct client){ .fd = fd,
+		.uid = cred->uid,
+		.gid = cred->gid,
+		.pid = cred->pid,
+		.user = user,
+		.conn = conn };
 	client_rights(d, c);
 }
 
@@ -75,7 +81,8 @@ void clients_accept(struct desk *d)
 		struct ucred cred;
 		socklen_t len = sizeof(cred);
 		if (host_users_stale(&d->host)) {
-			/* Who is who has changed under us: a fresh desk reads it again; it costs nobody a grant or a question. */
+			/* Who is who has changed under us: a fresh desk reads it again; it costs nobody a grant or a
+			 * question. */
 			d->restart = true;
 			turn_away(fd, "org.sekisho.Failed", "the users of this computer have just changed; try again");
 		} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
@@ -210,7 +217,8 @@ static void client_vfail(struct desk *d, struct client *c, const char *error, co
 {
 	char text[1024], escaped[2048];
 	vsnprintf(text, sizeof(text), fmt, ap);
-	client_error(d, c, error, json_pack("{s:s}", "text", text_escape(text, strlen(text), escaped, sizeof(escaped))));
+	client_error(d, c, error,
+		json_pack("{s:s}", "text", text_escape(text, strlen(text), escaped, sizeof(escaped))));
 }
 
 void client_fail(struct desk *d, struct client *c, const char *error, const char *fmt, ...)
@@ -233,7 +241,8 @@ void client_no_such(struct desk *d, struct client *c, const char *kind, const ch
 {
 	char text[512];
 	snprintf(text, sizeof(text), "there is no %s \"%.400s\"", kind, what);
-	client_error(d, c, "org.sekisho.NoSuchThing", json_pack("{s:s, s:s, s:s}", "kind", kind, "what", what, "text", text));
+	client_error(d, c, "org.sekisho.NoSuchThing",
+		json_pack("{s:s, s:s, s:s}", "kind", kind, "what", what, "text", text));
 }
 
 void client_reply_in_force(struct desk *d, struct client *c, json_t *params, uint64_t generation)
@@ -366,6 +375,7 @@ bool arg_app(struct desk *d, struct client *c, bool required, const char **ret)
 	if (*ret == NULL || policy_token_ok(*ret, strlen(*ret)))
 		return true;
 	client_fail(d, c, "org.sekisho.NoSuchThing",
-		"\"%.100s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no keyword", *ret);
+		"\"%.100s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no keyword",
+		*ret);
 	return false;
 }

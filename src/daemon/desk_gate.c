@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the gate is given. The policy: compiled here first, so that what cannot be compiled is never sent, then as bytes that nobody can change.
- * Its memory beside the gate: it sends a copy of each grant and each synthetic name, and a new gate gets them all back. Numbers of grants are
- * never given twice: a block is durable before the gate may use it.
+ * What the gate is given. The policy: compiled here first, so that what cannot be compiled is never sent, then as bytes
+ * that nobody can change. Its memory beside the gate: it sends a copy of each grant and each synthetic name, and a new
+ * gate gets them all back. Numbers of grants are never given twice: a block is durable before the gate may use it.
  */
 #include "base/log.h"
 #include "daemon/desk_build.h"
@@ -57,7 +57,8 @@ static int definitions_join(struct policy_doc *const *docs, unsigned n_docs, str
 		sets += docs[i]->n_sets;
 		lists += docs[i]->n_lists;
 	}
-	*ret = (struct definitions){ .groups = calloc(groups, sizeof(*ret->groups)), .sets = calloc(sets, sizeof(*ret->sets)),
+	*ret = (struct definitions){ .groups = calloc(groups, sizeof(*ret->groups)),
+		.sets = calloc(sets, sizeof(*ret->sets)),
 		.lists = calloc(lists, sizeof(*ret->lists)) };
 	if (ret->groups == NULL || ret->sets == NULL || ret->lists == NULL) {
 		free(ret->groups);
@@ -110,8 +111,8 @@ static void build_error(const struct build *b, const struct policy_error *e, cha
 		snprintf(ret, 512, "%s", e->message);
 }
 
-int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
-	struct build *ret, char *ret_error)
+int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs,
+	unsigned n_docs, struct build *ret, char *ret_error)
 {
 	*ret = (struct build){ 0 };
 	int err = definitions_join(docs, n_docs, &ret->def);
@@ -173,7 +174,8 @@ static int wire_memfd(const struct policy_input *in, uint32_t *ret_len)
 		goto fail;
 	}
 	*ret_len = (uint32_t)w.len;
-	if (ftruncate(fd, (off_t)w.len) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+	if (ftruncate(fd, (off_t)w.len) != 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		goto fail;
 	return fd;
 fail:
@@ -302,7 +304,8 @@ void gate_grant_copy(struct desk *d, const struct frame *f)
 	if (!ipc_grant_get(f->body, f->len, &g) || app_by_ref(d, &g.ref) == NULL)
 		return;
 	if (grant_put(d, &g) != 0 || store_copy_put(d->store, STORE_GRANT, g.ref.run, g.grant, f->body, f->len) != 0)
-		log_msg(LOG_WARNING, "a permission could not be copied; should the gate restart now, its connections are cut");
+		log_msg(LOG_WARNING,
+			"a permission could not be copied; should the gate restart now, its connections are cut");
 	desk_flush_later(d);
 }
 
@@ -327,7 +330,8 @@ void gate_syn_copy(struct desk *d, const struct frame *f)
 	if (!ipc_syn_get(f->body, f->len, &s) || app_by_ref(d, &s.ref) == NULL)
 		return;
 	if (store_copy_put(d->store, STORE_SYN, s.ref.run, s.index, f->body, f->len) != 0)
-		log_msg(LOG_WARNING, "a name could not be copied; should the gate restart now, its address means nothing");
+		log_msg(LOG_WARNING,
+			"a name could not be copied; should the gate restart now, its address means nothing");
 	desk_flush_later(d);
 }
 

@@ -16,7 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TZ_PAST_S = 86400 * 2, TZ_FUTURE_S = 86400 * 366 * 5, TZ_STEP_S = 86400, ROUTE_BUF = 32768, DEFAULT_LINKS = 16, DUMP_MAX = 4096 };
+enum {
+	TZ_PAST_S = 86400 * 2,
+	TZ_FUTURE_S = 86400 * 366 * 5,
+	TZ_STEP_S = 86400,
+	ROUTE_BUF = 32768,
+	DEFAULT_LINKS = 16,
+	DUMP_MAX = 4096
+};
 
 static int32_t offset_at(time_t t)
 {
@@ -45,7 +52,8 @@ static void read_tz(struct host *h)
 	h->n_tz = 1;
 	for (time_t t = last + TZ_STEP_S; t < now + TZ_FUTURE_S && h->n_tz < HOST_TZ_MAX; t += TZ_STEP_S) {
 		if (offset_at(t) != h->tz[h->n_tz - 1].offset_s)
-			h->tz[h->n_tz++] = (struct policy_tz){ .from_ms = offset_change(t - TZ_STEP_S, t) * 1000LL, .offset_s = offset_at(t) };
+			h->tz[h->n_tz++] = (struct policy_tz){ .from_ms = offset_change(t - TZ_STEP_S, t) * 1000LL,
+				.offset_s = offset_at(t) };
 	}
 }
 
@@ -64,8 +72,10 @@ static int route_dump(int fd, uint16_t type, uint32_t seq)
 	struct {
 		struct nlmsghdr n;
 		struct rtgenmsg g;
-	} q = { .n = { .nlmsg_len = NLMSG_LENGTH(sizeof(struct rtgenmsg)), .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-			       .nlmsg_seq = seq },
+	} q = { .n = { .nlmsg_len = NLMSG_LENGTH(sizeof(struct rtgenmsg)),
+			.nlmsg_type = type,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			.nlmsg_seq = seq },
 		.g = { .rtgen_family = AF_UNSPEC } };
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	ssize_t n = sendto(fd, &q, q.n.nlmsg_len, 0, (const struct sockaddr *)&kernel, sizeof(kernel));
@@ -152,7 +162,7 @@ static struct addr network_of(const struct policy_net *n)
 {
 	struct addr a = n->addr;
 	for (unsigned bit = n->prefix; bit < a.len * 8U; bit++)
-		a.b[bit / 8] &= (uint8_t)~(0x80U >> bit % 8);
+		a.b[bit / 8] &= (uint8_t) ~(0x80U >> bit % 8);
 	return a;
 }
 
@@ -177,7 +187,8 @@ static int read_addresses(struct host *h, const struct plan *plan)
 	h->n_host = h->n_onlink = 0;
 	for (size_t i = 0; i < a.n; i++) {
 		const struct policy_net *n = &a.net[i];
-		bool ours = addr_in(&n->addr, &plan->v4, plan->v4_prefix) || addr_in(&n->addr, &plan->v6, PLAN_V6_PREFIX);
+		bool ours =
+			addr_in(&n->addr, &plan->v4, plan->v4_prefix) || addr_in(&n->addr, &plan->v6, PLAN_V6_PREFIX);
 		h->host[h->n_host++] = (struct policy_net){ .addr = n->addr, .prefix = (uint8_t)(n->addr.len * 8U) };
 		if (!ours && n->prefix < n->addr.len * 8U && is_uplink(&a, a.link[i]))
 			h->onlink[h->n_onlink++] = (struct policy_net){ .addr = network_of(n), .prefix = n->prefix };
@@ -238,19 +249,28 @@ bool host_route_event(struct host *h, const struct plan *plan)
 		*h = before;
 		return false;
 	}
-	return before.n_host != h->n_host || before.n_onlink != h->n_onlink || memcmp(before.host, h->host, sizeof(h->host)) != 0 ||
+	return before.n_host != h->n_host || before.n_onlink != h->n_onlink ||
+	       memcmp(before.host, h->host, sizeof(h->host)) != 0 ||
 	       memcmp(before.onlink, h->onlink, sizeof(h->onlink)) != 0;
 }
 
 struct policy_env host_env(const struct host *h)
 {
-	return (struct policy_env){ .host = h->host, .n_host = h->n_host, .peers = h->peers, .n_peers = 2, .onlink = h->onlink,
-		.n_onlink = h->n_onlink, .synthetic = h->synthetic, .n_synthetic = 1, .tz = h->tz, .n_tz = h->n_tz };
+	return (struct policy_env){ .host = h->host,
+		.n_host = h->n_host,
+		.peers = h->peers,
+		.n_peers = 2,
+		.onlink = h->onlink,
+		.n_onlink = h->n_onlink,
+		.synthetic = h->synthetic,
+		.n_synthetic = 1,
+		.tz = h->tz,
+		.n_tz = h->n_tz };
 }
 
 /*
- * getpwuid() and getgrouplist() need the files by name, which the empty root does not have; so the kept descriptors are read afresh each
- * time. Users that are not in these files (NSS) do not exist for us, which policy.md asks for.
+ * getpwuid() and getgrouplist() need the files by name, which the empty root does not have; so the kept descriptors are
+ * read afresh each time. Users that are not in these files (NSS) do not exist for us, which policy.md asks for.
  */
 static FILE *reread(int fd)
 {

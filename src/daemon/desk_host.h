@@ -9,8 +9,9 @@
 #include <sys/types.h>
 
 /*
- * What the desk knows about the host. Its root holds nothing but the store, so all of it is opened or read before role_confine(): the
- * user files as descriptors, the time zone as a table, the boot id, and a route socket that stays in the host's network namespace.
+ * What the desk knows about the host. Its root holds nothing but the store, so all of it is opened or read before
+ * role_confine(): the user files as descriptors, the time zone as a table, the boot id, and a route socket that stays
+ * in the host's network namespace.
  */
 enum { HOST_TZ_MAX = 32, HOST_ADDRS_MAX = 1024 };
 
@@ -34,9 +35,11 @@ int host_open(struct host *h, const struct plan *plan) __attribute__((warn_unuse
 void host_close(struct host *h);
 /* From the user files as they were opened; -ENOENT: no such user. */
 int host_user_by_uid(const struct host *h, uid_t uid, struct host_user *ret) __attribute__((warn_unused_result));
-int host_user_by_name(const struct host *h, const char *name, struct host_user *ret) __attribute__((warn_unused_result));
+int host_user_by_name(const struct host *h, const char *name, struct host_user *ret)
+	__attribute__((warn_unused_result));
 bool host_user_in_group(const struct host *h, const struct host_user *u, const char *group);
-/* One of the user files was replaced since (tools rename a new one into place): the descriptors show yesterday's users. */
+/* One of the user files was replaced since (tools rename a new one into place): the descriptors show yesterday's users.
+ */
 bool host_users_stale(const struct host *h);
 /* Reads what the route socket says; true: addresses changed. */
 bool host_route_event(struct host *h, const struct plan *plan);

@@ -72,7 +72,9 @@ void log_entry(struct desk *d, const char *event, uint32_t owner, const char *ap
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
 		if (follows(c, owner, app))
-			client_stream(d, c, json_pack("{s:[O], s:I, s:b}", "entries", j, "sequence", (json_int_t)c->sequence++, "caught_up", 1));
+			client_stream(d, c,
+				json_pack("{s:[O], s:I, s:b}", "entries", j, "sequence", (json_int_t)c->sequence++,
+					"caught_up", 1));
 	}
 	json_decref(j);
 }
@@ -128,9 +130,10 @@ void log_gate_event(struct desk *d, const struct ipc_event *e)
 	}
 	bool refused = e->kind != EVENT_CONNECTION;
 	json_t *zero = refused ? json_integer(0) : json_null();
-	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:O, s:O, s:O, s:s*}", "verdict", verdict_text(e->verdict), "direction",
-		e->inbound ? "in" : "out", "name", name_json(&e->name), "address", addr_json(&e->address), "port", e->port, "protocol",
-		protocol_text(e->proto, buf), "rule_id", rule_id_json(d, e->rule), "bytes_out", zero, "bytes_in", zero, "duration_ms", zero, "text",
+	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:O, s:O, s:O, s:s*}", "verdict",
+		verdict_text(e->verdict), "direction", e->inbound ? "in" : "out", "name", name_json(&e->name),
+		"address", addr_json(&e->address), "port", e->port, "protocol", protocol_text(e->proto, buf), "rule_id",
+		rule_id_json(d, e->rule), "bytes_out", zero, "bytes_in", zero, "duration_ms", zero, "text",
 		e->text.len == 0 ? NULL : e->text.s);
 	json_decref(zero);
 	log_entry(d, event_text(e), a == NULL ? UINT32_MAX : a->gate.owner, a == NULL ? NULL : a->gate.name, j);
@@ -141,10 +144,11 @@ void log_grant_end(struct desk *d, const struct ipc_grant *g, const struct ipc_g
 	char buf[8];
 	const struct app *a = app_by_ref(d, &g->ref);
 	int64_t lasted = clock_wall_ms() - g->since_wall_ms;
-	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:s*}", "verdict", "allow", "direction",
-		g->inbound ? "in" : "out", "name", name_json(&g->name), "address", addr_json(&g->real), "port", g->port, "protocol",
-		protocol_text(g->proto, buf), "rule_id", rule_id_json(d, g->rule), "bytes_out", (json_int_t)e->bytes_out, "bytes_in",
-		(json_int_t)e->bytes_in, "duration_ms", (json_int_t)(lasted < 0 ? 0 : lasted), "connections", (json_int_t)e->connections, "grant",
+	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:s*}", "verdict", "allow",
+		"direction", g->inbound ? "in" : "out", "name", name_json(&g->name), "address", addr_json(&g->real),
+		"port", g->port, "protocol", protocol_text(g->proto, buf), "rule_id", rule_id_json(d, g->rule),
+		"bytes_out", (json_int_t)e->bytes_out, "bytes_in", (json_int_t)e->bytes_in, "duration_ms",
+		(json_int_t)(lasted < 0 ? 0 : lasted), "connections", (json_int_t)e->connections, "grant",
 		(json_int_t)g->grant, "text", e->reason.len == 0 ? NULL : e->reason.s);
 	log_entry(d, "connection", a == NULL ? UINT32_MAX : a->gate.owner, a == NULL ? NULL : a->gate.name, j);
 }
@@ -184,12 +188,15 @@ static void give_history(struct desk *d, struct client *c, const struct store_ev
 		if (j != NULL)
 			json_array_append_new(entries, j);
 		if (more && json_array_size(entries) == LOG_BATCH) {
-			client_stream(d, c, json_pack("{s:o, s:I, s:b}", "entries", entries, "sequence", (json_int_t)c->sequence++, "caught_up", 0));
+			client_stream(d, c,
+				json_pack("{s:o, s:I, s:b}", "entries", entries, "sequence", (json_int_t)c->sequence++,
+					"caught_up", 0));
 			entries = json_array();
 		}
 	}
 	store_rows_end(q);
-	json_t *last = json_pack("{s:o, s:I, s:b}", "entries", entries, "sequence", (json_int_t)c->sequence++, "caught_up", 1);
+	json_t *last =
+		json_pack("{s:o, s:I, s:b}", "entries", entries, "sequence", (json_int_t)c->sequence++, "caught_up", 1);
 	if (c->wait == CLIENT_FOLLOWS)
 		client_stream(d, c, last);
 	else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A question is immutable once made: its digest covers all that is shown. It waits while the gate holds packets for it; when nobody answered in
- * time it stays in the inbox, where an answer counts for the next try. The first answer wins: the desk has one thread, and an answered question
- * is gone before the next call is looked at.
+ * A question is immutable once made: its digest covers all that is shown. It waits while the gate holds packets for it;
+ * when nobody answered in time it stays in the inbox, where an answer counts for the next try. The first answer wins:
+ * the desk has one thread, and an answered question is gone before the next call is looked at.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -62,10 +62,16 @@ static int question_number(struct desk *d, uint32_t *ret)
 /* What the evaluator is asked. Withheld: judged by its address, since the name is what was refused. */
 static struct policy_request question_request(const struct question *q)
 {
-	return (struct policy_request){ .owner = q->owner, .app = q->app, .dir = q->q.inbound ? POLICY_IN : POLICY_OUT,
+	return (struct policy_request){ .owner = q->owner,
+		.app = q->app,
+		.dir = q->q.inbound ? POLICY_IN : POLICY_OUT,
 		.name = q->q.name.len == 0 || q->q.withheld || q->q.inbound ? NULL : &q->q.name,
-		.addr = q->q.address.len == 0 ? NULL : &q->q.address, .peer_app = q->peer_app[0] == '\0' ? NULL : q->peer_app,
-		.peer_owner = q->peer_owner, .proto = q->q.proto, .port = q->q.port, .now_ms = clock_wall_ms() };
+		.addr = q->q.address.len == 0 ? NULL : &q->q.address,
+		.peer_app = q->peer_app[0] == '\0' ? NULL : q->peer_app,
+		.peer_owner = q->peer_owner,
+		.proto = q->q.proto,
+		.port = q->q.port,
+		.now_ms = clock_wall_ms() };
 }
 
 static void digest_of(const json_t *shown, char ret[65])
@@ -99,10 +105,12 @@ static json_t *shown_of(struct desk *d, const struct question *q)
 {
 	char buf[8], id[16];
 	snprintf(id, sizeof(id), "q%u", q->id);
-	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i}", "id", id, "app", q->app, "owner", owner_json(d, q->owner),
-		"direction", q->q.inbound ? "in" : "out", "name", name_json(&q->q.name), "address", addr_json(&q->q.address), "port", q->q.port,
-		"protocol", protocol_text(q->q.proto, buf), "withheld", q->q.withheld, "peer_app",
-		q->peer_app[0] == '\0' ? json_null() : json_string(q->peer_app), "suggestions", suggestions(d, q), "more", 0);
+	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i}", "id", id, "app", q->app,
+		"owner", owner_json(d, q->owner), "direction", q->q.inbound ? "in" : "out", "name",
+		name_json(&q->q.name), "address", addr_json(&q->q.address), "port", q->q.port, "protocol",
+		protocol_text(q->q.proto, buf), "withheld", q->q.withheld, "peer_app",
+		q->peer_app[0] == '\0' ? json_null() : json_string(q->peer_app), "suggestions", suggestions(d, q),
+		"more", 0);
 }
 
 static json_t *question_json(const struct question *q)
@@ -124,7 +132,9 @@ static bool may_see(const struct client *c, const struct question *q)
 
 static void tell(struct desk *d, struct client *c, const struct question *q)
 {
-	client_stream(d, c, json_pack("{s:s, s:I, s:o}", "event", "question", "sequence", (json_int_t)c->sequence++, "question", question_json(q)));
+	client_stream(d, c,
+		json_pack("{s:s, s:I, s:o}", "event", "question", "sequence", (json_int_t)c->sequence++, "question",
+			question_json(q)));
 }
 
 /* Who answered knows it from his call; he may serve on a connection of its own. */
@@ -140,17 +150,18 @@ static void tell_cancelled(struct desk *d, const struct question *q, const char 
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
 		if (c->fd >= 0 && c->wait == CLIENT_SERVES && !same_agent(c, except) && may_see(c, q))
-			client_stream(d, c, json_pack("{s:s, s:I, s:s, s:s}", "event", "cancelled", "sequence", (json_int_t)c->sequence++, "id", id,
-							"by", by));
+			client_stream(d, c,
+				json_pack("{s:s, s:I, s:s, s:s}", "event", "cancelled", "sequence",
+					(json_int_t)c->sequence++, "id", id, "by", by));
 	}
 }
 
 /* The inbox: what was shown, and what is needed to judge an answer. */
 static void question_store(struct desk *d, const struct question *q)
 {
-	json_t *j = json_pack("{s:O, s:s, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "inbound", q->q.inbound, "proto",
-		q->q.proto, "withheld", q->q.withheld, "held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
-		(json_int_t)q->peer_owner);
+	json_t *j = json_pack("{s:O, s:s, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "inbound",
+		q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld, "held", (json_int_t)q->q.held_wall_ms,
+		"peer_app", q->peer_app, "peer_owner", (json_int_t)q->peer_owner);
 	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
 	if (text == NULL || store_question_put(d->store, &row) != 0)
@@ -163,8 +174,10 @@ static void question_store(struct desk *d, const struct question *q)
 static bool inbox_read(const struct store_question *row, const json_t *j, struct question *q)
 {
 	const json_t *shown = json_object_get(j, "shown");
-	const char *app = json_string_value(json_object_get(j, "app")), *peer = json_string_value(json_object_get(j, "peer_app"));
-	const char *name = json_string_value(json_object_get(shown, "name")), *address = json_string_value(json_object_get(shown, "address"));
+	const char *app = json_string_value(json_object_get(j, "app")),
+		   *peer = json_string_value(json_object_get(j, "peer_app"));
+	const char *name = json_string_value(json_object_get(shown, "name")),
+		   *address = json_string_value(json_object_get(shown, "address"));
 	if (app == NULL || peer == NULL || !json_is_object(shown))
 		return false;
 	*q = (struct question){ .id = row->id, .owner = row->owner, .admins_told = true };
@@ -206,9 +219,10 @@ static void inbox_drop_same(struct desk *d, const struct question *n)
 {
 	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
 		struct question *q = &d->questions[i];
-		if (q->id == 0 || q == n || q->waiting || q->owner != n->owner || strcmp(q->app, n->app) != 0 || q->q.port != n->q.port ||
-			q->q.proto != n->q.proto || q->q.inbound != n->q.inbound || q->q.withheld != n->q.withheld ||
-			!name_equal(&q->q.name, &n->q.name) || !addr_equal(&q->q.address, &n->q.address))
+		if (q->id == 0 || q == n || q->waiting || q->owner != n->owner || strcmp(q->app, n->app) != 0 ||
+			q->q.port != n->q.port || q->q.proto != n->q.proto || q->q.inbound != n->q.inbound ||
+			q->q.withheld != n->q.withheld || !name_equal(&q->q.name, &n->q.name) ||
+			!addr_equal(&q->q.address, &n->q.address))
 			continue;
 		if (store_question_del(d->store, q->id) != 0)
 			log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
@@ -239,7 +253,11 @@ void questions_ask(struct desk *d, const struct ipc_question *iq)
 		log_msg(LOG_WARNING, "a question of %s had no place and is not asked", a->gate.name);
 		return;
 	}
-	*q = (struct question){ .id = id, .waiting = true, .q = *iq, .owner = a->gate.owner, .served_ms = clock_boot_ms() };
+	*q = (struct question){ .id = id,
+		.waiting = true,
+		.q = *iq,
+		.owner = a->gate.owner,
+		.served_ms = clock_boot_ms() };
 	memcpy(q->app, a->gate.name, sizeof(q->app));
 	if (peer != NULL && peer->state != APP_FREE) {
 		memcpy(q->peer_app, peer->gate.name, sizeof(q->peer_app));
@@ -256,8 +274,9 @@ void questions_ask(struct desk *d, const struct ipc_question *iq)
 	char ids[16];
 	snprintf(ids, sizeof(ids), "q%u", id);
 	char buf[8];
-	log_entry(d, "question", q->owner, q->app, json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", ids, "name", name_json(&q->q.name), "address",
-						addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
+	log_entry(d, "question", q->owner, q->app,
+		json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", ids, "name", name_json(&q->q.name), "address",
+			addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
 		if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q))
@@ -326,7 +345,8 @@ int64_t questions_next_ms(const struct desk *d)
 	int64_t next = -1;
 	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
 		const struct question *q = &d->questions[n];
-		if (q->id != 0 && q->waiting && !q->admins_told && (next < 0 || q->served_ms + DESK_ADMIN_AFTER_MS < next))
+		if (q->id != 0 && q->waiting && !q->admins_told &&
+			(next < 0 || q->served_ms + DESK_ADMIN_AFTER_MS < next))
 			next = q->served_ms + DESK_ADMIN_AFTER_MS;
 	}
 	return next;
@@ -348,7 +368,9 @@ void questions_serve(struct desk *d, struct client *c)
 		if (q->id != 0 && q->waiting && may_see(c, q))
 			json_array_append_new(waiting, question_json(q));
 	}
-	client_stream(d, c, json_pack("{s:s, s:I, s:o}", "event", "snapshot", "sequence", (json_int_t)c->sequence++, "questions", waiting));
+	client_stream(d, c,
+		json_pack("{s:s, s:I, s:o}", "event", "snapshot", "sequence", (json_int_t)c->sequence++, "questions",
+			waiting));
 }
 
 void questions_list(struct desk *d, struct client *c)
@@ -377,7 +399,8 @@ static struct question *question_by_text(struct desk *d, const struct client *c,
 	return NULL;
 }
 
-static bool would_win(struct desk *d, struct client *c, const struct policy_rule *rule, const char *line, const struct question *q)
+static bool would_win(struct desk *d, struct client *c, const struct policy_rule *rule, const char *line,
+	const struct question *q)
 {
 	size_t by = POLICY_NO_RULE;
 	struct policy_request r = question_request(q);
@@ -392,25 +415,28 @@ static bool would_win(struct desk *d, struct client *c, const struct policy_rule
 	const struct rule *other = by < d->input.n_rules ? d->by_index[by] : NULL;
 	snprintf(text, sizeof(text), "this rule would not decide the question: %.400s",
 		other != NULL ? other->line : "it does not speak of this connection, or the built-in floor refuses it");
-	json_t *j = json_pack("{s:s, s:s, s:o, s:s}", "rule", line, "outranked_by", other != NULL ? other->line : "", "rule_id",
-		other != NULL ? json_string(rule_short_id(d, other->id, id)) : json_null(), "text", text);
+	json_t *j = json_pack("{s:s, s:s, s:o, s:s}", "rule", line, "outranked_by", other != NULL ? other->line : "",
+		"rule_id", other != NULL ? json_string(rule_short_id(d, other->id, id)) : json_null(), "text", text);
 	client_error(d, c, "org.sekisho.WouldNotWin", j);
 	return false;
 }
 
-static void answered(struct desk *d, struct client *c, struct question *q, const struct rule *r, const struct rule *replaced)
+static void answered(struct desk *d, struct client *c, struct question *q, const struct rule *r,
+	const struct rule *replaced)
 {
 	char ids[16], short_id[POLICY_ID_TEXT];
 	snprintf(ids, sizeof(ids), "q%u", q->id);
 	rule_short_id(d, r->id, short_id);
 	log_entry(d, "answer", q->owner, q->app,
-		json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "by", owner_json(d, c->uid)));
+		json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "by",
+			owner_json(d, c->uid)));
 	tell_cancelled(d, q, "answered elsewhere", c);
 	if (store_question_del(d->store, q->id) != 0)
 		log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
 	question_clear(q);
 	json_t *note = replaced == NULL ? json_null() : json_sprintf("it takes the place of: %s", replaced->line);
-	client_reply_in_force(d, c, json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "note", note),
+	client_reply_in_force(d, c,
+		json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "note", note),
 		d->generation);
 }
 
@@ -443,22 +469,26 @@ void questions_answer(struct desk *d, struct client *c)
 {
 	const char *id = NULL, *digest = NULL, *rule = NULL;
 	bool later = false;
-	if (!arg_str(d, c, "id", true, &id) || !arg_str(d, c, "digest", true, &digest) || !arg_str(d, c, "rule", false, &rule) ||
-		!arg_bool(d, c, "later", &later))
+	if (!arg_str(d, c, "id", true, &id) || !arg_str(d, c, "digest", true, &digest) ||
+		!arg_str(d, c, "rule", false, &rule) || !arg_bool(d, c, "later", &later))
 		return;
 	if ((rule != NULL) == later) {
-		client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", rule == NULL ? "rule" : "later"));
+		client_error(d, c, "org.varlink.service.InvalidParameter",
+			json_pack("{s:s}", "parameter", rule == NULL ? "rule" : "later"));
 		return;
 	}
 	struct question *q = question_by_text(d, c, id);
 	if (q == NULL) {
-		client_fail(d, c, "org.sekisho.Changed", "question %.20s does not wait for you: it was answered elsewhere, or there is no such question",
+		client_fail(d, c, "org.sekisho.Changed",
+			"question %.20s does not wait for you: it was answered elsewhere, or there is no such question",
 			id);
 	} else if (strcmp(q->digest, digest) != 0) {
-		client_fail(d, c, "org.sekisho.Changed", "what was shown is not question %.20s (its digest differs)", id);
+		client_fail(d, c, "org.sekisho.Changed", "what was shown is not question %.20s (its digest differs)",
+			id);
 	} else if (later) {
 		/* Later is no answer: others may give one, and the packet waits on. */
-		client_reply(d, c, json_pack("{s:s, s:n, s:n, s:n, s:b}", "id", id, "rule", "rule_id", "note", "in_force", 1));
+		client_reply(d, c,
+			json_pack("{s:s, s:n, s:n, s:n, s:b}", "id", id, "rule", "rule_id", "note", "in_force", 1));
 	} else {
 		answer_rule(d, c, q, rule);
 	}

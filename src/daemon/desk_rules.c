@@ -70,7 +70,8 @@ static void rule_begin(struct desk *d, struct rule *r, int64_t now)
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		const struct app *a = &d->apps[i];
 		bool his = r->e.meta.owner == POLICY_OWNER_ANY || r->e.meta.owner == a->gate.owner;
-		if ((a->state == APP_RUNNING || a->state == APP_STARTING) && his && strcmp(a->gate.name, r->e.rule.who) == 0)
+		if ((a->state == APP_RUNNING || a->state == APP_STARTING) && his &&
+			strcmp(a->gate.name, r->e.rule.who) == 0)
 			r->run = a->gate.ref.run;
 	}
 }
@@ -85,9 +86,17 @@ int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct
 
 static struct store_rule rule_row(const struct desk *d, const struct rule *r)
 {
-	return (struct store_rule){ .id = r->id, .line = r->line, .origin = r->e.meta.origin, .owner = r->e.meta.owner,
-		.created_ms = r->e.meta.created_ms, .deadline_ms = r->e.meta.deadline_ms, .times_left = r->e.meta.times_left, .run = r->run,
-		.end = r->e.meta.ended, .ended_ms = r->ended_ms, .boot_id = d->host.boot_id };
+	return (struct store_rule){ .id = r->id,
+		.line = r->line,
+		.origin = r->e.meta.origin,
+		.owner = r->e.meta.owner,
+		.created_ms = r->e.meta.created_ms,
+		.deadline_ms = r->e.meta.deadline_ms,
+		.times_left = r->e.meta.times_left,
+		.run = r->run,
+		.end = r->e.meta.ended,
+		.ended_ms = r->ended_ms,
+		.boot_id = d->host.boot_id };
 }
 
 static int rule_store(struct desk *d, struct rule *r)
@@ -101,7 +110,12 @@ static int rule_store(struct desk *d, struct rule *r)
 
 int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why)
 {
-	struct store_journal j = { .time_ms = clock_wall_ms(), .who = who, .what = event, .rule_id = r->id, .line = r->line, .why = why };
+	struct store_journal j = { .time_ms = clock_wall_ms(),
+		.who = who,
+		.what = event,
+		.rule_id = r->id,
+		.line = r->line,
+		.why = why };
 	return store_journal_add(d->store, &j);
 }
 
@@ -112,8 +126,8 @@ static void rule_log(struct desk *d, const struct rule *r, const char *event, ui
 	bool ended = r->e.meta.ended != POLICY_RUNNING;
 	json_t *by = who == UINT32_MAX ? json_null() : owner_json(d, who);
 	log_entry(d, event, r->e.meta.owner, r->e.rule.subject == POLICY_SUBJECT_APP ? r->e.rule.who : NULL,
-		json_pack("{s:s, s:s, s:o, s:s*}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "by", by, "text",
-			ended ? policy_end_text(r->e.meta.ended) : NULL));
+		json_pack("{s:s, s:s, s:o, s:s*}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "by", by,
+			"text", ended ? policy_end_text(r->e.meta.ended) : NULL));
 }
 
 struct rule *rule_by_id(const struct desk *d, const uint8_t id[POLICY_ID_LEN])
@@ -164,10 +178,12 @@ json_t *rule_json(struct desk *d, const struct rule *r)
 	char id[POLICY_ID_TEXT];
 	const struct policy_meta *m = &r->e.meta;
 	bool ended = m->ended != POLICY_RUNNING;
-	json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "origin",
-		policy_origin_text(m->origin), "owner", m->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, m->owner), "state",
-		ended ? "ended" : "active", "created", ms_json(m->created_ms), "deadline", ms_json(m->deadline_ms), "times_left",
-		r->e.rule.lives.times == 0 ? json_null() : json_integer(m->times_left), "ended", ended ? ms_json(r->ended_ms) : json_null());
+	json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "rule", r->line, "rule_id",
+		rule_short_id(d, r->id, id), "origin", policy_origin_text(m->origin), "owner",
+		m->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, m->owner), "state",
+		ended ? "ended" : "active", "created", ms_json(m->created_ms), "deadline", ms_json(m->deadline_ms),
+		"times_left", r->e.rule.lives.times == 0 ? json_null() : json_integer(m->times_left), "ended",
+		ended ? ms_json(r->ended_ms) : json_null());
 	json_object_set_new(j, "reason", ended ? json_string(policy_end_text(m->ended)) : json_null());
 	json_object_set_new(j, "file", r->file == NULL ? json_null() : json_string(r->file));
 	json_object_set_new(j, "line", r->file == NULL ? json_null() : json_integer(m->line));
@@ -359,7 +375,8 @@ int64_t rules_next_ms(const struct desk *d)
 
 static bool of_app(const struct rule *r, const struct app *a)
 {
-	return rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_EXIT && strcmp(r->e.rule.who, a->gate.name) == 0 &&
+	return rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_EXIT &&
+	       strcmp(r->e.rule.who, a->gate.name) == 0 &&
 	       (r->e.meta.owner == POLICY_OWNER_ANY || r->e.meta.owner == a->gate.owner);
 }
 
@@ -416,7 +433,8 @@ static int charge_one(struct desk *d, const struct charge *c, struct rule **ret)
 	return 0;
 }
 
-/* All charges of a turn in one commit. A count is given out only when it is durable; a lost answer costs a count, never gives one. */
+/* All charges of a turn in one commit. A count is given out only when it is durable; a lost answer costs a count, never
+ * gives one. */
 void rules_charges_settle(struct desk *d)
 {
 	int err[sizeof(d->charges) / sizeof(d->charges[0])];
@@ -436,7 +454,8 @@ void rules_charges_settle(struct desk *d)
 		if (failed != 0 && rule[i] != NULL)
 			rule[i]->e.meta.times_left++;
 		int result = failed != 0 ? failed : err[i];
-		(void)role_result(d->role, ROLE_GATE, d->charges[i].request, result, 0, result == 0 ? NULL : "nothing is left of the count");
+		(void)role_result(d->role, ROLE_GATE, d->charges[i].request, result, 0,
+			result == 0 ? NULL : "nothing is left of the count");
 		if (failed == 0 && rule[i] != NULL && rule[i]->e.meta.times_left == 0)
 			used[n_used++] = rule[i];
 	}
@@ -472,7 +491,8 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 	r->e.meta.deadline_ms = row->deadline_ms;
 	r->e.meta.times_left = row->times_left;
 	r->e.meta.ended = (enum policy_end)row->end;
-	if (rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_REBOOT && strcmp(row->boot_id, d->host.boot_id) != 0)
+	if (rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_REBOOT &&
+		strcmp(row->boot_id, d->host.boot_id) != 0)
 		rule_set_end(r, POLICY_END_REBOOT);
 	/* Killed between a last count, or an app's end, and its consequence. */
 	if (rule_running(r) && r->e.rule.lives.times != 0 && r->e.meta.times_left == 0)
@@ -569,7 +589,8 @@ void rules_file(struct desk *d, struct frame *f)
 	struct policy_diag diags[8];
 	size_t n_diags = 0, len = 0;
 	char *text = NULL;
-	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 || d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0]))
+	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 ||
+		d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0]))
 		return;
 	int err = read_all(f->fds[0], &text, &len);
 	char *copy = strdup(name.s);

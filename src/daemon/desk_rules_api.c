@@ -14,20 +14,23 @@ enum { ADD_MAX = 1000, MATCHED_MAX = 64, ID_SHORTEST = 4 };
 void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag)
 {
 	client_error(d, c, "org.sekisho.BadRule",
-		json_pack("{s:I, s:i, s:i, s:s, s:o, s:s}", "index", (json_int_t)index, "line", (int)diag->line, "column", (int)diag->col,
-			"expected", diag->expected, "hint", diag->near[0] == '\0' ? json_null() : json_string(diag->near), "text", diag->message));
+		json_pack("{s:I, s:i, s:i, s:s, s:o, s:s}", "index", (json_int_t)index, "line", (int)diag->line,
+			"column", (int)diag->col, "expected", diag->expected, "hint",
+			diag->near[0] == '\0' ? json_null() : json_string(diag->near), "text", diag->message));
 }
 
 bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
 {
 	const char *no = NULL;
 	if (r->lives.until == POLICY_UNTIL_LOGOUT) {
-		client_fail(d, c, "org.sekisho.Failed", "\"until logout\" needs logind, which this version does not ask; say \"until exit\" or \"for 8h\"");
+		client_fail(d, c, "org.sekisho.Failed",
+			"\"until logout\" needs logind, which this version does not ask; say \"until exit\" or \"for 8h\"");
 		return false;
 	}
 	if (c->admin)
 		return true;
-	bool zone = r->peer.kind == POLICY_PEER_ZONE && (r->peer.zone == POLICY_ZONE_HOST || r->peer.zone == POLICY_ZONE_PEERS);
+	bool zone = r->peer.kind == POLICY_PEER_ZONE &&
+		    (r->peer.zone == POLICY_ZONE_HOST || r->peer.zone == POLICY_ZONE_PEERS);
 	if (owner != c->uid)
 		no = "the rule speaks of another user's application";
 	else if (r->subject != POLICY_SUBJECT_APP)
@@ -62,7 +65,8 @@ static uint32_t likely_owner(struct desk *d, const struct client *c, const struc
 }
 
 /* One line of the call as a rule; NULL: an error was replied. */
-static struct rule *make_one(struct desk *d, struct client *c, size_t index, const char *line, uint32_t owner, bool said)
+static struct rule *make_one(struct desk *d, struct client *c, size_t index, const char *line, uint32_t owner,
+	bool said)
 {
 	struct policy_rule parsed;
 	struct policy_diag diag = { 0 };
@@ -94,9 +98,11 @@ static json_t *added_json(struct desk *d, const struct rule *r, const struct rul
 	else if (replaced != NULL)
 		note = json_sprintf("it takes the place of: %s", replaced->line);
 	else if (r->e.meta.owner != c->uid)
-		note = json_sprintf("for %s of another user; --owner says whose", r->e.rule.subject == POLICY_SUBJECT_APP ? r->e.rule.who : "the applications");
+		note = json_sprintf("for %s of another user; --owner says whose",
+			r->e.rule.subject == POLICY_SUBJECT_APP ? r->e.rule.who : "the applications");
 	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "owner",
-		owner_json(d, r->e.meta.owner), "replaced", replaced == NULL ? json_null() : json_string(replaced->line), "note", note);
+		owner_json(d, r->e.meta.owner), "replaced",
+		replaced == NULL ? json_null() : json_string(replaced->line), "note", note);
 }
 
 static bool same_twice(struct rule *const *rules, size_t n)
@@ -117,7 +123,8 @@ static void add_rules(struct desk *d, struct client *c, struct rule **rules, siz
 	if (replaced == NULL || same_twice(rules, n)) {
 		for (size_t i = 0; i < n; i++)
 			rule_free(rules[i]);
-		client_fail(d, c, "org.sekisho.Failed", "two of the rules are the same rule (same subject, direction, peer and ports); nothing was changed");
+		client_fail(d, c, "org.sekisho.Failed",
+			"two of the rules are the same rule (same subject, direction, peer and ports); nothing was changed");
 	} else if (rules_add(d, rules, n, c->uid, replaced, error) != 0) {
 		client_fail(d, c, "org.sekisho.Failed", "%s", error);
 	} else {
@@ -138,8 +145,9 @@ void rules_api_add(struct desk *d, struct client *c)
 		return;
 	size_t n = json_array_size(lines), made = 0;
 	if (n == 0 || n > ADD_MAX) {
-		client_error(d, c, "org.sekisho.Limit", json_pack("{s:s, s:i, s:s}", "what", "rules", "limit", (int)ADD_MAX, "text",
-								"give between 1 and 1000 rules at a time"));
+		client_error(d, c, "org.sekisho.Limit",
+			json_pack("{s:s, s:i, s:s}", "what", "rules", "limit", (int)ADD_MAX, "text",
+				"give between 1 and 1000 rules at a time"));
 		return;
 	}
 	struct rule **rules = calloc(n, sizeof(*rules));
@@ -174,7 +182,8 @@ static struct rule *rule_by_prefix(struct desk *d, struct client *c, const char 
 		if (!rule_running(r) || !may_see(c, r) || strncmp(r->id, prefix, len) != 0)
 			continue;
 		if (found != NULL) {
-			client_fail(d, c, "org.sekisho.Changed", "\"%.60s\" is the beginning of more than one rule's id; give more of it", prefix);
+			client_fail(d, c, "org.sekisho.Changed",
+				"\"%.60s\" is the beginning of more than one rule's id; give more of it", prefix);
 			return NULL;
 		}
 		found = r;
@@ -194,7 +203,8 @@ void rules_api_remove(struct desk *d, struct client *c)
 	for (size_t i = 0; rules != NULL && i < n; i++) {
 		struct rule *r = rule_by_prefix(d, c, json_string_value(json_array_get(ids, i)));
 		if (r != NULL && r->e.meta.origin != POLICY_ORIGIN_ANSWER)
-			client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there", r->file == NULL ? "?" : r->file, r->e.meta.line);
+			client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there",
+				r->file == NULL ? "?" : r->file, r->e.meta.line);
 		if (r == NULL || r->e.meta.origin != POLICY_ORIGIN_ANSWER) {
 			free(rules);
 			return;
@@ -241,7 +251,8 @@ static int proto_number(const char *text)
 	static const struct {
 		const char *name;
 		int number;
-	} names[] = { { "tcp", POLICY_PROTO_TCP }, { "udp", POLICY_PROTO_UDP }, { "sctp", POLICY_PROTO_SCTP }, { "icmp", POLICY_ICMP4 } };
+	} names[] = { { "tcp", POLICY_PROTO_TCP }, { "udp", POLICY_PROTO_UDP }, { "sctp", POLICY_PROTO_SCTP },
+		{ "icmp", POLICY_ICMP4 } };
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (strcmp(text, names[i].name) == 0)
 			return names[i].number;
@@ -296,7 +307,8 @@ static bool why_bad(struct desk *d, struct client *c, const char *parameter)
 static bool why_peer(struct desk *d, struct client *c, struct why *w)
 {
 	const char *name = NULL, *address = NULL, *peer = NULL;
-	if (!arg_str(d, c, "name", false, &name) || !arg_str(d, c, "address", false, &address) || !arg_str(d, c, "peer_app", false, &peer))
+	if (!arg_str(d, c, "name", false, &name) || !arg_str(d, c, "address", false, &address) ||
+		!arg_str(d, c, "peer_app", false, &peer))
 		return false;
 	if (name == NULL && address == NULL && peer == NULL)
 		return why_bad(d, c, "name");
@@ -328,8 +340,9 @@ static bool why_request(struct desk *d, struct client *c, struct why *w)
 	const char *app = NULL, *protocol = "tcp", *at = NULL;
 	int64_t port = 443;
 	bool from = false, said;
-	if (!arg_app(d, c, true, &app) || !arg_owner(d, c, &w->owner, &said) || !arg_int(d, c, "port", 0, UINT16_MAX, &port) ||
-		!arg_str(d, c, "protocol", false, &protocol) || !arg_bool(d, c, "from", &from) || !arg_str(d, c, "at", false, &at))
+	if (!arg_app(d, c, true, &app) || !arg_owner(d, c, &w->owner, &said) ||
+		!arg_int(d, c, "port", 0, UINT16_MAX, &port) || !arg_str(d, c, "protocol", false, &protocol) ||
+		!arg_bool(d, c, "from", &from) || !arg_str(d, c, "at", false, &at))
 		return false;
 	const struct app *a = app_by_name(d, w->owner, app);
 	for (unsigned i = 1; a == NULL && c->admin && !said && i < PLAN_SLOTS; i++) {
@@ -338,8 +351,12 @@ static bool why_request(struct desk *d, struct client *c, struct why *w)
 	}
 	w->owner = a != NULL ? a->gate.owner : w->owner;
 	int proto = proto_number(protocol);
-	w->q = (struct policy_request){ .owner = w->owner, .app = app, .dir = from ? POLICY_IN : POLICY_OUT, .proto = (uint8_t)proto,
-		.port = (uint16_t)port, .now_ms = clock_wall_ms() };
+	w->q = (struct policy_request){ .owner = w->owner,
+		.app = app,
+		.dir = from ? POLICY_IN : POLICY_OUT,
+		.proto = (uint8_t)proto,
+		.port = (uint16_t)port,
+		.now_ms = clock_wall_ms() };
 	if (proto < 0)
 		return why_bad(d, c, "protocol");
 	if (at != NULL && !why_time(d, at, &w->q.now_ms))
@@ -370,9 +387,9 @@ static json_t *id_json(const struct desk *d, size_t rule)
 static json_t *matched_json(struct desk *d, const struct policy_match *m)
 {
 	const struct policy_meta *meta = policy_rule_meta(d->policy, m->rule);
-	return json_pack("{s:s, s:o, s:s, s:o, s:o}", "rule", policy_rule_text(d->policy, m->rule), "rule_id", id_json(d, m->rule), "origin",
-		policy_origin_text(meta->origin), "owner", meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank",
-		rank_json(m->rank));
+	return json_pack("{s:s, s:o, s:s, s:o, s:o}", "rule", policy_rule_text(d->policy, m->rule), "rule_id",
+		id_json(d, m->rule), "origin", policy_origin_text(meta->origin), "owner",
+		meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank", rank_json(m->rank));
 }
 
 void rules_api_why(struct desk *d, struct client *c)
@@ -392,8 +409,8 @@ void rules_api_why(struct desk *d, struct client *c)
 	for (long i = 0; i < n && i < MATCHED_MAX; i++)
 		json_array_append_new(matched, matched_json(d, &matches[i]));
 	client_reply(d, c,
-		json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", w.q.app, "owner", owner_json(d, w.owner), "verdict",
-			policy_answer_text(v.answer), "rule",
-			v.rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v.rule)), "rule_id", id_json(d, v.rule),
-			"origin", policy_origin_text(v.origin), "matched", matched));
+		json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", w.q.app, "owner", owner_json(d, w.owner),
+			"verdict", policy_answer_text(v.answer), "rule",
+			v.rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v.rule)),
+			"rule_id", id_json(d, v.rule), "origin", policy_origin_text(v.origin), "matched", matched));
 }

@@ -17,9 +17,11 @@ struct store_rows {
 	sqlite3_stmt *q;
 };
 
-/* An argument of db_run/db_rows by `types`: i int64_t, u uint32_t, s string (NULL is NULL), b const void * and size_t. */
+/* An argument of db_run/db_rows by `types`: i int64_t, u uint32_t, s string (NULL is NULL), b const void * and size_t.
+ */
 int db_run(struct store *s, const char *sql, const char *types, ...) __attribute__((warn_unused_result));
-int db_rows(struct store *s, struct store_rows **ret, const char *sql, const char *types, ...) __attribute__((warn_unused_result));
+int db_rows(struct store *s, struct store_rows **ret, const char *sql, const char *types, ...)
+	__attribute__((warn_unused_result));
 /* 1, 0 or negative errno. */
 int db_step(struct store_rows *q) __attribute__((warn_unused_result));
 /* "" for NULL; never NULL. */

@@ -5,7 +5,8 @@ enum { PRUNE_EVERY = 1000 };
 
 int store_event_add(struct store *s, struct store_event *e)
 {
-	int err = db_run(s, "INSERT INTO event(time, owner, app, json) VALUES(?1, ?2, ?3, ?4)", "iuss", e->time_ms, e->owner, e->app, e->json);
+	int err = db_run(s, "INSERT INTO event(time, owner, app, json) VALUES(?1, ?2, ?3, ?4)", "iuss", e->time_ms,
+		e->owner, e->app, e->json);
 	if (err != 0)
 		return err;
 	e->seq = sqlite3_last_insert_rowid(s->db);
@@ -40,11 +41,12 @@ int store_events_next(struct store_rows *q, struct store_event *ret)
 
 int store_question_put(struct store *s, const struct store_question *q)
 {
-	int err = db_run(s, "INSERT OR REPLACE INTO question VALUES(?1, ?2, ?3, ?4)", "uuis", q->id, q->owner, q->time_ms, q->json);
+	int err = db_run(s, "INSERT OR REPLACE INTO question VALUES(?1, ?2, ?3, ?4)", "uuis", q->id, q->owner,
+		q->time_ms, q->json);
 	if (err != 0)
 		return err;
-	return db_run(s, "DELETE FROM question WHERE id NOT IN (SELECT id FROM question ORDER BY id DESC LIMIT ?1)", "u",
-		(uint32_t)STORE_INBOX_ROWS);
+	return db_run(s, "DELETE FROM question WHERE id NOT IN (SELECT id FROM question ORDER BY id DESC LIMIT ?1)",
+		"u", (uint32_t)STORE_INBOX_ROWS);
 }
 
 int store_question_del(struct store *s, uint32_t id)

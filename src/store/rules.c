@@ -10,8 +10,8 @@ int store_rule_add(struct store *s, struct store_rule *r)
 	int err = db_run(s,
 		"INSERT INTO rule(id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id)"
 		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-		"ssuuiiuuuis", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left, r->run, r->end, r->ended_ms,
-		r->boot_id);
+		"ssuuiiuuuis", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left,
+		r->run, r->end, r->ended_ms, r->boot_id);
 	if (err == 0)
 		r->seq = sqlite3_last_insert_rowid(s->db);
 	return err;
@@ -40,13 +40,15 @@ int store_rule_forget(struct store *s, int64_t seq)
 int store_rules_prune(struct store *s, int64_t before_ms)
 {
 	/* What ended of a file's rule is kept as long as its line stands: else its life would begin again. */
-	return db_run(s, "DELETE FROM rule WHERE end != 0 AND ended < ?1 AND origin = ?2", "iu", before_ms, (uint32_t)POLICY_ORIGIN_ANSWER);
+	return db_run(s, "DELETE FROM rule WHERE end != 0 AND ended < ?1 AND origin = ?2", "iu", before_ms,
+		(uint32_t)POLICY_ORIGIN_ANSWER);
 }
 
 int store_rules(struct store *s, struct store_rows **ret)
 {
 	return db_rows(s, ret,
-		"SELECT seq, id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id FROM rule ORDER BY seq", "");
+		"SELECT seq, id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id FROM rule ORDER BY seq",
+		"");
 }
 
 int store_rules_next(struct store_rows *q, struct store_rule *ret)
@@ -73,8 +75,8 @@ int store_rules_next(struct store_rows *q, struct store_rule *ret)
 
 int store_journal_add(struct store *s, const struct store_journal *j)
 {
-	return db_run(s, "INSERT INTO journal(time, who, what, rule_id, line, why) VALUES(?1, ?2, ?3, ?4, ?5, ?6)", "iussss", j->time_ms, j->who,
-		j->what, j->rule_id, j->line, j->why);
+	return db_run(s, "INSERT INTO journal(time, who, what, rule_id, line, why) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+		"iussss", j->time_ms, j->who, j->what, j->rule_id, j->line, j->why);
 }
 
 int store_journal_count(struct store *s, uint64_t *ret)

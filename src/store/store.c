@@ -197,8 +197,10 @@ static int store_schema(struct store *s, char *error)
 		return err;
 	int version = atoi(text);
 	if (version > STORE_SCHEMA) {
-		snprintf(error, STORE_ERROR_MAX, "the store was written by a newer version (schema %d, this one knows %d); install that version, "
-			"or move the store away to begin without its rules", version, STORE_SCHEMA);
+		snprintf(error, STORE_ERROR_MAX,
+			"the store was written by a newer version (schema %d, this one knows %d); install that version, "
+			"or move the store away to begin without its rules",
+			version, STORE_SCHEMA);
 		return -EPROTO;
 	}
 	if (version == STORE_SCHEMA)
@@ -232,15 +234,18 @@ int store_open(const char *path, struct store **ret, char *error)
 	if (s == NULL)
 		return -ENOMEM;
 	error[0] = '\0';
-	int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX, NULL);
+	int rc = sqlite3_open_v2(path, &s->db,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX, NULL);
 	int err = db_error(rc);
 	if (err == 0)
 		err = store_prepare(s, error);
 	if (err == -EUCLEAN && error[0] == '\0')
-		snprintf(error, STORE_ERROR_MAX, "the store is damaged (%s); nothing passes. Keep a copy, then put a backup in its place or move it away",
+		snprintf(error, STORE_ERROR_MAX,
+			"the store is damaged (%s); nothing passes. Keep a copy, then put a backup in its place or move it away",
 			sqlite3_errmsg(s->db));
 	else if (err != 0 && error[0] == '\0')
-		snprintf(error, STORE_ERROR_MAX, "the store cannot be used: %s", s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
+		snprintf(error, STORE_ERROR_MAX, "the store cannot be used: %s",
+			s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
 	if (err != 0) {
 		store_close(s);
 		return err;
@@ -277,7 +282,8 @@ int store_take(struct store *s, enum store_counter c, uint32_t n, uint32_t *ret_
 	if (err == 0 && n > UINT32_MAX - next)
 		err = -ERANGE;
 	if (err == 0)
-		err = db_run(s, "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET next = ?2", "uu", (uint32_t)c, next + n);
+		err = db_run(s, "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET next = ?2", "uu",
+			(uint32_t)c, next + n);
 	if (err == 0)
 		err = store_commit(s);
 	if (err == 0)

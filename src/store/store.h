@@ -11,16 +11,25 @@
 /*
  * What must outlive the daemon, in one SQLite file of one process (WAL, synchronous=FULL, exclusive lock).
  *
- * Every write joins the open transaction, which the first write begins. Nothing is durable, and nothing may be acknowledged, before
- * store_commit() has returned 0. A change that must be all or nothing is: store_commit() (what is pending and not to be lost), the writes,
- * store_commit(), or store_rollback(). Functions return 0 or negative errno: -ENOSPC (disk full), -EIO, -EUCLEAN (damaged).
+ * Every write joins the open transaction, which the first write begins. Nothing is durable, and nothing may be
+ * acknowledged, before store_commit() has returned 0. A change that must be all or nothing is: store_commit() (what is
+ * pending and not to be lost), the writes, store_commit(), or store_rollback(). Functions return 0 or negative errno:
+ * -ENOSPC (disk full), -EIO, -EUCLEAN (damaged).
  */
 struct store;
 
-enum { STORE_SCHEMA = 1, STORE_TEXT_MAX = 16384, STORE_RULE_ID = 53, STORE_APP_NAME = 64, STORE_REASON_MAX = 64, STORE_ERROR_MAX = 512 };
+enum {
+	STORE_SCHEMA = 1,
+	STORE_TEXT_MAX = 16384,
+	STORE_RULE_ID = 53,
+	STORE_APP_NAME = 64,
+	STORE_REASON_MAX = 64,
+	STORE_ERROR_MAX = 512
+};
 enum { STORE_BLOCK = 4096, STORE_HISTORY_ROWS = 200000, STORE_INBOX_ROWS = 1000 };
 
-/* -EPROTO: written by a newer version; -EUCLEAN: the integrity check failed; in `error` (STORE_ERROR_MAX) a sentence that says what to do. */
+/* -EPROTO: written by a newer version; -EUCLEAN: the integrity check failed; in `error` (STORE_ERROR_MAX) a sentence
+ * that says what to do. */
 int store_open(const char *path, struct store **ret, char *error) __attribute__((warn_unused_result));
 /* Commits nothing. */
 void store_close(struct store *s);
@@ -33,21 +42,22 @@ int store_limit_pages(struct store *s, unsigned pages) __attribute__((warn_unuse
 
 /* Numbers that are never given twice, whatever is killed: the first of `n` new ones. Durable on return (commits). */
 enum store_counter { STORE_GRANTS, STORE_RUNS, STORE_QUESTIONS, STORE_GENERATIONS, STORE_COUNTERS };
-int store_take(struct store *s, enum store_counter c, uint32_t n, uint32_t *ret_first) __attribute__((warn_unused_result));
+int store_take(struct store *s, enum store_counter c, uint32_t n, uint32_t *ret_first)
+	__attribute__((warn_unused_result));
 
 /* A rule of the answers (with its line), or what is known of a rule that stands in a file (line empty). */
 struct store_rule {
-	int64_t seq;		/* 0: not stored yet */
-	const char *id;		/* 52 characters */
-	const char *line;	/* canonical */
-	uint32_t origin;	/* enum policy_origin */
-	uint32_t owner;		/* uid, UINT32_MAX: none */
+	int64_t seq;			 /* 0: not stored yet */
+	const char *id;			 /* 52 characters */
+	const char *line;		 /* canonical */
+	uint32_t origin;		 /* enum policy_origin */
+	uint32_t owner;			 /* uid, UINT32_MAX: none */
 	int64_t created_ms, deadline_ms; /* deadline INT64_MAX: none */
-	uint32_t times_left;	/* of counted rules */
-	uint32_t run;		/* `until exit`: the run it is bound to; 0: the next */
-	uint32_t end;		/* enum policy_end */
-	int64_t ended_ms;	/* 0: running */
-	const char *boot_id;	/* of the boot it was made in */
+	uint32_t times_left;		 /* of counted rules */
+	uint32_t run;			 /* `until exit`: the run it is bound to; 0: the next */
+	uint32_t end;			 /* enum policy_end */
+	int64_t ended_ms;		 /* 0: running */
+	const char *boot_id;		 /* of the boot it was made in */
 };
 
 /* Sets r->seq. */
@@ -60,13 +70,15 @@ int store_rule_forget(struct store *s, int64_t seq) __attribute__((warn_unused_r
 /* Ended answers older than `before_ms` are forgotten (the journal keeps them). */
 int store_rules_prune(struct store *s, int64_t before_ms) __attribute__((warn_unused_result));
 
-/* Rows one by one; strings live until the next step. 1: a row, 0: the end (or negative errno); always finish with store_rows_end(). */
+/* Rows one by one; strings live until the next step. 1: a row, 0: the end (or negative errno); always finish with
+ * store_rows_end(). */
 struct store_rows;
 int store_rules(struct store *s, struct store_rows **ret) __attribute__((warn_unused_result));
 int store_rules_next(struct store_rows *q, struct store_rule *ret) __attribute__((warn_unused_result));
 void store_rows_end(struct store_rows *q);
 
-/* The append-only journal: who (uid) did what (added, replaced, removed, ended, used up, answered …) to which rule, and why. */
+/* The append-only journal: who (uid) did what (added, replaced, removed, ended, used up, answered …) to which rule, and
+ * why. */
 struct store_journal {
 	int64_t time_ms;
 	uint32_t who; /* UINT32_MAX: the daemon itself */
@@ -91,10 +103,13 @@ int store_app_del(struct store *s, uint32_t slot, uint32_t run) __attribute__((w
 int store_apps(struct store *s, struct store_rows **ret) __attribute__((warn_unused_result));
 int store_apps_next(struct store_rows *q, struct store_app *ret) __attribute__((warn_unused_result));
 
-/* The gate's memory, kept as the bytes it sent: synthetic names (key: index) and grants (key: grant number) of a run. */
+/* The gate's memory, kept as the bytes it sent: synthetic names (key: index) and grants (key: grant number) of a run.
+ */
 enum store_copy { STORE_SYN, STORE_GRANT };
-int store_copy_put(struct store *s, enum store_copy kind, uint32_t run, uint32_t key, const void *body, size_t len) __attribute__((warn_unused_result));
-int store_copy_del(struct store *s, enum store_copy kind, uint32_t key, uint32_t run) __attribute__((warn_unused_result));
+int store_copy_put(struct store *s, enum store_copy kind, uint32_t run, uint32_t key, const void *body, size_t len)
+	__attribute__((warn_unused_result));
+int store_copy_del(struct store *s, enum store_copy kind, uint32_t key, uint32_t run)
+	__attribute__((warn_unused_result));
 struct store_copy_row {
 	uint32_t run, key;
 	const void *body;
@@ -107,7 +122,7 @@ int store_copies_next(struct store_rows *q, struct store_copy_row *ret) __attrib
 struct store_event {
 	int64_t seq; /* set by add */
 	int64_t time_ms;
-	uint32_t owner; /* UINT32_MAX: nobody's */
+	uint32_t owner;	 /* UINT32_MAX: nobody's */
 	const char *app; /* NULL: none */
 	const char *json;
 };
@@ -118,10 +133,12 @@ struct store_event_filter {
 	int64_t since_ms;
 	uint32_t limit; /* the newest so many, given oldest first */
 };
-int store_events(struct store *s, const struct store_event_filter *f, struct store_rows **ret) __attribute__((warn_unused_result));
+int store_events(struct store *s, const struct store_event_filter *f, struct store_rows **ret)
+	__attribute__((warn_unused_result));
 int store_events_next(struct store_rows *q, struct store_event *ret) __attribute__((warn_unused_result));
 
-/* Questions nobody answered in time; bounded to STORE_INBOX_ROWS. `json` is what was shown and what is needed to judge an answer. */
+/* Questions nobody answered in time; bounded to STORE_INBOX_ROWS. `json` is what was shown and what is needed to judge
+ * an answer. */
 struct store_question {
 	uint32_t id;
 	uint32_t owner;

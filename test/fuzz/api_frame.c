@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket's server side: whatever comes in whatever pieces, calls are whole, and a parsed message prints and parses to itself. */
+/* The control socket's server side: whatever comes in whatever pieces, calls are whole, and a parsed message prints and
+ * parses to itself. */
 #include "api/conn.h"
 
 #include <stdint.h>

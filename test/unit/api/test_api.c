@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static void feed(struct api_conn *c, const char *bytes, size_t len)
@@ -45,7 +46,8 @@ static void test_calls_in_order(void **state)
 	struct api_conn *c;
 	struct api_call call;
 	assert_int_equal(api_conn_new(&c), 0);
-	static const char two[] = "{\"method\":\"a.B.C\",\"parameters\":{\"x\":1}}\0{\"method\":\"a.B.D\",\"more\":true}";
+	static const char two[] =
+		"{\"method\":\"a.B.C\",\"parameters\":{\"x\":1}}\0{\"method\":\"a.B.D\",\"more\":true}";
 	for (size_t i = 0; i < sizeof(two); i++) {
 		feed(c, two + i, 1);
 		if (i + 1 < strlen(two) + 1)
@@ -84,8 +86,9 @@ static void expect_bad(const char *text, size_t len)
 static void test_bad_messages(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "", "[]", "1", "{", "{\"method\":1}", "{}", "{\"method\":\"a\",\"method\":\"b\"}",
-		"{\"method\":\"a\",\"parameters\":[]}", "{\"method\":\"a\",\"more\":1}", "{\"method\":\"a\",\"more\":true,\"upgrade\":true}",
+	static const char *const bad[] = { "", "[]", "1", "{", "{\"method\":1}", "{}",
+		"{\"method\":\"a\",\"method\":\"b\"}", "{\"method\":\"a\",\"parameters\":[]}",
+		"{\"method\":\"a\",\"more\":1}", "{\"method\":\"a\",\"more\":true,\"upgrade\":true}",
 		"{\"method\":\"\xff\"}", "{\"method\":\"a\\u0000b\"}" };
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		expect_bad(bad[i], strlen(bad[i]) + 1);
@@ -158,7 +161,8 @@ static void test_service(void **state)
 	FEED(c, "{\"method\":\"org.example.Nothing.Go\"}");
 	assert_int_equal(api_conn_next(c, &call), 1);
 	assert_int_equal(api_service(c, &call, "1"), 1);
-	expect_out(c, "{\"error\":\"org.varlink.service.InterfaceNotFound\",\"parameters\":{\"interface\":\"org.example.Nothing\"}}");
+	expect_out(c,
+		"{\"error\":\"org.varlink.service.InterfaceNotFound\",\"parameters\":{\"interface\":\"org.example.Nothing\"}}");
 	FEED(c, "{\"method\":\"org.sekisho.Rules.List\"}");
 	assert_int_equal(api_conn_next(c, &call), 1);
 	assert_int_equal(api_service(c, &call, "1"), 0);

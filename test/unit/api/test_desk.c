@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The desk as a process of its own between roles played by this program: main, switchd and the gate on one side, clients of the control
- * socket on the other. Built twice: with confine.c (needs root), and with a stand-in that only changes the directory.
- */
-#include "api/client.h"
+/* The desk's promises, seen from both its sides. Built twice: with confine.c, and with a stand-in that only changes the
+ * directory. */
+#include "desk_world.h"
+
 #include "base/clock.h"
-#include "base/log.h"
-#include "daemon/boot.h"
-#include "daemon/conf.h"
-#include "ipc/ipc.h"
-#include "policy/wire.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,403 +19,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
-
-enum { PATIENCE_MS = 10000 };
-
-#ifdef DESK_UNCONFINED
-int role_confine(struct role *r, const struct role_confine *c)
-{
-	(void)r;
-	return chdir(c->root_dir) == 0 ? 0 : -errno;
-}
-#endif
-
-static struct world {
-	char dir[64], api[96];
-	int listener;
-	pid_t pid;
-	struct frame_chan *chan[ROLE_COUNT];
-	struct policy_bundle *bundle; /* what the gate was given last */
-	struct policy *policy;
-	uint64_t generation;
-	bool hold_policy; /* the gate does not answer */
-	uint32_t held_id;
-	struct ipc_app app;
-	struct ipc_block block;
-	unsigned n_apps, n_grants, n_syns, n_sync_ends, n_vm_stops;
-	struct ipc_vm vm;
-	int stream;
-	struct ipc_result charged, policy_result;
-	unsigned n_charged, n_policy_results, n_released, n_ports;
-	bool other_agent; /* calls come from another process */
-	int fail_type; /* this request is answered with an error */
-} w;
-
-static const char conf_fmt[] = "run_dir = %s\nstate_dir = %s\nguest_ipv4 = 100.64.0.0/20\nguest_ipv6 = fd73:6b69:7368::/48\n";
-
-static void child(int main_fd)
-{
-	struct role r;
-	log_open("desk", LOG_WARNING);
-	int err = role_boot(ROLE_DESK, main_fd, &r);
-	if (err == 0)
-		err = desk_main(&r);
-	_exit(err == 0 ? 0 : 1);
-}
-
-static int channel(enum role_id to)
-{
-	int pair[2];
-	assert_int_equal(frame_pair(pair), 0);
-	assert_int_equal(frame_chan_new(pair[0], &w.chan[to]), 0);
-	return pair[1];
-}
-
-static void give_channel(enum role_id to)
-{
-	int fd = channel(to);
-	struct ipc_u32 id = { .v = to };
-	assert_int_equal(ipc_send(w.chan[ROLE_MAIN], IPC_CHANNEL, 0, u32, &id, &fd, 1), 0);
-	close(fd);
-}
-
-static void lose_channel(enum role_id to)
-{
-	frame_chan_free(w.chan[to]);
-	w.chan[to] = NULL;
-}
-
-static void give_policy(const char *text)
-{
-	struct frame_chan *m = w.chan[ROLE_MAIN];
-	assert_int_equal(frame_send(m, IPC_RELOAD, 0, NULL, 0, NULL, 0), 0);
-	if (text != NULL) {
-		int fd = memfd_create("rules", MFD_CLOEXEC);
-		struct ipc_text name;
-		ipc_text_set(&name, "10-test.rules");
-		assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-		lseek(fd, 0, SEEK_SET);
-		assert_int_equal(ipc_send(m, IPC_POLICY_FILE, 0, text, &name, &fd, 1), 0);
-		close(fd);
-	}
-	assert_int_equal(frame_send(m, IPC_POLICY_END, 1, NULL, 0, NULL, 0), 0);
-}
-
-static void take_policy(struct frame *f)
-{
-	struct ipc_policy p;
-	assert_true(ipc_policy_get(f->body, f->len, &p));
-	assert_int_equal(f->n_fds, 1);
-	assert_true(p.generation > w.generation);
-	void *bytes = mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
-	assert_ptr_not_equal(bytes, MAP_FAILED);
-	policy_free(w.policy);
-	policy_bundle_free(w.bundle);
-	assert_int_equal(policy_wire_get(bytes, p.len, &w.bundle), 0);
-	assert_int_equal(policy_compile(&w.bundle->in, &w.policy, NULL), 0);
-	munmap(bytes, p.len);
-	w.generation = p.generation;
-	w.held_id = f->id;
-	if (!w.hold_policy)
-		assert_int_equal(ipc_send_result(w.chan[ROLE_GATE], f->id, 0, 0, NULL), 0);
-}
-
-static void answer(enum role_id from, const struct frame *f, uint32_t value)
-{
-	bool fail = w.fail_type == f->type;
-	assert_int_equal(ipc_send_result(w.chan[from], f->id, fail ? -EINVAL : 0, value, fail ? "it was told to fail" : NULL), 0);
-}
-
-static void play_gate(struct frame *f)
-{
-	if (f->type == IPC_POLICY) {
-		take_policy(f);
-	} else if (f->type == IPC_APP_ADD) {
-		assert_true(ipc_app_get(f->body, f->len, &w.app));
-		w.n_apps++;
-		answer(ROLE_GATE, f, 0);
-	} else if (f->type == IPC_APP_DEL) {
-		w.n_apps--;
-		answer(ROLE_GATE, f, 0);
-	} else if (f->type == IPC_GRANT_BLOCK) {
-		assert_true(ipc_block_get(f->body, f->len, &w.block));
-	} else if (f->type == IPC_RESULT) {
-		assert_true(ipc_result_get(f->body, f->len, &w.charged));
-		w.n_charged++;
-	}
-	w.n_grants += f->type == IPC_GRANT;
-	w.n_syns += f->type == IPC_SYN;
-	w.n_sync_ends += f->type == IPC_SYNC_END;
-}
-
-static void play_main(struct frame *f)
-{
-	if (f->type == IPC_RESULT) {
-		assert_true(ipc_result_get(f->body, f->len, &w.policy_result));
-		w.n_policy_results++;
-	} else if (f->type == IPC_VM_START) {
-		assert_true(ipc_vm_get(f->body, f->len, &w.vm));
-		assert_int_equal(f->n_fds, 1);
-		w.stream = f->fds[0];
-		f->n_fds = 0;
-		answer(ROLE_MAIN, f, 0);
-	} else if (f->type == IPC_VM_STOP) {
-		w.n_vm_stops++;
-		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_VM_EXITED, 0, f->body, f->len, NULL, 0), 0);
-	} else if (f->type != IPC_READY) {
-		w.n_released += f->type == IPC_LINK_RELEASE;
-		answer(ROLE_MAIN, f, 0);
-	}
-}
-
-static void play_one(enum role_id from)
-{
-	struct frame f;
-	while (w.chan[from] != NULL && frame_recv(w.chan[from], &f) == 1) {
-		if (from == ROLE_GATE)
-			play_gate(&f);
-		else if (from == ROLE_MAIN)
-			play_main(&f);
-		else {
-			w.n_ports += f.type == IPC_PORT_ADD;
-			w.n_ports -= f.type == IPC_PORT_DEL;
-			answer(from, &f, 1234);
-		}
-		frame_close_fds(&f);
-	}
-}
-
-/* Plays the roles until something came or the patience ends. */
-static void play(int extra_fd)
-{
-	struct pollfd p[4];
-	nfds_t n = 0;
-	static const enum role_id roles[] = { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE };
-	for (unsigned i = 0; i < 3; i++) {
-		if (w.chan[roles[i]] != NULL)
-			p[n++] = (struct pollfd){ .fd = frame_chan_fd(w.chan[roles[i]]), .events = POLLIN };
-	}
-	if (extra_fd >= 0)
-		p[n++] = (struct pollfd){ .fd = extra_fd, .events = POLLIN };
-	int got = poll(p, n, PATIENCE_MS);
-	if (got <= 0)
-		fail_msg("nothing came from the desk in %d ms", PATIENCE_MS);
-	for (unsigned i = 0; i < 3; i++)
-		play_one(roles[i]);
-}
-
-#define UNTIL(condition) \
-	do { \
-		while (!(condition)) \
-			play(-1); \
-	} while (0)
-
-static void start_desk(void)
-{
-	char conf[512];
-	w.pid = -1;
-	int fd = channel(ROLE_MAIN);
-	w.pid = fork();
-	if (w.pid == 0) {
-		for (int i = 3; i < 200; i++) {
-			if (i != fd)
-				close(i);
-		}
-		child(fd);
-	}
-	close(fd);
-	int len = snprintf(conf, sizeof(conf), conf_fmt, w.dir, w.dir);
-	struct frame_chan *m = w.chan[ROLE_MAIN];
-	assert_int_equal(frame_send(m, IPC_CONFIG, 0, conf, (size_t)len, NULL, 0), 0);
-	give_channel(ROLE_SWITCHD);
-	give_channel(ROLE_GATE);
-	assert_int_equal(frame_send(m, IPC_START, 0, NULL, 0, NULL, 0), 0);
-	assert_int_equal(frame_send(m, IPC_SOCKETS, 0, NULL, 0, &w.listener, 1), 0);
-	w.n_sync_ends = w.n_policy_results = 0;
-	w.generation = 0;
-}
-
-static void start(const char *policy)
-{
-	start_desk();
-	give_policy(policy);
-	UNTIL(w.n_policy_results == 1 && w.n_sync_ends == 1);
-	assert_int_equal(w.policy_result.err, 0);
-}
-
-static int end_desk(int signal)
-{
-	int status;
-	if (signal != 0)
-		kill(w.pid, signal);
-	else
-		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_STOP, 0, NULL, 0, NULL, 0), 0);
-	for (enum role_id i = 0; signal != 0 && i < ROLE_COUNT; i++)
-		lose_channel(i);
-	while (signal == 0 && waitpid(w.pid, &status, WNOHANG) == 0) {
-		for (enum role_id i = 0; i < ROLE_COUNT; i++)
-			play_one(i);
-		poll(NULL, 0, 1);
-	}
-	if (signal != 0)
-		waitpid(w.pid, &status, 0);
-	for (enum role_id i = 0; i < ROLE_COUNT; i++)
-		lose_channel(i);
-	w.pid = 0;
-	return status;
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	memset(&w, 0, sizeof(w));
-	w.stream = -1;
-	strcpy(w.dir, "/tmp/sekisho-desk-XXXXXX");
-	char store[96];
-	if (mkdtemp(w.dir) == NULL)
-		return -1;
-	snprintf(store, sizeof(store), "%s/store", w.dir);
-	struct conf conf;
-	conf_defaults(&conf);
-	if (mkdir(store, 0700) != 0 || (geteuid() == 0 && (chmod(w.dir, 0755) != 0 || chown(store, conf.uid_base + ROLE_DESK, (gid_t)-1) != 0)))
-		return -1;
-	snprintf(w.api, sizeof(w.api), "%s/api", w.dir);
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", w.api);
-	w.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	return bind(w.listener, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(w.listener, 16) == 0 ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	char cmd[128];
-	if (w.pid > 0)
-		end_desk(SIGKILL);
-	policy_free(w.policy);
-	policy_bundle_free(w.bundle);
-	close(w.listener);
-	if (w.stream >= 0)
-		close(w.stream);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", w.dir);
-	return system(cmd);
-}
-
-/* A client's call while the roles are played. */
-struct call {
-	int fd;
-	struct api_in in;
-};
-
-static void call_begin(struct call *c, const char *method, json_t *params, const char *flag)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", w.api);
-	*c = (struct call){ .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-	/* An agent is a process: another one connects for us. */
-	pid_t agent = w.other_agent ? fork() : 0;
-	if (agent == 0 && w.other_agent)
-		_exit(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : 1);
-	int status = 0;
-	if (agent > 0)
-		assert_int_equal(waitpid(agent, &status, 0), agent);
-	assert_int_equal(agent > 0 ? status : connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	json_t *m = json_pack("{s:s, s:o*}", "method", method, "parameters", params);
-	if (flag != NULL)
-		json_object_set_new(m, flag, json_true());
-	size_t len;
-	char *text = api_print(m, &len);
-	assert_int_equal(send(c->fd, text, len, 0), len);
-	free(text);
-	json_decref(m);
-}
-
-static json_t *call_next(struct call *c)
-{
-	for (;;) {
-		json_t *m;
-		int got = api_in_next(&c->in, &m);
-		assert_true(got >= 0);
-		if (got == 1)
-			return m;
-		play(c->fd);
-		char *p;
-		size_t room;
-		assert_int_equal(api_in_room(&c->in, &p, &room), 0);
-		ssize_t n = recv(c->fd, p, room, MSG_DONTWAIT);
-		if (n == 0)
-			fail_msg("the desk closed the connection");
-		if (n > 0)
-			api_in_add(&c->in, (size_t)n);
-	}
-}
-
-static void call_end(struct call *c)
-{
-	close(c->fd);
-	api_in_fini(&c->in);
-}
-
-static json_t *call(const char *method, json_t *params)
-{
-	struct call c;
-	call_begin(&c, method, params, NULL);
-	json_t *m = call_next(&c);
-	call_end(&c);
-	return m;
-}
-
-static json_t *expect(const char *method, json_t *params)
-{
-	json_t *m = call(method, params);
-	if (json_object_get(m, "error") != NULL)
-		fail_msg("%s: %s", method, json_dumps(m, 0));
-	json_t *p = json_incref(json_object_get(m, "parameters"));
-	json_decref(m);
-	return p;
-}
-
-static void expect_error(const char *method, json_t *params, const char *error)
-{
-	json_t *m = call(method, params);
-	const char *got = json_string_value(json_object_get(m, "error"));
-	if (got == NULL || strcmp(got, error) != 0)
-		fail_msg("%s: expected %s, got %s", method, error, json_dumps(m, 0));
-	json_decref(m);
-}
-
-static const char *str(const json_t *j, const char *key)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-	return s == NULL ? "" : s;
-}
-
-static json_t *add(const char *line)
-{
-	json_t *p = expect("org.sekisho.Rules.Add", json_pack("{s:[s]}", "rules", line));
-	json_t *one = json_incref(json_array_get(json_object_get(p, "added"), 0));
-	assert_true(json_is_true(json_object_get(p, "in_force")));
-	json_decref(p);
-	return one;
-}
-
-static void attach(const char *app)
-{
-	json_t *p = expect("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", app, "port", "veth-x"));
-	assert_string_equal(str(p, "app"), app);
-	json_decref(p);
-}
-
-static enum policy_answer judge(const char *name)
-{
-	struct name n;
-	struct policy_verdict v;
-	assert_true(name_from_text(name, strlen(name), &n));
-	struct policy_request q = { .owner = getuid(), .app = "web", .name = &n, .proto = 6, .port = 443, .now_ms = clock_wall_ms() };
-	policy_decide(w.policy, &q, &v);
-	return v.answer;
-}
 
 static void test_rules(void **state)
 {
@@ -433,7 +32,8 @@ static void test_rules(void **state)
 	assert_string_equal(str(r, "rule"), "allow web to www.example.org port 443");
 	assert_true(strlen(str(r, "rule_id")) >= 4);
 	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
-	expect_error("org.sekisho.Rules.Add", json_pack("{s:[s, s]}", "rules", "allow web to a.example.org", "alow web"), "org.sekisho.BadRule");
+	expect_error("org.sekisho.Rules.Add",
+		json_pack("{s:[s, s]}", "rules", "allow web to a.example.org", "alow web"), "org.sekisho.BadRule");
 	assert_int_equal(judge("a.example.org"), POLICY_SAYS_ASK);
 	/* the same rule, whatever its verb, is replaced */
 	json_t *again = add("deny web to www.example.org port 443");
@@ -446,7 +46,8 @@ static void test_rules(void **state)
 	p = expect("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(again, "rule_id")));
 	json_decref(p);
 	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ASK);
-	expect_error("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(again, "rule_id")), "org.sekisho.NoSuchThing");
+	expect_error("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(again, "rule_id")),
+		"org.sekisho.NoSuchThing");
 	p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "ended", 1));
 	assert_int_equal(json_array_size(json_object_get(p, "rules")), 3);
 	json_decref(p);
@@ -474,6 +75,24 @@ static void test_in_force(void **state)
 	assert_true(json_is_true(json_object_get(json_object_get(m, "parameters"), "in_force")));
 	json_decref(m);
 	call_end(&c);
+}
+
+/* Acknowledged is durable: the very next thing is kill -9. */
+static void test_acknowledged(void **state)
+{
+	(void)state;
+	start(NULL);
+	json_decref(add("allow web to www.example.org"));
+	end_desk(SIGKILL);
+	start(NULL);
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+	json_t *p = expect("org.sekisho.Rules.List", NULL);
+	json_t *r = json_array_get(json_object_get(p, "rules"), 0);
+	json_decref(expect("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(r, "rule_id"))));
+	json_decref(p);
+	end_desk(SIGKILL);
+	start(NULL);
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ASK);
 }
 
 static void test_survives_kill(void **state)
@@ -541,7 +160,8 @@ static void test_undo(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		w.fail_type = steps[i];
 		w.n_released = w.n_apps = w.n_ports = 0;
-		expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "web", "port", "veth-x"), "org.sekisho.Failed");
+		expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "web", "port", "veth-x"),
+			"org.sekisho.Failed");
 		assert_int_equal(w.n_released, i > 0);
 		/* What was answered with an error was counted by this program, but not made. */
 		assert_int_equal(w.n_ports, i == 1);
@@ -554,7 +174,11 @@ static void test_undo(void **state)
 
 static void ask_gate(uint32_t number, const char *name, int64_t patience_ms)
 {
-	struct ipc_question q = { .number = number, .ref = w.app.ref, .proto = 6, .port = 443, .held_wall_ms = clock_wall_ms(),
+	struct ipc_question q = { .number = number,
+		.ref = w.app.ref,
+		.proto = 6,
+		.port = 443,
+		.held_wall_ms = clock_wall_ms(),
 		.gives_up_wall_ms = clock_wall_ms() + patience_ms };
 	assert_true(name_from_text(name, strlen(name), &q.name));
 	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_QUESTION, 0, question, &q, NULL, 0), 0);
@@ -588,7 +212,8 @@ static void test_questions(void **state)
 	assert_int_equal(strlen(str(q, "digest")), 64);
 	json_t *suggestions = json_object_get(q, "suggestions");
 	assert_true(json_array_size(suggestions) > 0);
-	assert_non_null(strstr(json_string_value(json_array_get(suggestions, 0)), "web to www.example.org port 443/tcp"));
+	assert_non_null(
+		strstr(json_string_value(json_array_get(suggestions, 0)), "web to www.example.org port 443/tcp"));
 	/* Who comes later sees it in the snapshot. */
 	w.other_agent = true;
 	call_begin(&two, "org.sekisho.Questions.Serve", NULL, "more");
@@ -599,24 +224,28 @@ static void test_questions(void **state)
 	/* The first goes away; nothing is lost, nothing is decided. */
 	call_end(&one);
 	expect_error("org.sekisho.Questions.Answer", answer_params(q, "alow web"), "org.sekisho.BadRule");
-	expect_error("org.sekisho.Questions.Answer", answer_params(q, "allow web to other.example.org"), "org.sekisho.WouldNotWin");
+	expect_error("org.sekisho.Questions.Answer", answer_params(q, "allow web to other.example.org"),
+		"org.sekisho.WouldNotWin");
 	json_t *stale = answer_params(q, "allow web to www.example.org");
 	json_object_set_new(stale, "digest", json_string("00"));
 	expect_error("org.sekisho.Questions.Answer", stale, "org.sekisho.Changed");
-	json_t *done = expect("org.sekisho.Questions.Answer", answer_params(q, "allow web to www.example.org port 443/tcp for 10m"));
+	json_t *done = expect("org.sekisho.Questions.Answer",
+		answer_params(q, "allow web to www.example.org port 443/tcp for 10m"));
 	assert_string_equal(str(done, "rule"), "allow web to www.example.org port 443/tcp for 10m");
 	assert_true(json_is_true(json_object_get(done, "in_force")));
 	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
 	json_t *cancelled = event(&two, "cancelled");
 	assert_string_equal(str(cancelled, "by"), "answered elsewhere");
-	expect_error("org.sekisho.Questions.Answer", answer_params(q, "deny web to www.example.org"), "org.sekisho.Changed");
+	expect_error("org.sekisho.Questions.Answer", answer_params(q, "deny web to www.example.org"),
+		"org.sekisho.Changed");
 	json_decref(cancelled);
 	json_decref(done);
 	json_decref(p);
 	call_end(&two);
 }
 
-/* Nobody answers: no rule is written, the question stays in the inbox over a restart, its answer counts for the next try. */
+/* Nobody answers: no rule is written, the question stays in the inbox over a restart, its answer counts for the next
+ * try. */
 static void test_inbox(void **state)
 {
 	(void)state;
@@ -652,7 +281,12 @@ static void test_gate_restarts(void **state)
 	(void)state;
 	start(NULL);
 	attach("web");
-	struct ipc_grant g = { .grant = 77, .ref = w.app.ref, .proto = 6, .port = 443, .peer = addr_v4(0xc6120001), .real = addr_v4(0xcb007101),
+	struct ipc_grant g = { .grant = 77,
+		.ref = w.app.ref,
+		.proto = 6,
+		.port = 443,
+		.peer = addr_v4(0xc6120001),
+		.real = addr_v4(0xcb007101),
 		.since_wall_ms = clock_wall_ms() };
 	struct ipc_syn s = { .ref = w.app.ref, .index = 1 };
 	assert_true(name_from_text("www.example.org", 15, &s.name));
@@ -676,8 +310,8 @@ static void test_gate_restarts(void **state)
 	while (!found) {
 		json_t *m = call_next(&c), *entry;
 		size_t i;
-		json_array_foreach(json_object_get(json_object_get(m, "parameters"), "entries"), i, entry)
-			found = found || json_integer_value(json_object_get(entry, "bytes_in")) == 6;
+		json_array_foreach(json_object_get(json_object_get(m, "parameters"), "entries"), i, entry) found =
+			found || json_integer_value(json_object_get(entry, "bytes_in")) == 6;
 		json_decref(m);
 	}
 	call_end(&c);
@@ -688,7 +322,8 @@ static void test_run(void **state)
 	(void)state;
 	struct call c;
 	start(NULL);
-	call_begin(&c, "org.sekisho.Apps.Run", json_pack("{s:s, s:[s, s], s:[s]}", "app", "web", "argv", "echo", "hi there", "env", "A=b"), "upgrade");
+	call_begin(&c, "org.sekisho.Apps.Run",
+		json_pack("{s:s, s:[s, s], s:[s]}", "app", "web", "argv", "echo", "hi there", "env", "A=b"), "upgrade");
 	json_t *m = call_next(&c);
 	assert_null(json_object_get(m, "error"));
 	json_decref(m);
@@ -738,7 +373,8 @@ static void test_hostile_clients(void **state)
 {
 	(void)state;
 	start(NULL);
-	static const char *const bad[] = { "x", "{}", "{\"method\":\"org.sekisho.Apps.Run\",\"parameters\":{\"app\":1}}" };
+	static const char *const bad[] = { "x", "{}",
+		"{\"method\":\"org.sekisho.Apps.Run\",\"parameters\":{\"app\":1}}" };
 	for (unsigned i = 0; i < 2; i++) {
 		struct call c;
 		call_begin(&c, "org.sekisho.Ping", NULL, NULL);
@@ -762,16 +398,19 @@ static void test_hostile_clients(void **state)
 		call_end(&many[i]);
 	expect_error("org.sekisho.Nothing", NULL, "org.varlink.service.MethodNotFound");
 	expect_error("org.sekisho.Apps.Run", json_pack("{s:i}", "app", 1), "org.sekisho.Failed");
-	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s}", "app", "web"), "org.varlink.service.InvalidParameter");
-	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "Web!", "port", "x"), "org.sekisho.NoSuchThing");
+	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s}", "app", "web"),
+		"org.varlink.service.InvalidParameter");
+	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "Web!", "port", "x"),
+		"org.sekisho.NoSuchThing");
 }
 
 int main(void)
 {
-#define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_in_force), DESK_TEST(test_survives_kill), DESK_TEST(test_lives),
-		DESK_TEST(test_undo), DESK_TEST(test_questions), DESK_TEST(test_inbox), DESK_TEST(test_gate_restarts), DESK_TEST(test_run),
-		DESK_TEST(test_bad_files), DESK_TEST(test_hostile_clients) };
+#define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_in_force),
+		DESK_TEST(test_acknowledged), DESK_TEST(test_survives_kill), DESK_TEST(test_lives),
+		DESK_TEST(test_undo), DESK_TEST(test_questions), DESK_TEST(test_inbox), DESK_TEST(test_gate_restarts),
+		DESK_TEST(test_run), DESK_TEST(test_bad_files), DESK_TEST(test_hostile_clients) };
 	signal(SIGPIPE, SIG_IGN);
 	/* Whether one may call the desk at all follows from one's groups; root always may. */
 	if (geteuid() != 0)

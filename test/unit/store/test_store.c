@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static char dir[64], path[96], error[STORE_ERROR_MAX];
@@ -49,8 +50,14 @@ static struct store *open_store(void)
 
 static struct store_rule rule_a(void)
 {
-	return (struct store_rule){ .id = ID_A, .line = "allow web to www.example.org 3 times", .origin = 2, .owner = 1000, .created_ms = 5,
-		.deadline_ms = INT64_MAX, .times_left = 3, .boot_id = "b" };
+	return (struct store_rule){ .id = ID_A,
+		.line = "allow web to www.example.org 3 times",
+		.origin = 2,
+		.owner = 1000,
+		.created_ms = 5,
+		.deadline_ms = INT64_MAX,
+		.times_left = 3,
+		.boot_id = "b" };
 }
 
 static unsigned count_rules(struct store *s, struct store_rule *last, char line[STORE_TEXT_MAX])
@@ -78,8 +85,8 @@ static void test_kill(void **state)
 		struct store *s = open_store();
 		struct store_rule r = rule_a();
 		uint32_t first;
-		if (store_rule_add(s, &r) != 0 || store_commit(s) != 0 || store_rule_times(s, r.seq, 2) != 0 || store_commit(s) != 0 ||
-			store_take(s, STORE_GRANTS, STORE_BLOCK, &first) != 0 || first != 1)
+		if (store_rule_add(s, &r) != 0 || store_commit(s) != 0 || store_rule_times(s, r.seq, 2) != 0 ||
+			store_commit(s) != 0 || store_take(s, STORE_GRANTS, STORE_BLOCK, &first) != 0 || first != 1)
 			_exit(1);
 		r.id = ID_B;
 		if (store_rule_add(s, &r) != 0 || write(p[1], "x", 1) != 1)
@@ -129,7 +136,12 @@ static void test_journal(void **state)
 {
 	(void)state;
 	struct store *s = open_store();
-	struct store_journal j = { .time_ms = 1, .who = 1000, .what = "added", .rule_id = ID_A, .line = "allow web", .why = NULL };
+	struct store_journal j = { .time_ms = 1,
+		.who = 1000,
+		.what = "added",
+		.rule_id = ID_A,
+		.line = "allow web",
+		.why = NULL };
 	assert_int_equal(store_journal_add(s, &j), 0);
 	assert_int_equal(store_commit(s), 0);
 	uint64_t n = 0;
@@ -147,8 +159,15 @@ static void test_apps(void **state)
 {
 	(void)state;
 	struct store *s = open_store();
-	struct store_app a = { .slot = 3, .run = 9, .owner = 1000, .name = "web", .ifname = "veth1", .mac = { { 2, 0, 0, 0, 0, 1 } }, .zone = 40018,
-		.names_zone = 40019, .started_ms = 77 };
+	struct store_app a = { .slot = 3,
+		.run = 9,
+		.owner = 1000,
+		.name = "web",
+		.ifname = "veth1",
+		.mac = { { 2, 0, 0, 0, 0, 1 } },
+		.zone = 40018,
+		.names_zone = 40019,
+		.started_ms = 77 };
 	assert_int_equal(store_app_put(s, &a), 0);
 	assert_int_equal(store_copy_put(s, STORE_SYN, 9, 1, "abc", 3), 0);
 	assert_int_equal(store_copy_put(s, STORE_SYN, 9, 1, "abcd", 4), 0);
@@ -185,7 +204,10 @@ static void test_history(void **state)
 	(void)state;
 	struct store *s = open_store();
 	for (int i = 0; i < 10; i++) {
-		struct store_event e = { .time_ms = i, .owner = (uint32_t)(1000 + i % 2), .app = i < 5 ? "web" : "db", .json = "{}" };
+		struct store_event e = { .time_ms = i,
+			.owner = (uint32_t)(1000 + i % 2),
+			.app = i < 5 ? "web" : "db",
+			.json = "{}" };
 		assert_int_equal(store_event_add(s, &e), 0);
 	}
 	struct store_event_filter f = { .app = "db", .owner = 1001, .since_ms = 0, .limit = 2 };

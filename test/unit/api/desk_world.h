@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEST_DESK_WORLD_H
+#define TEST_DESK_WORLD_H
+
+#include "api/frame.h"
+#include "ipc/ipc.h"
+#include "policy/wire.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/*
+ * The desk as a process of its own between roles played by this program: main, switchd and the gate on one side,
+ * clients of the control socket on the other.
+ */
+struct world {
+	char dir[64], api[96];
+	int listener;
+	pid_t pid;
+	struct frame_chan *chan[ROLE_COUNT];
+	struct policy_bundle *bundle; /* what the gate was given last */
+	struct policy *policy;
+	uint64_t generation;
+	bool hold_policy; /* the gate does not answer */
+	uint32_t held_id;
+	struct ipc_app app;
+	struct ipc_block block;
+	unsigned n_apps, n_grants, n_syns, n_sync_ends, n_vm_stops;
+	struct ipc_vm vm;
+	int stream;
+	struct ipc_result charged, policy_result;
+	unsigned n_charged, n_policy_results, n_released, n_ports;
+	bool other_agent; /* calls come from another process */
+	int fail_type;	  /* this request is answered with an error */
+};
+extern struct world w;
+
+/* A client's call while the roles are played. */
+struct call {
+	int fd;
+	struct api_in in;
+};
+
+#define UNTIL(condition) \
+	do { \
+		while (!(condition)) \
+			play(-1); \
+	} while (0)
+
+void lose_channel(enum role_id to);
+void give_channel(enum role_id to);
+void give_policy(const char *text);
+void play(int extra_fd);
+void start(const char *policy);
+int end_desk(int signal);
+int world_setup(void **state);
+int world_teardown(void **state);
+void call_begin(struct call *c, const char *method, json_t *params, const char *flag);
+json_t *call_next(struct call *c);
+void call_end(struct call *c);
+json_t *expect(const char *method, json_t *params);
+void expect_error(const char *method, json_t *params, const char *error);
+const char *str(const json_t *j, const char *key);
+json_t *add(const char *line);
+void attach(const char *app);
+enum policy_answer judge(const char *name);
+
+#endif
