@@ -433,9 +433,15 @@ static void test_packet_in(void **state)
 			free(exact);
 		}
 	}
-	memcpy(buf2, buf, w.len);
-	buf2[18] = 0xff;
-	assert_int_equal(ofp_read_packet_in(buf2, w.len, &got), -EBADMSG);
+	/* A property twice: which frame would be judged, which sent? */
+	w.len = 0;
+	size_t at = ofp_begin_nx(&w, OFP_NX_PACKET_IN2, 1);
+	wr_bytes(&w, (const uint8_t[]){ 0, 0, 0, 8, 1, 2, 3, 4 }, 8);
+	ofp_end(&w, at);
+	assert_int_equal(ofp_read_packet_in(buf, w.len, &got), 0);
+	wr_bytes(&w, (const uint8_t[]){ 0, 0, 0, 8, 5, 6, 7, 8 }, 8);
+	ofp_end(&w, at);
+	assert_int_equal(ofp_read_packet_in(buf, w.len, &got), -EBADMSG);
 }
 
 static void test_multipart_read(void **state)
@@ -623,6 +629,9 @@ static void test_match_rules(void **state)
 	assert_true(m.err);
 	ofp_match_init(&m);
 	ofp_match_uint(&m, OFP_F_IPV6_SRC, 1);
+	assert_true(m.err);
+	ofp_match_init(&m);
+	ofp_match_uint(&m, OFP_F_REG0, 1);
 	assert_true(m.err);
 	struct wr w = wr_init(buf, sizeof(buf));
 	ofp_match_put(&w, &m);

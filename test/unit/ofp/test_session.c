@@ -285,6 +285,14 @@ static void test_handshake_refusals(void **state)
 	give(s, &w, 0);
 	closes(s, OFP_CLOSE_PROTOCOL);
 
+	/* Later, too, an error to what the session itself asked. */
+	struct ofp_session *later = up(0);
+	w = fresh();
+	ofp_put_error(&w, 0x80000001u, &(struct ofp_error){ .type = 1, .code = 5 });
+	give(later, &w, 0);
+	closes(later, OFP_CLOSE_REFUSED);
+	ofp_session_free(later);
+
 	/* An error too short to be one. */
 	to_setup(s, 0);
 	w = fresh();
