@@ -46,7 +46,8 @@ static struct packet mirrored(const struct packet *p)
 	return m;
 }
 
-/* The packet was seen with the addresses the guest uses; beyond the uplink the real ones count. */
+/* Table 45 sees a packet after translation: what came from outside carries the address the guest uses, what goes out the real one. Each end is
+ * told under the address it knows. */
 static void end_remote(struct gate *g, const struct ended *e, struct packet p)
 {
 	if (addr_equal(&p.src, &e->key.peer))
@@ -56,8 +57,10 @@ static void end_remote(struct gate *g, const struct ended *e, struct packet p)
 	send_reset(g, &p, g->sw.uplink_ofport);
 }
 
-static void end_guest(struct gate *g, const struct app *app, struct packet p)
+static void end_guest(struct gate *g, const struct app *app, const struct ended *e, struct packet p)
 {
+	if (!e->key.inbound && addr_equal(&p.dst, &e->key.real))
+		p.dst = e->key.peer;
 	p.eth_src = app->a.mac;
 	p.eth_dst = plan_router_mac();
 	send_reset(g, &p, app->a.ofport);
@@ -71,7 +74,7 @@ void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool i
 	if (packet_parse(frame, len, &p) != 0)
 		return;
 	if (p.proto == IP_TCP) {
-		end_guest(g, app, inbound ? mirrored(&p) : p);
+		end_guest(g, app, e, inbound ? mirrored(&p) : p);
 		end_remote(g, e, inbound ? p : mirrored(&p));
 		return;
 	}
