@@ -129,8 +129,23 @@ class Judging(unittest.TestCase):
         self.caught(ip4(HOST, WEB, 6, tcp(4000, 443, 2), offset=0x2000))
         self.caught(ip4(HOST, WEB, 6, b"12345678", offset=10))
         self.caught(ip4(HOST, WEB, 6, tcp(4000, 443, 2), options=b"\x94\4\0\0"))
-        self.caught(ip6("2001:db8:0:2::10", "2001:db8:100::10", 44, struct.pack("!BBHI", 6, 0, 1, 7) + tcp(4000, 443, 2)))
-        self.caught(ip6("2001:db8:0:2::10", "2001:db8:100::10", 60, b"\6\0\1\4\0\0\0\0" + tcp(4000, 443, 2)))
+        ours, web = "2001:db8:0:2::10", "2001:db8:100::10"
+        self.caught(ip6(ours, web, 44, struct.pack("!BBHI", 6, 0, 1, 7) + tcp(4000, 443, 2)))
+        self.caught(ip6(ours, web, 43, b"\6\0\0\1\0\0\0\0" + tcp(4000, 443, 2)))
+        for header in (b"\6\0\1\4\0\0\0\0", b"\x3c\0\1\4\0\0\0\0\6\0\1\4\0\0\0\0"):
+            self.lawful(ip6(ours, web, 60, header + tcp(4000, 443, 2)))
+            self.caught(ip6(ours, web, 60, header + tcp(4000, 80, 2)))
+        self.lawful(ip6(ours, web, 44, b"\6\0\0\0\0\0\0\7" + tcp(4000, 443, 2)))
+        self.caught(ip6(ours, web, 44, b"\6\0\0\0\0\0\0\7" + tcp(4000, 80, 2)))
+
+    def test_errors_about_a_permitted_flow(self):
+        syn = ip4(HOST, WEB, 6, tcp(4000, 443, 2))
+        before = [(11.0, syn, len(syn))]
+        quoted = ip4(WEB, HOST, 6, tcp(443, 4000, 0x12))[14:]
+        self.lawful(ip4(HOST, WEB, 1, b"\3\3\0\0\0\0\0\0" + quoted), before=before)
+        self.caught(ip4(HOST, WEB, 1, b"\3\3\0\0\0\0\0\0" + quoted))
+        self.caught(ip4(HOST, "198.51.100.11", 1, b"\3\3\0\0\0\0\0\0" + quoted), before=before)
+        self.caught(ip4(HOST, WEB, 1, b"\5\3\0\0\0\0\0\0" + quoted), before=before)
 
     def test_other_ethertypes(self):
         for kind in (0x8100, 0x88a8, 0x88cc, 0x0027, 0x86dc, 0x8847):

@@ -111,12 +111,22 @@ class Packet:
             return
         rest = d[40:]
         self.protocol = following
-        if following == 0 and len(rest) > 8 and rest[0] == 58:  # router alert before MLD
-            self.protocol, rest, length = 58, rest[8:], length - 8
-            self.icmp = -1
-        elif following in (0, 43, 44, 50, 51, 60, 135):
-            self.strange = "fragment" if following == 44 else f"IPv6 extension header {following}"
-            self.fragment = following == 44
+        # Options are walked over: what counts is who is addressed. A fragment, or a routing header that goes on elsewhere, is not.
+        for _ in range(8):
+            if self.protocol not in (0, 43, 44, 60):
+                break
+            self.need(rest, 8)
+            size = 8 if self.protocol == 44 else (rest[1] + 1) * 8
+            if self.protocol == 44 and rest[2:4] != b"\0\0":
+                self.fragment, self.strange = True, "fragment"
+                return
+            if self.protocol == 43 and rest[3] != 0:
+                self.strange = "routing header"
+                return
+            self.need(rest, size)
+            self.protocol, rest, length = rest[0], rest[size:], length - size if length else 0
+        if self.protocol in (0, 43, 44, 50, 51, 60, 135):
+            self.strange = f"IPv6 extension header {self.protocol}"
             return
         self.parse_l4(rest, length if length else self.length - 54)
 
@@ -284,6 +294,14 @@ class Judge:
             return "host"
         return "host" if (p.protocol, p.icmp) in ((1, 3), (58, 1)) else None
 
+    def reason_of_error(self, p):
+        """The quoted packet is one from the peer to us of a 4-tuple that was permitted, and its permit still holds."""
+        if (p.protocol, p.icmp) not in ((1, 3), (1, 11), (58, 1), (58, 3), (58, 4)) or len(p.body) < 36:
+            return None
+        inner = Packet(p.time, b"\0" * 12 + (b"\x08\0" if p.protocol == 1 else b"\x86\xdd") + p.body[8:], len(p.body) + 6)
+        permit = self.tuples.get((inner.protocol, inner.dst, inner.dport, inner.src, inner.sport))
+        return "error" if permit is not None and inner.src == p.dst and permit.covers_time(p.time) else None
+
     def reason_of_permit(self, p):
         s = self.script
         if self.masqueraded:
@@ -311,7 +329,8 @@ class Judge:
         if p.kind == "arp" or (p.kind == "ip" and p.protocol == 58 and p.icmp not in (128, 129)):
             reason = self.reason_of_arp_nd(p)
         if reason is None and p.kind == "ip" and p.strange is None:
-            reason = self.reason_of_permit(p) or self.reason_of_lookup(p) or self.reason_of_reset(p) or self.reason_of_host(p)
+            reason = self.reason_of_permit(p) or self.reason_of_lookup(p) or self.reason_of_reset(p) or self.reason_of_error(p) or \
+                self.reason_of_host(p)
         self.classes[reason] = self.classes.get(reason, 0) + 1
         return reason
 

@@ -419,7 +419,7 @@ def test_sighup_reads_policy_files(t):
     with open(path, "w") as f:
         f.write("allow web to www.example.org port 443/tcp\ndeny any\n")
     os.kill(t.daemon.process.pid, signal.SIGHUP)
-    wait_for(None, event="rule-added", timeout=10)
+    wait_until(lambda: [r for r in sekisho_json("rules") if r["origin"] == "admin"], 10, "the file's rules are listed")
     page(app)
     with open(path, "w") as f:
         f.write("alow web to www.example.org\n")

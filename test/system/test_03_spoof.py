@@ -22,9 +22,14 @@ def pair(t):
 def assert_works(app):
     """The lawful packet passes, so that a lie is the only reason for another not to."""
     s = app.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(5)
-    s.sendto(b"truth", (WEB4, 5000))
-    assert s.recv(100) == b"truth"
+    s.settimeout(2)
+    for attempt in range(4):  # its own lies may have used up the app's share of the controller for a moment
+        s.sendto(b"truth", (WEB4, 5000))
+        try:
+            assert s.recv(100) == b"truth"
+            break
+        except TimeoutError:
+            assert attempt < 3, "the lawful datagram does not pass any more"
     s.close()
 
 
@@ -88,36 +93,37 @@ def test_vlan(t):
 
 
 def test_fragments(t):
-    """Fragments: first, middle, last, tiny, and IPv6 fragments, the atomic one included."""
+    """Fragments: first, middle, last, tiny, and IPv6 fragments."""
     app, _ = pair(t)
     gw = app.gateway_mac()
     body = udp(app.ipv4, WEB4, 5001, 5000, b"LIE" * 20)
     lies = [ethernet(gw, app.mac, 0x0800, ip4(app.ipv4, WEB4, 17, part, ident=9, offset=o))
             for part, o in ((body[:24], 0x2000), (body[24:48], 0x2003), (body[48:], 6), (body[:8], 0x2000))]
     body6 = udp(app.ipv6, WEB6, 5001, 5000, b"LIE")
-    for offset in (0, 1, 0x10, 0x11):
+    for offset in (1, 0x10, 0x11):
         header = b"\x11\0" + offset.to_bytes(2, "big") + b"\0\0\0\7"
         lies.append(ethernet(gw, app.mac, 0x86dd, ip6(app.ipv6, WEB6, 44, header + body6)))
     try_lies(t, app, lies)
 
 
 def test_extension_headers(t):
-    """IPv6 extension headers in front of an allowed datagram."""
+    """IPv6 options and atomic fragments hide nothing: what stands behind them is judged; a routing header to elsewhere does not pass."""
     app, _ = pair(t)
     gw = app.gateway_mac()
-    body = udp(app.ipv6, WEB6, 5001, 5000, b"LIE")
-    lies = []
-    for kind, header in ((0, b"\x11\0\1\4\0\0\0\0"), (60, b"\x11\0\1\4\0\0\0\0"), (43, b"\x11\0\0\0\0\0\0\0")):
-        lies.append(ethernet(gw, app.mac, 0x86dd, ip6(app.ipv6, WEB6, kind, header + body)))
-    since = len(t.lab.capture.frames())
+
+    def framed(kind, header, port):
+        return ethernet(gw, app.mac, 0x86dd, ip6(app.ipv6, WEB6, kind, header + udp(app.ipv6, WEB6, 5001, port, b"LIE")))
+    headers = ((0, b"\x11\0\1\4\0\0\0\0"), (60, b"\x11\0\1\4\0\0\0\0"), (44, b"\x11\0\0\0\0\0\0\7"), (43, b"\x11\0\0\0\0\0\0\0"))
+    t.rule("deny liar")
+    try_lies(t, app, [framed(kind, header, 5001) for kind, header in headers])
+    elsewhere = b"\x11\2\0\1\0\0\0\0" + socket.inet_pton(socket.AF_INET6, "2001:db8:100::11")
+    try_lies(t, app, [framed(43, elsewhere, 5001), framed(50, b"\0" * 16, 5000), framed(51, b"\x11\4" + b"\0" * 22, 5000)])
+    # Where the peer and port are allowed they may pass; the witness judges them as the datagrams they are.
     raw = app.raw()
-    for lie in lies:
-        raw.send(lie)
+    for kind, header in headers:
+        raw.send(framed(kind, header, 5000))
     raw.close()
     assert_works(app)
-    t.lab.mark()
-    # Lawful would be to judge the datagram behind the header; the witness accepts no extension header at the uplink.
-    assert len(t.lab.capture.frames()) >= since
 
 
 def test_ethertypes(t):
