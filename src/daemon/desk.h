@@ -74,12 +74,12 @@ struct app {
 	struct ipc_app gate; /* ref, owner, name, zones, MAC, addresses */
 	char ifname[16];
 	int64_t started_ms;
-	int client;			    /* waits for the start, -1 */
-	int stop_client;		    /* waits for the end, -1 */
-	struct ipc_vm *vm;		    /* while a VM starts */
-	int stream;			    /* the client's, -1 */
-	bool vm_runs, exit_wanted, adopted; /* adopted: from an earlier desk */
-	char *error;			    /* why the start failed; owned */
+	int client;				 /* waits for the start, -1 */
+	int stop_client;			 /* waits for the end, -1 */
+	struct ipc_vm *vm;			 /* while a VM starts */
+	int stream;				 /* the client's, -1 */
+	bool vm_runs, exit_wanted, ran, adopted; /* adopted: from an earlier desk */
+	char *error;				 /* why the start failed; owned */
 };
 
 struct rule {
@@ -231,6 +231,8 @@ void rules_expire(struct desk *d);
 int64_t rules_next_ms(const struct desk *d);
 void rules_app_started(struct desk *d, const struct app *a);
 void rules_app_ended(struct desk *d, const struct app *a);
+/* It never ran: its `until exit` rules wait for the next run. */
+void rules_app_not_started(struct desk *d, const struct app *a);
 struct rule *rule_by_id(const struct desk *d, const uint8_t id[POLICY_ID_LEN]);
 /* Shortest unique prefix, at least 4; into buf. */
 const char *rule_short_id(const struct desk *d, const char *id, char buf[POLICY_ID_TEXT]);

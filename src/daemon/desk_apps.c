@@ -249,6 +249,7 @@ static json_t *attach_json(struct desk *d, const struct app *a)
 static void app_running(struct desk *d, struct app *a)
 {
 	a->state = APP_RUNNING;
+	a->ran = true;
 	if (!a->adopted)
 		log_app(d, a, "app-started", NULL);
 }
@@ -337,7 +338,10 @@ static void app_freed(struct desk *d, struct app *a)
 	log_app(d, a, "app-stopped", a->error);
 	if (store_app_del(d->store, a->gate.ref.slot, a->gate.ref.run) != 0 || store_commit(d->store) != 0)
 		log_msg(LOG_ERROR, "the end of %s could not be stored", a->gate.name);
-	rules_app_ended(d, a);
+	if (a->ran || a->adopted)
+		rules_app_ended(d, a);
+	else
+		rules_app_not_started(d, a);
 	questions_app_ended(d, a);
 	gate_app_forget(d, a->gate.ref.run);
 	if (c != NULL)

@@ -380,17 +380,27 @@ static bool of_app(const struct rule *r, const struct app *a)
 	       (r->e.meta.owner == POLICY_OWNER_ANY || r->e.meta.owner == a->gate.owner);
 }
 
-void rules_app_started(struct desk *d, const struct app *a)
+static void bind_rules(struct desk *d, const struct app *a, uint32_t from, uint32_t to)
 {
 	for (size_t i = 0; i < d->n_rules; i++) {
 		struct rule *r = d->rules[i];
-		if (!of_app(r, a) || r->run != 0)
+		if (!of_app(r, a) || r->run != from)
 			continue;
-		r->run = a->gate.ref.run;
-		if (r->seq != 0 && store_rule_run(d->store, r->seq, r->run) != 0)
+		r->run = to;
+		if (r->seq != 0 && store_rule_run(d->store, r->seq, to) != 0)
 			log_msg(LOG_ERROR, "which run a rule belongs to could not be stored");
 	}
 	desk_flush_later(d);
+}
+
+void rules_app_started(struct desk *d, const struct app *a)
+{
+	bind_rules(d, a, 0, a->gate.ref.run);
+}
+
+void rules_app_not_started(struct desk *d, const struct app *a)
+{
+	bind_rules(d, a, a->gate.ref.run, 0);
 }
 
 void rules_app_ended(struct desk *d, const struct app *a)

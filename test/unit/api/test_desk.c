@@ -157,6 +157,7 @@ static void test_undo(void **state)
 	(void)state;
 	static const int steps[] = { IPC_LINK_TAKE, IPC_PORT_ADD, IPC_APP_ADD, IPC_LINK_UP };
 	start(NULL);
+	json_decref(add("allow web to exit.example.org until exit"));
 	for (unsigned i = 0; i < 4; i++) {
 		w.fail_type = steps[i];
 		w.n_released = w.n_apps = w.n_ports = 0;
@@ -170,6 +171,8 @@ static void test_undo(void **state)
 		assert_int_equal(json_array_size(json_object_get(p, "apps")), 0);
 		json_decref(p);
 	}
+	/* What never ran has not exited. */
+	assert_int_equal(judge("exit.example.org"), POLICY_SAYS_ALLOW);
 }
 
 static void ask_gate(uint32_t number, const char *name, int64_t patience_ms)
