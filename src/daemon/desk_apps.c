@@ -611,6 +611,19 @@ static bool vm_numbers(struct desk *d, struct client *c, struct ipc_vm *vm)
 	return true;
 }
 
+/* The guest sees the host tree's directories and nothing else of ours (vm.md): elsewhere the program begins in its
+ * HOME. */
+static bool cwd_shared(const char *cwd)
+{
+	static const char *const trees[] = { "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32" };
+	for (unsigned i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+		size_t len = strlen(trees[i]);
+		if (strncmp(cwd, trees[i], len) == 0 && (cwd[len] == '/' || cwd[len] == '\0'))
+			return true;
+	}
+	return strcmp(cwd, "/") == 0;
+}
+
 /* Who the program is inside: its owner, or root in its own machine. */
 static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_t owner)
 {
@@ -623,7 +636,7 @@ static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_
 		err = host_user_by_uid(&d->host, 0, &u);
 	else if (err == 0 && user != NULL && strcmp(user, u.name) != 0)
 		err = -ENOENT;
-	if (err != 0 || strlen(cwd) >= sizeof(vm->cwd)) {
+	if (err != 0 || (cwd_shared(cwd) && strlen(cwd) >= sizeof(vm->cwd))) {
 		client_no_such(d, c, err != 0 ? "user" : "directory", err != 0 && user != NULL ? user : cwd);
 		return false;
 	}
@@ -631,7 +644,8 @@ static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_
 	vm->gid = u.gid;
 	snprintf(vm->user, sizeof(vm->user), "%s", u.name);
 	snprintf(vm->home, sizeof(vm->home), "%s", u.home);
-	snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
+	if (cwd_shared(cwd))
+		snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
 	return true;
 }
 
