@@ -374,7 +374,7 @@ bool arg_app(struct desk *d, struct client *c, bool required, const char **ret)
 		return false;
 	if (*ret == NULL || policy_token_ok(*ret, strlen(*ret)))
 		return true;
-	client_fail(d, c, "org.sekisho.NoSuchThing",
+	client_fail(d, c, "org.varlink.service.InvalidParameter",
 		"\"%.100s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no keyword",
 		*ret);
 	return false;

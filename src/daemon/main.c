@@ -245,11 +245,11 @@ static int start_all(struct sekishod *d)
 	if (err == 0)
 		err = vms_new(&d->vms);
 	if (err == 0)
+		err = setup_api(&d->conf, &d->api_fd);
+	if (err == 0)
 		err = host_up(d);
 	int n = conf_print(&d->conf, d->conf_text, sizeof(d->conf_text));
 	d->conf_len = n > 0 ? (size_t)n : 0;
-	if (err == 0)
-		err = setup_api(&d->conf, &d->api_fd);
 	for (unsigned i = 0; err == 0 && i < N_ROLES; i++)
 		err = start_role(d, start_order[i]);
 	return err;

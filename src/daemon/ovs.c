@@ -174,8 +174,8 @@ static int ovs_program(const struct ovs *o, const char *const *argv, char *error
 	int status = program_run(argv, env, NULL, said, sizeof(said));
 	if (status == 0)
 		return 0;
-	if (status == 127)
-		return fail(error, -ENOENT, "%s is missing: apt-get install openvswitch-switch", argv[0]);
+	if (status == 127 || status == 126) /* not there, or not to be executed */
+		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch", argv[0]);
 	said[strcspn(said, "\n")] = '\0';
 	return fail(error, status < 0 ? status : -EIO, "%s failed (%d): %s", argv[0], status, said);
 }
@@ -200,7 +200,7 @@ static int make_database(const struct ovs *o, char *error)
 	char db[OVS_PATH_MAX + 64], row[256];
 	ovs_path(o, "conf.db", db);
 	if (access(schema, R_OK) != 0)
-		return fail(error, -ENOENT, "%s is missing: apt-get install openvswitch-switch", schema);
+		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch", schema);
 	remove_files(o);
 	const char *const create[] = { "ovsdb-tool", "create", db, schema, NULL };
 	int err = ovs_program(o, create, error);

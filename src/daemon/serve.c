@@ -155,13 +155,11 @@ void serve_frame(struct sekishod *d, enum role_id from, struct frame *f)
 int serve_start(struct sekishod *d, enum role_id role)
 {
 	struct frame_chan *c = d->children[role].chan;
-	int err = 0;
-	if (role == ROLE_NAMES)
+	int err = frame_send(c, IPC_START, 0, NULL, 0, NULL, 0);
+	if (err == 0 && role == ROLE_NAMES)
 		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, d->names_fds, UPLINK_NAMES_FDS);
-	if (role == ROLE_DESK)
+	if (err == 0 && role == ROLE_DESK)
 		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, &d->api_fd, 1);
-	if (err == 0)
-		err = frame_send(c, IPC_START, 0, NULL, 0, NULL, 0);
 	if (err == 0 && role == ROLE_DESK)
 		err = serve_policy(d);
 	return err;

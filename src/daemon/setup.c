@@ -148,12 +148,13 @@ int setup_api(const struct conf *c, int *ret_fd)
 
 void setup_undo(const struct conf *c)
 {
-	static const char *const names[] = { "api", "lock" };
 	char path[300];
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", c->run_dir, names[i]);
+	struct stat st;
+	snprintf(path, sizeof(path), "%s/api", c->run_dir);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(path);
-	}
+	snprintf(path, sizeof(path), "%s/lock", c->run_dir);
+	unlink(path);
 	snprintf(path, sizeof(path), "%s/empty", c->run_dir);
 	rmdir(path);
 	rmdir(c->run_dir); /* stays when something of others lies in it */

@@ -6,6 +6,7 @@
  */
 #include "gate/state.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_ICMP6 = 58 };
@@ -101,10 +102,19 @@ static unsigned questions_of(const struct gate *g, uint16_t slot)
 	return n;
 }
 
+/* From here on the packet waits: only now does it take a place of the app's. An allowed packet never needs one, whatever else the app has open. */
+static struct held *keep(struct gate *g, struct held *h)
+{
+	return h->kept ? h : held_keep(g->held, h);
+}
+
 /* The packet waits for a person; the first of its kind opens the question. False: too many are open. */
 static bool ask(struct gate *g, struct app *app, struct held *h, const struct name *name, const struct addr *address, bool withheld)
 {
 	struct question *k = question_find(g, h, name, withheld);
+	h = keep(g, h);
+	if (h == NULL)
+		return false;
 	if (k == NULL || (k->number == 0 && questions_of(g, h->key.slot) >= QUESTIONS_APP_MAX))
 		return false;
 	if (k->number == 0) {
@@ -125,8 +135,11 @@ static bool ask(struct gate *g, struct app *app, struct held *h, const struct na
 	return true;
 }
 
-static void charge(struct gate *g, struct app *app, struct held *h, const struct policy_verdict *v, const struct addr *real)
+static bool charge(struct gate *g, struct app *app, struct held *h, const struct policy_verdict *v, const struct addr *real)
 {
+	h = keep(g, h);
+	if (h == NULL)
+		return false;
 	struct ipc_charge c = { .ref = app->a.ref };
 	memcpy(c.rule, policy_rule_meta(g->policy, v->rule)->id, sizeof(c.rule));
 	memcpy(h->rule, c.rule, sizeof(h->rule));
@@ -134,13 +147,15 @@ static void charge(struct gate *g, struct app *app, struct held *h, const struct
 	h->state = WAIT_CHARGE;
 	h->expires_ms = g->boot_ms + g->ask_expires_ms;
 	out_tell(&g->messages, ROLE_DESK, IPC_CHARGE, h->id, charge, &c);
+	return true;
 }
 
 static void allow(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn, const struct addr *real,
 	const struct policy_verdict *v)
 {
 	if (v->counted) {
-		charge(g, app, h, v, real);
+		if (!charge(g, app, h, v, real))
+			refuse_held(g, app, h, name, v, VERDICT_DENY, "too many packets wait");
 		return;
 	}
 	if (!admit_packet(g, app, h, name, syn, real, v)) {
@@ -150,8 +165,11 @@ static void allow(struct gate *g, struct app *app, struct held *h, const struct 
 	held_remove(g->held, h);
 }
 
-static void need_address(struct gate *g, struct held *h, const struct name *name)
+static bool need_address(struct gate *g, struct held *h, const struct name *name)
 {
+	h = keep(g, h);
+	if (h == NULL)
+		return false;
 	if (resolve_get(g->resolve, name, g->boot_ms) == NULL) {
 		uint32_t id = resolve_ask(g->resolve, name, g->boot_ms);
 		struct ipc_resolve q = { .name = *name, .want_v4 = true, .want_v6 = true };
@@ -159,6 +177,7 @@ static void need_address(struct gate *g, struct held *h, const struct name *name
 	}
 	h->state = WAIT_ADDRESS;
 	h->expires_ms = g->boot_ms + RESOLVE_PATIENCE_MS;
+	return true;
 }
 
 static void act(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn, const struct addr *real,
@@ -211,7 +230,8 @@ void decide_held(struct gate *g, struct held *h)
 	}
 	const struct resolved *r = resolve_get(g->resolve, &name, g->boot_ms);
 	if (r == NULL || r->pending) {
-		need_address(g, h, &name);
+		if (!need_address(g, h, &name))
+			refuse_held(g, app, h, &name, &v, VERDICT_DENY, "too many packets wait");
 		return;
 	}
 	bool v6 = h->key.dst.len == 16;
@@ -235,14 +255,20 @@ void decide_held(struct gate *g, struct held *h)
 
 void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, const uint8_t *frame, size_t len)
 {
-	bool known;
-	if (g->policy == NULL || !g->sync_end)
+	/* A retransmission of what waits already costs nothing and asks nothing. */
+	if (g->policy == NULL || !g->sync_end || held_find(g->held, key) != NULL)
 		return;
-	struct held *h = held_add(g->held, key, frame, len, g->boot_ms, &known);
-	if (h != NULL)
-		decide_held(g, h);
-	else if (!known)
+	if (len > HELD_FRAME_MAX) {
 		refuse_packet(g, app, frame, len, false);
+		return;
+	}
+	struct held *h = &g->fresh;
+	memset(h, 0, offsetof(struct held, frame));
+	h->key = *key;
+	h->since_ms = g->boot_ms;
+	h->len = len;
+	memcpy(h->frame, frame, len);
+	decide_held(g, h);
 }
 
 void decide_charged(struct gate *g, struct held *h, int err)

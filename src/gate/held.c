@@ -3,6 +3,7 @@
 
 #include "ipc/plan.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,26 +52,24 @@ static struct held *take_spare(struct held_table *t)
 	return h;
 }
 
-struct held *held_add(struct held_table *t, const struct flow_key *key, const uint8_t *frame, size_t len, int64_t now_ms, bool *ret_known)
+struct held *held_find(const struct held_table *t, const struct flow_key *key)
 {
-	uint16_t slot = key->slot % PLAN_SLOTS;
-	*ret_known = false;
-	for (struct held *h = t->all; h != NULL; h = h->next) {
-		if (flow_key_equal(&h->key, key)) {
-			*ret_known = true;
-			return NULL;
-		}
-	}
-	if (len > HELD_FRAME_MAX || t->n >= HELD_ALL_MAX || t->count[slot] >= HELD_APP_MAX)
+	struct held *h = t->all;
+	while (h != NULL && !flow_key_equal(&h->key, key))
+		h = h->next;
+	return h;
+}
+
+struct held *held_keep(struct held_table *t, const struct held *own)
+{
+	uint16_t slot = own->key.slot % PLAN_SLOTS;
+	if (t->n >= HELD_ALL_MAX || t->count[slot] >= HELD_APP_MAX)
 		return NULL;
 	struct held *h = take_spare(t);
 	if (h == NULL)
 		return NULL;
-	memset(h, 0, offsetof(struct held, frame));
-	h->key = *key;
-	h->since_ms = now_ms;
-	h->len = len;
-	memcpy(h->frame, frame, len);
+	memcpy(h, own, offsetof(struct held, frame) + own->len);
+	h->kept = true;
 	if (++t->next_id == 0)
 		t->next_id = 1;
 	h->id = t->next_id;
@@ -84,6 +83,8 @@ struct held *held_add(struct held_table *t, const struct flow_key *key, const ui
 void held_remove(struct held_table *t, struct held *h)
 {
 	struct held **at = &t->all;
+	if (!h->kept)
+		return;
 	while (*at != h)
 		at = &(*at)->next;
 	*at = h->next;

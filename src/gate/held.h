@@ -35,7 +35,7 @@ struct held {
 	int64_t since_ms, expires_ms; /* clock_boot_ms */
 	struct addr real;  /* chosen for WAIT_CHARGE */
 	uint8_t rule[32];  /* charged */
-	bool resolved;	   /* the resolver has answered for this packet: do not ask it again */
+	bool kept;	   /* in the table; else the caller's own, being judged for the first time */
 	size_t len;
 	uint8_t frame[HELD_FRAME_MAX];
 	struct held *next;
@@ -45,9 +45,11 @@ struct held_table;
 
 struct held_table *held_new(void);
 void held_free(struct held_table *t);
-/* NULL: the app's or the whole table is full, the frame too long, or the tuple waits already (*ret_known). */
-struct held *held_add(struct held_table *t, const struct flow_key *key, const uint8_t *frame, size_t len, int64_t now_ms, bool *ret_known);
+/* Puts a copy of `h`, which is not kept, into the table. NULL: the app's or the whole table is full. */
+struct held *held_keep(struct held_table *t, const struct held *h);
+/* Of a kept one; the caller's own needs no removing. */
 void held_remove(struct held_table *t, struct held *h);
+struct held *held_find(const struct held_table *t, const struct flow_key *key);
 struct held *held_by_id(const struct held_table *t, uint32_t id);
 /* All, oldest last; fetch the next before removing one. NULL starts. */
 struct held *held_next(const struct held_table *t, const struct held *after);

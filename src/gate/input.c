@@ -60,6 +60,9 @@ static bool key_of(const struct app *app, const struct ofp_packet_in *pi, struct
 	struct packet p;
 	if (packet_parse(pi->frame, pi->frame_len, &p) != 0 || p.kind == PACKET_ARP || p.later_fragment)
 		return false;
+	/* OVS takes an atomic IPv6 fragment for none at all, and looks through extension headers: a connection may not begin so. */
+	if (p.options || (p.fragment && !app->a.fragments))
+		return false;
 	bool icmp = p.has_l4 && (p.proto == IP_ICMP || p.proto == IP_ICMP6);
 	*ret = (struct flow_key){ .slot = app->a.ref.slot, .inbound = (uint8_t)pi->reg[R_DIR], .proto = p.proto, .src = p.src, .dst = p.dst,
 		.sport = icmp ? p.icmp_id : p.sport, .dport = icmp ? p.icmp_type : p.dport };

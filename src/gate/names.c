@@ -231,10 +231,8 @@ void names_resolved(struct gate *g, const struct name *name)
 		struct app *app = app_of(g, h->key.slot);
 		struct name n;
 		unsigned syn;
-		if (h->state == WAIT_ADDRESS && app != NULL && decide_name(g, app, &h->key, &n, &syn) && name_equal(&n, name)) {
-			h->resolved = true;
+		if (h->state == WAIT_ADDRESS && app != NULL && decide_name(g, app, &h->key, &n, &syn) && name_equal(&n, name))
 			decide_held(g, h);
-		}
 	}
 }
 

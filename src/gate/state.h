@@ -103,6 +103,7 @@ struct gate {
 	struct app app[PLAN_SLOTS];
 	struct grants *grants;
 	struct held_table *held;
+	struct held fresh; /* the packet being judged for the first time */
 	struct question question[QUESTIONS_MAX];
 	uint32_t next_question;
 	struct resolve *resolve;

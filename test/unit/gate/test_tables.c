@@ -119,28 +119,28 @@ static void held_limits(void **state)
 {
 	(void)state;
 	struct held_table *t = held_new();
-	uint8_t frame[HELD_FRAME_MAX + 1] = { 0 };
-	struct flow_key k = { .slot = 1, .proto = 6, .src = addr_v4(1), .dst = addr_v4(2), .dport = 443 };
-	bool known;
+	static struct held own;
+	own.key = (struct flow_key){ .slot = 1, .proto = 6, .src = addr_v4(1), .dst = addr_v4(2), .dport = 443 };
+	own.len = HELD_FRAME_MAX;
 	for (unsigned i = 0; i < HELD_APP_MAX; i++) {
-		k.sport = (uint16_t)i;
-		assert_non_null(held_add(t, &k, frame, 60, 0, &known));
+		own.key.sport = (uint16_t)i;
+		assert_null(held_find(t, &own.key));
+		assert_non_null(held_keep(t, &own));
+		assert_non_null(held_find(t, &own.key));
 	}
-	/* A retransmission is known and costs nothing; one tuple more than the limit is refused; another app is not touched by it. */
-	assert_null(held_add(t, &k, frame, 60, 0, &known));
-	assert_true(known);
-	k.sport = 1000;
-	assert_null(held_add(t, &k, frame, 60, 0, &known));
-	assert_false(known);
-	k.slot = 2;
-	assert_null(held_add(t, &k, frame, sizeof(frame), 0, &known));
-	struct held *h = held_add(t, &k, frame, HELD_FRAME_MAX, 0, &known);
+	/* One more than the limit is refused; another app is not touched by it. */
+	own.key.sport = 1000;
+	assert_null(held_keep(t, &own));
+	own.key.slot = 2;
+	struct held *h = held_keep(t, &own);
 	assert_non_null(h);
 	assert_ptr_equal(held_by_id(t, h->id), h);
 	uint32_t id = h->id;
 	held_remove(t, h);
+	held_remove(t, &own);
 	assert_null(held_by_id(t, id));
 	assert_int_equal(held_count(t, 1), HELD_APP_MAX);
+	assert_int_equal(held_count(t, 2), 0);
 	held_free(t);
 }
 
