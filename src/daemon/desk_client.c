@@ -374,8 +374,14 @@ bool arg_app(struct desk *d, struct client *c, bool required, const char **ret)
 		return false;
 	if (*ret == NULL || policy_token_ok(*ret, strlen(*ret)))
 		return true;
-	client_fail(d, c, "org.varlink.service.InvalidParameter",
-		"\"%.100s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no keyword",
+	/* A wrong word, not a missing thing: sekisho(1) exits with 2. */
+	char text[256], escaped[1024];
+	snprintf(text, sizeof(text),
+		"\"%.63s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no "
+		"keyword",
 		*ret);
+	client_error(d, c, "org.varlink.service.InvalidParameter",
+		json_pack("{s:s, s:s}", "parameter", "app", "text",
+			text_escape(text, strlen(text), escaped, sizeof(escaped))));
 	return false;
 }

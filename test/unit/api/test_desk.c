@@ -412,7 +412,7 @@ static void test_hostile_clients(void **state)
 	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s}", "app", "web"),
 		"org.varlink.service.InvalidParameter");
 	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "Web!", "port", "x"),
-		"org.sekisho.NoSuchThing");
+		"org.varlink.service.InvalidParameter");
 }
 
 int main(void)
