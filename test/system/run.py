@@ -257,7 +257,7 @@ def load(paths):
         sys.modules["run"] = sys.modules[__name__]
         spec.loader.exec_module(module)
         for key, value in vars(module).items():
-            if key.startswith("test_") and callable(value):
+            if key.startswith("test_") and callable(value) and value.__module__ == name:
                 if not value.__doc__:
                     raise SystemExit(f"{path}: {key} does not say what it proves")
                 tests.append((f"{name[5:]}.{key[5:]}", value))
