@@ -169,6 +169,7 @@ static void desk_tick(struct desk *d)
 	questions_tick(d);
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
 		desk_flush(d);
+	forwards_update(d);
 	clients_flush(d);
 }
 

@@ -298,6 +298,8 @@ void gate_grant_ended(struct desk *d, const struct frame *f);
 void gate_syn_copy(struct desk *d, const struct frame *f);
 void gate_app_forget(struct desk *d, uint32_t run);
 
+/* desk_forwards.c: tells main which inbound ports the rules open for running apps, when that changed. */
+void forwards_update(struct desk *d);
 /* desk.c: what was written without being acknowledged becomes durable within DESK_FLUSH_MS. */
 void desk_flush_later(struct desk *d);
 

@@ -94,6 +94,19 @@ static void policy_result(struct sekishod *d, const struct frame *f)
 	}
 }
 
+static void forwards(struct sekishod *d, const struct frame *f)
+{
+	static struct ipc_forwards m;
+	struct uplink_forward list[UPLINK_FORWARDS_MAX];
+	char error[UPLINK_ERROR_MAX] = "";
+	if (strcmp(d->conf.uplink, "nat") != 0 || !ipc_forwards_get(f->body, f->len, &m))
+		return;
+	for (unsigned i = 0; i < m.n; i++)
+		list[i] = (struct uplink_forward){ .protocol = m.f[i].proto, .port = m.f[i].port, .guest4 = m.f[i].v4, .guest6 = m.f[i].v6 };
+	if (uplink_set_forwards(&d->uplink, list, m.n, error) != 0)
+		log_msg(LOG_ERROR, "inbound ports cannot be passed on: %s", error);
+}
+
 static void from_desk(struct sekishod *d, struct frame *f)
 {
 	switch (f->type) {
@@ -102,6 +115,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 	case IPC_LINK_RELEASE:
 	case IPC_TAP_MAKE:
 		from_desk_text(d, f);
+		break;
+	case IPC_FORWARDS:
+		forwards(d, f);
 		break;
 	case IPC_VM_START:
 		vms_start(d, f);
@@ -162,6 +178,8 @@ int serve_start(struct sekishod *d, enum role_id role)
 		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, &d->api_fd, 1);
 	if (err == 0 && role == ROLE_DESK)
 		err = serve_policy(d);
+	if (err == 0 && role == ROLE_DESK)
+		vms_desk_back(d);
 	return err;
 }
 

@@ -33,6 +33,9 @@ struct vms {
 	struct vm vm[VMS_MAX];
 	struct vm_kernel kernel;
 	bool have_kernel;
+	/* Ends that desk has not been told of, because it was away. */
+	struct ipc_app_ref untold[VMS_MAX];
+	unsigned n_untold;
 };
 
 /* uids of a VM: above those of the roles, two per place. */
@@ -229,30 +232,50 @@ void vms_start(struct sekishod *d, struct frame *f)
 	answer(d, f->id, err, error);
 }
 
+static void tell_exited(struct sekishod *d, const struct ipc_app_ref *ref)
+{
+	struct frame_chan *desk = d->children[ROLE_DESK].chan;
+	struct vms *v = d->vms;
+	if ((desk == NULL || ipc_send(desk, IPC_VM_EXITED, 0, app_ref, ref, NULL, 0) != 0) && v->n_untold < VMS_MAX)
+		v->untold[v->n_untold++] = *ref;
+}
+
+void vms_desk_back(struct sekishod *d)
+{
+	struct vms *v = d->vms;
+	unsigned n = v->n_untold;
+	v->n_untold = 0;
+	for (unsigned i = 0; i < n; i++)
+		tell_exited(d, &v->untold[i]);
+}
+
 void vms_stop(struct sekishod *d, const struct frame *f)
 {
 	struct ipc_app_ref ref;
+	bool known = false;
 	if (!ipc_app_ref_get(f->body, f->len, &ref))
 		return;
 	for (unsigned i = 0; i < VMS_MAX; i++) {
 		struct vm *vm = &d->vms->vm[i];
-		if (vm->ref.slot == ref.slot && vm->ref.run == ref.run && ref.slot != 0 &&
-			frame_send(vm->keeper.chan, IPC_STOP, 0, NULL, 0, NULL, 0) != 0)
+		if (vm->ref.slot != ref.slot || vm->ref.run != ref.run || ref.slot == 0)
+			continue;
+		known = true;
+		if (frame_send(vm->keeper.chan, IPC_STOP, 0, NULL, 0, NULL, 0) != 0)
 			kill(vm->keeper.pid, SIGKILL);
 	}
+	if (!known)
+		tell_exited(d, &ref);
 }
 
 /* The keeper is gone: so is the reason for the machine. */
 static void vm_ended(struct sekishod *d, struct vm *vm)
 {
-	struct frame_chan *desk = d->children[ROLE_DESK].chan;
 	loop_del(d->loop, vm->keeper.pidfd);
 	loop_del(d->loop, frame_chan_fd(vm->keeper.chan));
 	waitpid(vm->keeper.pid, NULL, 0);
 	spawn_forget(&vm->keeper);
 	vm_kill(&vm->proc);
-	if (desk != NULL && ipc_send(desk, IPC_VM_EXITED, 0, app_ref, &vm->ref, NULL, 0) != 0)
-		log_msg(LOG_WARNING, "desk could not be told that a virtual machine ended");
+	tell_exited(d, &vm->ref);
 	vm->ref.slot = 0;
 }
 

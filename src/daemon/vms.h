@@ -27,6 +27,8 @@ void vms_tap_close(struct sekishod *d, const char *ifname);
 /* IPC_VM_START and IPC_VM_STOP; answers desk itself. */
 void vms_start(struct sekishod *d, struct frame *f);
 void vms_stop(struct sekishod *d, const struct frame *f);
+/* A fresh desk is told what ended while there was none. */
+void vms_desk_back(struct sekishod *d);
 /* An event of loop type MAIN_VM. */
 void vms_event(struct sekishod *d, const struct loop_event *ev);
 

@@ -254,6 +254,21 @@ static void io_charge(struct io *io, struct ipc_charge *m)
 	io_app_ref(io, &m->ref);
 }
 
+static void io_forwards(struct io *io, struct ipc_forwards *m)
+{
+	io_u8(io, &m->n);
+	if (m->n > IPC_FORWARDS_MAX) {
+		rd_fail(&io->r);
+		return;
+	}
+	for (unsigned i = 0; i < m->n; i++) {
+		io_u8(io, &m->f[i].proto);
+		io_u16(io, &m->f[i].port);
+		io_addr(io, &m->f[i].v4);
+		io_addr(io, &m->f[i].v6);
+	}
+}
+
 static void io_event(struct io *io, struct ipc_event *m)
 {
 	io_u8(io, &m->kind);
@@ -412,6 +427,7 @@ IPC_CODEC(grant_end, io_grant_end)
 IPC_CODEC(syn, io_syn)
 IPC_CODEC(question, io_question)
 IPC_CODEC(charge, io_charge)
+IPC_CODEC(forwards, io_forwards)
 IPC_CODEC(event, io_event)
 IPC_CODEC(lookup, io_lookup)
 IPC_CODEC(lookup_answer, io_lookup_answer)

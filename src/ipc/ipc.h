@@ -39,6 +39,7 @@ enum ipc_type {
 	IPC_VM_STOP,	    /* desk → main: ipc_app_ref */
 	IPC_VM_EXITED,	    /* main → desk: ipc_app_ref */
 	IPC_TAP_MAKE,	    /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
+	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
 	IPC_PORT_DEL,	   /* desk → switchd: ipc_port */
@@ -193,6 +194,19 @@ struct ipc_charge {
 	struct ipc_app_ref ref;
 };
 
+/* `allow APP from … port N/tcp`: the host passes this port on to the app; gate judges what comes. */
+enum { IPC_FORWARDS_MAX = 64 };
+struct ipc_forward {
+	uint8_t proto;
+	uint16_t port;
+	struct addr v4, v6;
+};
+
+struct ipc_forwards {
+	uint8_t n;
+	struct ipc_forward f[IPC_FORWARDS_MAX];
+};
+
 enum ipc_event_kind { EVENT_CONNECTION, EVENT_REFUSED, EVENT_NAME, EVENT_SWITCH };
 enum ipc_verdict { VERDICT_ALLOW, VERDICT_DENY, VERDICT_DROP, VERDICT_ASK, VERDICT_WITHHELD };
 
@@ -292,6 +306,7 @@ IPC_CODEC(grant_end);
 IPC_CODEC(syn);
 IPC_CODEC(question);
 IPC_CODEC(charge);
+IPC_CODEC(forwards);
 IPC_CODEC(event);
 IPC_CODEC(lookup);
 IPC_CODEC(lookup_answer);
