@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The resolver role: upstream DNS by libunbound. What it sends is built by libunbound from a name that policy allowed, nothing of a guest's bytes; what it
- * says is held against floor and rules by gate before anything is committed.
+ * The resolver role: upstream DNS by libunbound. What it sends is built by libunbound from a name that policy allowed,
+ * nothing of a guest's bytes; what it says is held against floor and rules by gate before anything is committed.
  *
- * libunbound runs its own thread, made after the confinement so that uid, root, capabilities and filter hold for it, too; its answers
- * come by one descriptor in our loop.
+ * Theory of operation. libunbound runs on our loop (names/ubevent.h). All it reads from files it reads before the
+ * confinement, which a question about "localhost", answered without the network, makes it do. A request of gate's is
+ * one slot: its questions carry slot and round, so that an answer that comes after PATIENCE_MS finds nobody and only
+ * fills libunbound's cache for the next one.
+ *
+ * dnssec = auto: two contexts, one that validates, one that does not. The first is asked. When it says bogus or fails,
+ * a question for the root's own keys tells whether the upstream is able to serve signatures at all: if so, bogus means
+ * bogus. If not, the second context is asked; only an answer of that one proves that it was not the network that
+ * failed, and then it alone is asked for the next PLAIN_MS.
  */
+#include "names/servers.h"
+#include "names/ubevent.h"
 #include "names/upstream.h"
 
 #include "base/clock.h"
@@ -17,264 +26,330 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <unbound.h>
 #include <unistd.h>
 
-enum { EV_UNBOUND = ROLE_COUNT, PENDING_MAX = 2048, CONF_MAX = 16384 };
-#define CERTS_DIR "/etc/ssl/certs"
-#define CERTS_FILE "/ca-certificates.crt" /* inside CERTS_DIR, the root of this role when it speaks TLS */
-#define ROOT_KEY "/usr/share/dns/root.key"
-
-/* A request of gate's, until every query made for it has ended. */
-struct pending {
-	bool used, relay;
-	uint32_t id; /* gate's RESOLVE, or names' LOOKUP */
-	unsigned queries;
-	bool failed, bogus, nxdomain, answered;
-	struct name name;
-	uint16_t qtype;
-	struct ipc_resolved r;
+enum { EV_UNBOUND = ROLE_COUNT };
+enum {
+	REQUESTS_MAX = 1024,
+	PATIENCE_MS = 4500,
+	PLAIN_MS = 600000,
+	CONF_MAX = 8192,
+	RESOLV_CONF_MAX = 65536,
+	TYPE_DNSKEY = 48
 };
+enum { CHECKED, PLAIN, CONTEXTS };
+enum question { ASK_V4, ASK_V6, ASK_RELAY, QUESTIONS };
+#define CERT_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
-/* One query at libunbound. */
-struct query {
-	struct resolver *o;
-	struct pending *p;
+struct request {
+	uint32_t id; /* gate's RESOLVE, or names' LOOKUP */
+	uint32_t round;
+	uint16_t next_free;
+	bool used, relay, plain;
+	bool probing; /* waits for the root's keys */
+	bool doubted; /* asked again without validation */
+	unsigned open;
 	uint16_t qtype;
+	bool want_v4, want_v6;
+	struct name name;
+	struct upstream_sum sum;
 };
 
 struct resolver {
 	struct role *r;
-	struct ub_ctx *ctx;
-	struct pending *pending; /* PENDING_MAX */
+	struct ubevent *events;
+	struct ub_ctx *ctx[CONTEXTS];
+	bool probing;
+	int64_t plain_until_ms;
+	uint16_t free;
+	unsigned n_used;
+	int64_t until_ms[REQUESTS_MAX]; /* of the used ones; apart, because it is looked through on every turn */
+	struct request request[REQUESTS_MAX];
 	struct ipc_relayed relayed;
 };
 
-static void answer_resolved(struct resolver *o, struct pending *p)
+/* libunbound's callback has one pointer for us and may come late: it carries a number instead, and this is what it
+ * counts in. */
+static struct resolver *self;
+
+static struct request *request_take(struct resolver *o, uint32_t id, const struct name *name)
 {
-	if (p->bogus)
-		p->r.status = RESOLVE_BOGUS;
-	else if (p->r.n_v4 + p->r.n_v6 > 0 || (p->answered && !p->nxdomain))
-		p->r.status = RESOLVE_OK;
-	else
-		p->r.status = p->nxdomain ? RESOLVE_NXDOMAIN : RESOLVE_FAILED;
-	if (p->r.ttl == UINT32_MAX)
-		p->r.ttl = 0;
-	role_send_msg(o->r, ROLE_GATE, IPC_RESOLVED, p->id, resolved, &p->r, NULL, 0);
+	if (o->free == REQUESTS_MAX)
+		return NULL;
+	uint16_t i = o->free;
+	struct request *q = &o->request[i];
+	o->free = q->next_free;
+	uint32_t round = q->round + 1;
+	memset(q, 0, sizeof(*q));
+	q->used = true;
+	q->id = id;
+	q->round = round & 0xffffff;
+	q->name = *name;
+	q->plain = o->ctx[CHECKED] == NULL || clock_boot_ms() < o->plain_until_ms;
+	o->until_ms[i] = clock_boot_ms() + PATIENCE_MS;
+	o->n_used++;
+	return q;
 }
 
-static void query_over(struct resolver *o, struct pending *p)
+static void request_drop(struct resolver *o, struct request *q)
 {
-	if (--p->queries > 0)
+	q->used = false;
+	q->next_free = o->free;
+	o->free = (uint16_t)(q - o->request);
+	o->n_used--;
+}
+
+static void send_relayed(struct resolver *o, uint32_t id)
+{
+	role_send_msg(o->r, ROLE_NAMES, IPC_RELAYED, id, relayed, &o->relayed, NULL, 0);
+}
+
+static void finish(struct resolver *o, struct request *q)
+{
+	if (q->relay) {
+		send_relayed(o, q->id);
+	} else {
+		upstream_end(&q->sum);
+		role_send_msg(o->r, ROLE_GATE, IPC_RESOLVED, q->id, resolved, &q->sum.r, NULL, 0);
+	}
+	request_drop(o, q);
+}
+
+static void answered(void *key, int rcode, void *packet, int len, int sec, char *why, int limited);
+
+static void *key_of(const struct resolver *o, const struct request *q, enum question what)
+{
+	uintptr_t slot = (uintptr_t)(q - o->request);
+	return (void *)(((uintptr_t)q->round * REQUESTS_MAX + slot) * QUESTIONS + what);
+}
+
+static void take(struct resolver *o, struct request *q, enum question what, const struct upstream_result *res)
+{
+	if (what == ASK_RELAY) {
+		upstream_relay(&q->name, q->qtype, res, &o->relayed);
+		q->sum.bogus = res->bogus;
+		q->sum.failed = o->relayed.rcode == DNS_SERVFAIL;
 		return;
-	if (!p->relay)
-		answer_resolved(o, p);
-	p->used = false;
+	}
+	upstream_add(&q->sum, &q->name, what == ASK_V4 ? DNS_A : DNS_AAAA, res);
 }
 
-static void take_addresses(struct pending *p, uint16_t qtype, const struct ub_result *res)
-{
-	if (res->bogus)
-		p->bogus = true;
-	else if (res->nxdomain)
-		p->nxdomain = true;
-	else if (res->rcode != 0)
-		p->failed = true;
-	else
-		p->answered = true;
-	if (!res->bogus && res->rcode == 0 && res->answer_packet != NULL && res->answer_len > 0)
-		upstream_addresses(&p->name, qtype, res->answer_packet, (size_t)res->answer_len, &p->r);
-}
-
-static void take_relay(struct resolver *o, struct pending *p, const struct ub_result *res)
-{
-	o->relayed = (struct ipc_relayed){ .rcode = DNS_SERVFAIL };
-	if (res != NULL && !res->bogus && res->answer_packet != NULL && res->answer_len > 0)
-		upstream_relay(&p->name, p->qtype, res->answer_packet, (size_t)res->answer_len, &o->relayed);
-	role_send_msg(o->r, ROLE_NAMES, IPC_RELAYED, p->id, relayed, &o->relayed, NULL, 0);
-}
-
-/* libunbound's callback: the only way it gives an answer. */
-static void answered(void *arg, int err, struct ub_result *res)
-{
-	struct query *q = arg;
-	struct pending *p = q->p;
-	if (p->relay)
-		take_relay(q->o, p, err == 0 ? res : NULL);
-	else if (err != 0)
-		p->failed = true;
-	else
-		take_addresses(p, q->qtype, res);
-	query_over(q->o, p);
-	ub_resolve_free(res);
-	free(q);
-}
-
-static void ask(struct resolver *o, struct pending *p, uint16_t qtype)
+static void ask(struct resolver *o, struct request *q, enum question what, uint16_t qtype)
 {
 	char text[NAME_TEXT_MAX];
-	struct query *q = malloc(sizeof(*q));
-	int err = -1;
-	p->queries++;
-	if (q != NULL) {
-		*q = (struct query){ .o = o, .p = p, .qtype = qtype };
-		err = ub_resolve_async(o->ctx, name_format(&p->name, text, sizeof(text)), qtype, DNS_CLASS_IN, q, answered, NULL);
-	}
-	if (err == 0)
+	q->open++;
+	if (ub_resolve_event(o->ctx[q->plain ? PLAIN : CHECKED], name_format(&q->name, text, sizeof(text)), qtype,
+		    DNS_CLASS_IN, key_of(o, q, what), answered, NULL) == 0)
 		return;
-	free(q);
-	p->failed = true;
-	if (p->relay)
-		take_relay(o, p, NULL);
-	query_over(o, p);
+	q->open--;
+	const struct upstream_result none = { .failed = true };
+	take(o, q, what, &none);
 }
 
-static struct pending *place(struct resolver *o, uint32_t id, const struct name *name)
+static void probe(struct resolver *o);
+
+/* All questions of a request have their answers. */
+static void complete(struct resolver *o, struct request *q)
 {
-	for (unsigned i = 0; i < PENDING_MAX; i++) {
-		struct pending *p = &o->pending[i];
-		if (p->used)
-			continue;
-		p->used = true;
-		p->relay = p->failed = p->bogus = p->nxdomain = p->answered = false;
-		p->id = id;
-		p->queries = 0;
-		p->name = *name;
-		memset(&p->r, 0, sizeof(p->r));
-		p->r.ttl = UINT32_MAX;
-		return p;
+	bool bad = q->sum.bogus || q->sum.failed;
+	if (q->doubted && !bad && clock_boot_ms() >= o->plain_until_ms) {
+		log_msg(LOG_NOTICE,
+			"the name servers give no signatures: answers are not validated for the next %d minutes (dnssec = auto)",
+			PLAIN_MS / 60000);
+		o->plain_until_ms = clock_boot_ms() + PLAIN_MS;
 	}
-	return NULL;
+	if (!bad || q->plain || o->ctx[PLAIN] == NULL) {
+		finish(o, q);
+		return;
+	}
+	q->probing = true;
+	if (!o->probing)
+		probe(o);
+}
+
+static void ask_all(struct resolver *o, struct request *q)
+{
+	/* An answer out of the cache comes inside ub_resolve_event(): held until all are asked. */
+	q->open = 1;
+	memset(&q->sum, 0, sizeof(q->sum));
+	if (q->relay)
+		ask(o, q, ASK_RELAY, q->qtype);
+	if (q->want_v4)
+		ask(o, q, ASK_V4, DNS_A);
+	if (q->want_v6)
+		ask(o, q, ASK_V6, DNS_AAAA);
+	if (--q->open == 0)
+		complete(o, q);
+}
+
+static void answered(void *key, int rcode, void *packet, int len, int sec, char *why, int limited)
+{
+	struct resolver *o = self;
+	uintptr_t n = (uintptr_t)key;
+	struct request *q = &o->request[n / QUESTIONS % REQUESTS_MAX];
+	(void)why;
+	(void)limited;
+	if (!q->used || q->round != n / QUESTIONS / REQUESTS_MAX || q->open == 0)
+		return;
+	/* `rcode` tells only whether there is a packet to look at. */
+	struct upstream_result res = { .failed = rcode != 0 || packet == NULL,
+		.bogus = sec == 1,
+		.packet = packet,
+		.len = len < 0 ? 0 : (size_t)len };
+	take(o, q, (enum question)(n % QUESTIONS), &res);
+	if (--q->open == 0)
+		complete(o, q);
+}
+
+/* The root's keys, or what came instead of them. */
+static void probed(void *arg, int rcode, void *packet, int len, int sec, char *why, int limited)
+{
+	struct resolver *o = self;
+	(void)arg;
+	(void)packet;
+	(void)len;
+	(void)why;
+	(void)limited;
+	bool able = rcode == 0 && sec == 2;
+	o->probing = false;
+	for (unsigned i = 0; i < REQUESTS_MAX; i++) {
+		struct request *q = &o->request[i];
+		if (!q->used || !q->probing)
+			continue;
+		q->probing = false;
+		q->plain = q->doubted = !able;
+		o->relayed = (struct ipc_relayed){ .rcode = DNS_SERVFAIL };
+		if (able)
+			finish(o, q);
+		else
+			ask_all(o, q);
+	}
+}
+
+static void probe(struct resolver *o)
+{
+	o->probing = true;
+	if (ub_resolve_event(o->ctx[CHECKED], ".", TYPE_DNSKEY, DNS_CLASS_IN, NULL, probed, NULL) != 0)
+		probed(NULL, DNS_SERVFAIL, NULL, 0, 0, NULL, 0);
 }
 
 static void resolve(struct resolver *o, uint32_t id, const struct ipc_resolve *m)
 {
-	/* Only names of plain letters can be allowed; anything else has no text form that libunbound could read back. */
-	struct pending *p = name_is_plain(&m->name) ? place(o, id, &m->name) : NULL;
-	if (p == NULL) {
-		static struct ipc_resolved failed;
-		failed.status = RESOLVE_FAILED;
+	/* Only names of plain letters can be allowed; anything else has no text form that libunbound could read back.
+	 */
+	struct request *q = name_is_plain(&m->name) ? request_take(o, id, &m->name) : NULL;
+	if (q == NULL) {
+		static const struct ipc_resolved failed = { .status = RESOLVE_FAILED };
 		role_send_msg(o->r, ROLE_GATE, IPC_RESOLVED, id, resolved, &failed, NULL, 0);
 		return;
 	}
-	p->queries = 1; /* holds it until both are on their way */
-	if (m->want_v4)
-		ask(o, p, DNS_A);
-	if (m->want_v6)
-		ask(o, p, DNS_AAAA);
-	query_over(o, p);
+	q->want_v4 = m->want_v4;
+	q->want_v6 = m->want_v6;
+	ask_all(o, q);
 }
 
 static void relay(struct resolver *o, const struct ipc_relay *m)
 {
-	struct pending *p = name_is_plain(&m->name) ? place(o, m->lookup_id, &m->name) : NULL;
-	if (p == NULL) {
-		struct pending none = { .id = m->lookup_id };
-		take_relay(o, &none, NULL);
+	struct request *q =
+		name_is_plain(&m->name) && dns_type_known(m->qtype) ? request_take(o, m->lookup_id, &m->name) : NULL;
+	if (q == NULL) {
+		o->relayed = (struct ipc_relayed){ .rcode = DNS_SERVFAIL };
+		send_relayed(o, m->lookup_id);
 		return;
 	}
-	p->relay = true;
-	p->qtype = m->qtype;
-	ask(o, p, m->qtype);
+	q->relay = true;
+	q->qtype = m->qtype;
+	ask_all(o, q);
 }
 
-/* The servers of the host's resolv.conf as forward-addr lines. */
-static size_t host_servers(char *conf, size_t at, size_t cap)
+/* Gate gets its answer in time even when no server is there; returns the next deadline. */
+static int64_t expire(struct resolver *o)
 {
-	char line[512], server[80];
-	FILE *f = fopen("/etc/resolv.conf", "re");
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-		char *word = line + strspn(line, " \t");
-		if (strncmp(word, "nameserver", 10) != 0)
+	int64_t now = clock_boot_ms(), next = -1;
+	for (unsigned i = 0; o->n_used > 0 && i < REQUESTS_MAX; i++) {
+		struct request *q = &o->request[i];
+		if (!q->used)
 			continue;
-		word += 10 + strspn(word + 10, " \t");
-		size_t len = strcspn(word, " \t\r\n%");
-		if (upstream_server(word, len, server, sizeof(server)))
-			at += (size_t)snprintf(conf + at, cap - at, "\tforward-addr: %s\n", server);
+		if (o->until_ms[i] > now) {
+			next = next < 0 || o->until_ms[i] < next ? o->until_ms[i] : next;
+			continue;
+		}
+		q->sum.failed = true;
+		o->relayed = (struct ipc_relayed){ .rcode = DNS_SERVFAIL };
+		finish(o, q);
 	}
-	if (f != NULL)
-		fclose(f);
-	return at;
+	return next;
 }
 
-/* "forward:A[@P],…" or "tls:A#NAME,…" as forward-addr lines; 0: one of them is no server. */
-static size_t given_servers(const char *list, bool tls, char *conf, size_t at, size_t cap)
+static size_t read_resolv_conf(char *buf, size_t cap)
 {
-	for (const char *p = list; *p != '\0';) {
-		size_t len = strcspn(p, ",");
-		const char *hash = tls ? memchr(p, '#', len) : NULL;
-		char server[80], *port;
-		if ((tls && hash == NULL) || !upstream_server(p, hash == NULL ? len : (size_t)(hash - p), server, sizeof(server)))
-			return 0;
-		if (tls && memchr(p, '@', (size_t)(hash - p)) == NULL && (port = strchr(server, '@')) != NULL)
-			snprintf(port, sizeof(server) - (size_t)(port - server), "@853");
-		at += (size_t)snprintf(conf + at, cap - at, "\tforward-addr: %s%.*s\n", server, hash == NULL ? 0 : (int)(len - (size_t)(hash - p)),
-			hash == NULL ? "" : hash);
-		p += len + (p[len] == ',');
+	int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, buf, cap);
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static void said(void *arg, int rcode, void *packet, int len, int sec, char *why, int limited)
+{
+	(void)packet;
+	(void)len;
+	(void)sec;
+	(void)why;
+	(void)limited;
+	*(bool *)arg = rcode == 0;
+}
+
+static int open_context(struct resolver *o, const struct servers *s, bool validate, struct ub_ctx **ret)
+{
+	static char conf[CONF_MAX];
+	char path[64];
+	size_t len = servers_unbound_conf(s, validate, CERT_BUNDLE, conf, sizeof(conf));
+	int fd = memfd_create("unbound.conf", MFD_CLOEXEC);
+	if (len == 0 || fd < 0 || write(fd, conf, len) != (ssize_t)len) {
+		if (fd >= 0)
+			close(fd);
+		return -EIO;
 	}
-	return at;
-}
-
-/* Zones that libunbound would answer itself, though the host's own servers may know them. */
-static size_t own_zones(char *conf, size_t at, size_t cap)
-{
-	static const char *const zones[] = { "home.arpa.", "test.", "10.in-addr.arpa.", "168.192.in-addr.arpa.", "2.0.192.in-addr.arpa.",
-		"100.51.198.in-addr.arpa.", "113.0.203.in-addr.arpa.", "d.f.ip6.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa." };
-	for (unsigned i = 0; i < sizeof(zones) / sizeof(zones[0]); i++)
-		at += (size_t)snprintf(conf + at, cap - at, "\tlocal-zone: \"%s\" nodefault\n", zones[i]);
-	for (unsigned i = 16; i < 32; i++)
-		at += (size_t)snprintf(conf + at, cap - at, "\tlocal-zone: \"%u.172.in-addr.arpa.\" nodefault\n", i);
-	return at;
-}
-
-/* unbound.conf(5) from our configuration; the length, 0 when the resolver key is malformed. */
-static size_t unbound_conf(const struct conf *c, char *conf, size_t cap)
-{
-	bool tls = strncmp(c->resolver, "tls:", 4) == 0, validate = c->dnssec == DNSSEC_REQUIRE;
-	size_t at = (size_t)snprintf(conf, cap,
-		"server:\n\tverbosity: 0\n\tuse-syslog: no\n\tchroot: \"\"\n\tdo-not-query-localhost: no\n\tedns-buffer-size: 1232\n"
-		"\tmsg-cache-size: 2m\n\trrset-cache-size: 4m\n\tkey-cache-size: 1m\n\tcache-max-ttl: 3600\n\tcache-max-negative-ttl: 5\n"
-		"\toutgoing-range: 256\n\tqname-minimisation: yes\n\tmodule-config: \"%s\"\n",
-		validate ? "validator iterator" : "iterator");
-	if (validate)
-		at += (size_t)snprintf(conf + at, cap - at, "\ttrust-anchor-file: \"%s\"\n", ROOT_KEY);
-	if (tls)
-		at += (size_t)snprintf(conf + at, cap - at, "\ttls-cert-bundle: \"%s\"\n", CERTS_FILE);
-	at = own_zones(conf, at, cap);
-	if (strcmp(c->resolver, "recursive") == 0)
-		return at;
-	at += (size_t)snprintf(conf + at, cap - at, "forward-zone:\n\tname: \".\"\n%s", tls ? "\tforward-tls-upstream: yes\n" : "");
-	if (strcmp(c->resolver, "system") == 0)
-		return host_servers(conf, at, cap);
-	return given_servers(strchr(c->resolver, ':') + 1, tls, conf, at, cap);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	struct ub_ctx *ctx = ub_ctx_create_ub_event(ubevent_base(o->events));
+	int err = ctx == NULL ? UB_NOMEM : ub_ctx_config(ctx, path);
+	close(fd);
+	if (err == 0)
+		err = ub_ctx_debugout(ctx, NULL);
+	/* Local, and at once: makes libunbound read its files and build its worker while it still may. */
+	bool good = false;
+	if (err == 0)
+		err = ub_resolve_event(ctx, "localhost", DNS_A, DNS_CLASS_IN, &good, said, NULL);
+	if (err == 0 && !good)
+		err = UB_INITFAIL;
+	if (err != 0) {
+		log_msg(LOG_ERROR, "libunbound: %s%s", ub_strerror(err),
+			s->tls ? " (is " CERT_BUNDLE " there? package ca-certificates)" : "");
+		return -EINVAL;
+	}
+	*ret = ctx;
+	return 0;
 }
 
 static int open_unbound(struct resolver *o)
 {
-	static char conf[CONF_MAX];
-	char path[64];
-	size_t len = unbound_conf(&o->r->conf, conf, sizeof(conf));
-	if (len == 0 || len >= sizeof(conf)) {
-		log_msg(LOG_ERROR, "resolver = %s: one of the servers is not ADDR[@PORT]%s", o->r->conf.resolver,
-			o->r->conf.resolver[0] == 't' ? "#NAME" : "");
+	static char text[RESOLV_CONF_MAX];
+	const struct conf *c = &o->r->conf;
+	struct servers s;
+	size_t len = strcmp(c->resolver, "system") == 0 ? read_resolv_conf(text, sizeof(text)) : 0;
+	if (!servers_parse(c->resolver, text, len, &s)) {
+		log_msg(LOG_ERROR, "resolver = %s: each server is ADDR[@PORT]%s, at most %d of them", c->resolver,
+			strncmp(c->resolver, "tls:", 4) == 0 ? "#NAME" : "", SERVERS_MAX);
 		return -EINVAL;
 	}
-	int fd = memfd_create("unbound.conf", MFD_CLOEXEC);
-	if (fd < 0 || write(fd, conf, len) != (ssize_t)len)
-		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	o->ctx = ub_ctx_create();
-	int err = o->ctx == NULL ? UB_NOMEM : ub_ctx_config(o->ctx, path);
-	close(fd);
-	if (err == 0)
-		err = ub_ctx_async(o->ctx, 1);
-	if (err != 0) {
-		log_msg(LOG_ERROR, "libunbound: %s", ub_strerror(err));
-		return -EINVAL;
-	}
-	return 0;
+	int err = ubevent_new(o->r->loop, EV_UNBOUND, &o->events);
+	if (err == 0 && c->dnssec != DNSSEC_OFF)
+		err = open_context(o, &s, true, &o->ctx[CHECKED]);
+	if (err == 0 && c->dnssec != DNSSEC_REQUIRE)
+		err = open_context(o, &s, false, &o->ctx[PLAIN]);
+	return err;
 }
 
 static void take_frame(struct resolver *o, enum role_id from, const struct frame *f)
@@ -286,43 +361,48 @@ static void take_frame(struct resolver *o, enum role_id from, const struct frame
 	else if (from == ROLE_GATE && f->type == IPC_RELAY && ipc_relay_get(f->body, f->len, &y))
 		relay(o, &y);
 	else if (f->type != IPC_CHANNEL)
-		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from), f->type);
+		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from),
+			f->type);
+}
+
+static void serve(struct resolver *o)
+{
+	for (int64_t at = -1; !o->r->stopping;) {
+		struct loop_event ev;
+		enum role_id from;
+		struct frame f;
+		bool got = loop_next(o->r->loop, at, &ev);
+		if (got && ev.ref.type == EV_UNBOUND)
+			ubevent_handle(o->events, &ev);
+		while (got && ev.ref.type < ROLE_COUNT && role_recv(o->r, &ev, &from, &f) > 0) {
+			take_frame(o, from, &f);
+			frame_close_fds(&f);
+		}
+		ubevent_tick(o->events);
+		at = expire(o);
+		int64_t timer = ubevent_deadline(o->events);
+		if (timer >= 0 && (at < 0 || timer < at))
+			at = timer;
+	}
 }
 
 int resolver_main(struct role *r)
 {
-	static const char *const extra[] = { "clone", "clone3", "set_robust_list", "rseq", "socket", "bind", "connect", "pipe", "pipe2", "socketpair",
-		"sysinfo", "prlimit64", "getrlimit", "setrlimit", "sched_getaffinity", "open", "openat", "stat", "lstat", "access", "ioctl", "select",
-		"pselect6", "getuid", "geteuid", "getgid", "getegid", "uname", "pread64", "sendmmsg", "recvmmsg", "accept4", "clock_nanosleep",
-		"getdents64", "readlink", "unlink", NULL };
-	static struct resolver o;
-	struct role_confine confine = { .extra = extra, .keep_network_namespace = true,
-		.root_dir = strncmp(r->conf.resolver, "tls:", 4) == 0 ? CERTS_DIR : NULL };
-	o.r = r;
-	o.pending = calloc(PENDING_MAX, sizeof(*o.pending));
-	int err = o.pending == NULL ? -ENOMEM : open_unbound(&o);
+	static const char *const extra[] = { "socket", "bind", "connect", "ioctl", NULL };
+	struct role_confine confine = { .extra = extra, .keep_network_namespace = true };
+	struct resolver *o = calloc(1, sizeof(*o));
+	if (o == NULL)
+		return -ENOMEM;
+	self = o;
+	o->r = r;
+	for (uint16_t i = 0; i < REQUESTS_MAX; i++)
+		o->request[i].next_free = (uint16_t)(i + 1);
+	int err = open_unbound(o);
 	if (err == 0)
 		err = role_confine(r, &confine);
-	if (err == 0)
-		err = loop_add(r->loop, ub_fd(o.ctx), EPOLLIN, EV_UNBOUND, 0);
 	if (err != 0)
 		return err;
 	role_ready(r);
-	while (!r->stopping) {
-		struct loop_event ev;
-		enum role_id from;
-		struct frame f;
-		if (!loop_next(r->loop, -1, &ev))
-			continue;
-		if (ev.ref.type == EV_UNBOUND) {
-			if (ub_process(o.ctx) != 0)
-				return -EIO;
-			continue;
-		}
-		while (role_recv(r, &ev, &from, &f) > 0) {
-			take_frame(&o, from, &f);
-			frame_close_fds(&f);
-		}
-	}
+	serve(o);
 	return 0;
 }

@@ -4,15 +4,19 @@
 
 #include "base/addr.h"
 #include "base/name.h"
+#include "base/rd.h"
 #include "base/wr.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* DNS messages (RFC 1035 §4, EDNS RFC 6891, extended errors RFC 8914): queries of guests in, answers of ours out, answers of the network in. Pure. */
-enum { DNS_UDP_MAX = 1232, DNS_UDP_PLAIN = 512, DNS_MSG_MAX = 65535, DNS_CLASS_IN = 1, DNS_EDE_NONE = 0xffff, DNS_RECORDS_MAX = 512 };
-enum {
+/* DNS messages (RFC 1035 §4), EDNS version 0 (RFC 6891): what both directions share, and reading. Writing: dns/reply.h.
+ */
+enum { DNS_HEADER_BYTES = 12, DNS_UDP_MIN = 512, DNS_UDP_MAX = 1232, DNS_MESSAGE_MAX = 65535, DNS_RECORDS_MAX = 4096 };
+enum { DNS_QUESTION_MAX = NAME_WIRE_MAX + 4, DNS_CLASS_IN = 1 };
+
+enum dns_type {
 	DNS_A = 1,
 	DNS_NS = 2,
 	DNS_CNAME = 5,
@@ -27,67 +31,80 @@ enum {
 	DNS_TLSA = 52,
 	DNS_SVCB = 64,
 	DNS_HTTPS = 65,
-	DNS_CAA = 257
+	DNS_ANY = 255,
+	DNS_CAA = 257,
 };
-enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
+
+/* BADVERS needs EDNS: its high bits travel in the OPT record. */
+enum dns_rcode {
+	DNS_NOERROR = 0,
+	DNS_FORMERR = 1,
+	DNS_SERVFAIL = 2,
+	DNS_NXDOMAIN = 3,
+	DNS_NOTIMP = 4,
+	DNS_REFUSED = 5,
+	DNS_BADVERS = 16,
+};
 
 struct dns_query {
-	uint16_t id, qtype, qclass;
-	bool rd, cd;
-	bool edns, dnssec_ok;
-	uint16_t udp_size; /* what the asker can take: DNS_UDP_PLAIN..DNS_UDP_MAX */
-	struct name qname;
-	/* The question as it was sent, letter case and all, to be repeated in the answer and nowhere else. */
-	uint8_t question_len;
-	uint8_t question[NAME_WIRE_MAX];
+	uint16_t id;
+	uint8_t opcode;
+	bool rd;
+	bool edns;
+	bool dnssec_ok;
+	uint16_t udp_size; /* what the client takes: DNS_UDP_MIN..DNS_UDP_MAX */
+	uint16_t type;
+	struct name name;
+	uint8_t question_len;		 /* 0: not understood, nothing to echo; else ... */
+	uint8_t question[NAME_WIRE_MAX]; /* ... the name as the client spelled it; never sent upstream */
 };
 
 /*
- * 0: *ret is a query we can answer. A positive rcode (FORMERR, NOTIMP): answer with that, *ret has at least the id and what was understood.
- * -EBADMSG: not a query at all, to be dropped. Exactly one question, no compression in it, no answer or authority records, at most an OPT and
- * nothing behind it.
+ * A query with exactly one question of class IN, opcode 0, no answer or authority records, at most one OPT, nothing
+ * behind. 0: understood. A positive rcode: refuse with it (dns_reply_begin() takes *ret; what was not understood is
+ * absent there). -EBADMSG: not even a header, or an answer: say nothing. RFC 1035 §4.1, RFC 6891 §6.1; options inside
+ * OPT are checked for length and forgotten.
  */
-int dns_query_parse(const void *buf, size_t len, struct dns_query *ret) __attribute__((warn_unused_result));
+int dns_query_parse(const uint8_t *buf, size_t len, struct dns_query *ret) __attribute__((warn_unused_result));
 
-/* An answer being written. */
-struct dns_answer {
-	struct wr w;
-	const struct dns_query *q;
-	uint16_t n_answer, n_authority;
-	size_t whole; /* length before the first record that did not fit */
-	bool truncated;
-};
+enum dns_section { DNS_ANSWER, DNS_AUTHORITY, DNS_ADDITIONAL };
 
-/* `cap`: q->udp_size for UDP, up to DNS_MSG_MAX for TCP. */
-void dns_answer_begin(struct dns_answer *a, const struct dns_query *q, enum dns_rcode rcode, void *buf, size_t cap);
-/* A record whose rdata is already uncompressed wire; owner is the name asked when `owner` is NULL. Left out, with TC, when it does not fit. */
-void dns_answer_record(struct dns_answer *a, const struct name *owner, uint16_t type, uint32_t ttl, const void *rdata, size_t len);
-void dns_answer_address(struct dns_answer *a, const struct addr *addr, uint32_t ttl);
-/* A SOA of our own in the authority section, so that a negative answer is kept for `ttl` seconds only (RFC 2308 §3). */
-void dns_answer_negative(struct dns_answer *a, uint32_t ttl);
-/* Ends with OPT when the query had one; `ede` DNS_EDE_NONE or a code with `text` (may be NULL). Returns the length, 0 when even the head did not fit. */
-size_t dns_answer_end(struct dns_answer *a, uint16_t ede, const char *text);
-
-/* One record of an answer section with its names decompressed. */
-struct dns_record {
-	struct name owner;
-	uint16_t type, klass;
-	uint32_t ttl;
-	uint16_t len; /* of rdata, names inside uncompressed */
-	uint8_t rdata[4096];
-};
-
-/* The reader of a response from the network. */
+/* A response walked record by record; every field is for the functions below, but for the first line's. */
 struct dns_response {
-	const uint8_t *msg;
+	uint16_t id, rcode, type; /* rcode without the high bits of OPT */
+	bool truncated;
+	struct name name;
+	const uint8_t *buf;
 	size_t len, at;
-	unsigned rcode, n_answer, taken;
+	unsigned left[3];
 };
 
-/* 0 or -EBADMSG: not a response, or its question is malformed. */
-int dns_response_parse(const void *buf, size_t len, struct dns_response *ret) __attribute__((warn_unused_result));
-/* The next record of the answer section. 1; 0: none is left; -EBADMSG. Of the types with names in their rdata NS CNAME PTR SOA MX SRV are decompressed;
- * HTTPS and SVCB lose ipv4hint, ipv6hint and ech (names.md). A record over 4,096 bytes is passed over. */
-int dns_response_next(struct dns_response *r, struct dns_record *ret) __attribute__((warn_unused_result));
+struct dns_record {
+	enum dns_section section;
+	struct name owner;
+	uint16_t type, class;
+	uint32_t ttl;		 /* more than 2^31-1 reads as 0 (RFC 2181 §8) */
+	size_t rdata, rdata_len; /* in the message */
+};
+
+/* 0; -EBADMSG unless it is a response with one question whose every record has its place and nothing stands behind.
+ * `buf` must stay. */
+int dns_response_parse(const uint8_t *buf, size_t len, struct dns_response *ret) __attribute__((warn_unused_result));
+/* The next record; false: there are no more. */
+bool dns_record_next(struct dns_response *r, struct dns_record *ret);
+
+/* Rdata by type; false when it is not exactly that. dns_rdata_name: CNAME, NS, PTR. dns_rdata_soa_minimum: RFC 2308 §5.
+ */
+bool dns_rdata_addr(const struct dns_response *r, const struct dns_record *rec, struct addr *ret);
+bool dns_rdata_name(const struct dns_response *r, const struct dns_record *rec, struct name *ret);
+bool dns_rdata_soa_minimum(const struct dns_response *r, const struct dns_record *rec, uint32_t *ret);
+/* The rdata written anew: names uncompressed and folded, HTTPS and SVCB without ipv4hint, ech, ipv6hint (RFC 9460 §7.3)
+ * and without `mandatory` when it named one of these. False (and *w in error or as it was) for malformed rdata and for
+ * types not in dns_type_known(). */
+bool dns_rdata_rebuild(const struct dns_response *r, const struct dns_record *rec, struct wr *w);
+bool dns_type_known(uint16_t type);
+
+/* One name at offset *at of a message, pointers strictly backwards (RFC 1035 §4.1.4), folded; *at moves behind it. */
+bool dns_name_read(const uint8_t *buf, size_t len, size_t *at, struct name *ret);
 
 #endif
