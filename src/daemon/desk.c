@@ -68,6 +68,19 @@ static void from_main(struct desk *d, struct frame *f)
 	}
 }
 
+/* switchd knows interfaces, not applications. */
+static void port_gone(struct desk *d, const char *ifname)
+{
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		const struct app *a = &d->apps[i];
+		if (a->state == APP_FREE || strcmp(a->ifname, ifname) != 0)
+			continue;
+		struct ipc_app_ref ref = a->gate.ref;
+		app_gone(d, &ref, false);
+		return;
+	}
+}
+
 static void from_switchd(struct desk *d, const struct frame *f)
 {
 	static struct ipc_result r;
@@ -76,7 +89,7 @@ static void from_switchd(struct desk *d, const struct frame *f)
 	if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r))
 		app_result(d, ROLE_SWITCHD, f->id, &r);
 	else if (f->type == IPC_PORT_GONE && ipc_port_get(f->body, f->len, &p))
-		app_gone(d, &p.ref, false);
+		port_gone(d, p.ifname);
 	else if (f->type == IPC_SWITCH_EVENT && ipc_text_get(f->body, f->len, &t))
 		log_text(d, "switch", t.s);
 }

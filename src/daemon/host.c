@@ -95,7 +95,10 @@ int host_up(struct sekishod *d)
 	fill_names(d);
 	/* The roles must not choose again what has been chosen. */
 	d->conf.datapath = strcmp(d->ovs.datapath_type, "system") == 0 ? DATAPATH_SYSTEM : DATAPATH_NETDEV;
-	err = uplink_names_up(&d->names, d->names_fds, &d->names_netns, error);
+	if (d->ovs.adopted || !d->ovs.private)
+		err = ovs_del_port(&d->ovs, d->names.port, error);
+	if (err == 0)
+		err = uplink_names_up(&d->names, d->names_fds, &d->names_netns, error);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "%s", error);
 		return err;

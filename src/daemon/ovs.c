@@ -180,6 +180,14 @@ static int ovs_program(const struct ovs *o, const char *const *argv, char *error
 	return fail(error, status < 0 ? status : -EIO, "%s failed (%d): %s", argv[0], status, said);
 }
 
+int ovs_del_port(const struct ovs *o, const char *port, char *error)
+{
+	char db[OVS_PATH_MAX + 32];
+	snprintf(db, sizeof(db), "--db=unix:%s/db.sock", o->dir);
+	const char *const argv[] = { "ovs-vsctl", "--timeout=5", db, "--if-exists", "del-port", port, NULL };
+	return ovs_program(o, argv, error);
+}
+
 /* Everything in the directory is of a private OVS: database, pidfiles, logs, sockets. */
 static void remove_files(const struct ovs *o)
 {
