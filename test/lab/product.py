@@ -349,26 +349,53 @@ def dns_ask(server, name, family="A", timeout=3, tries=2):
     return None, []
 
 
-def wait_for(predicate, timeout=10, since=None, **members):
-    """Follows `sekisho log -f --json` until an entry fits; the entry."""
-    p = subprocess.Popen([f"{build_dir()}/sekisho", "log", "--json", "-f"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.DEVNULL, env=environment())
-    lines, end = Lines(p.stdout), time.monotonic() + timeout
-    seen = []
+class Log:
+    """`sekisho log -f --json`, followed from now on; into a file, so that a test that looks late has not been a slow reader."""
+    count = 0
+
+    def __init__(self):
+        Log.count += 1
+        path = f"{LAB}/log.{Log.count}"
+        with open(path, "w") as out:
+            self.process = subprocess.Popen([f"{build_dir()}/sekisho", "log", "--json", "-f"], stdin=subprocess.DEVNULL, stdout=out,
+                                            stderr=subprocess.STDOUT, env=environment())
+        self.file, self.seen, self.rest = open(path), [], ""
+
+    def more(self):
+        *lines, self.rest = (self.rest + self.file.read()).split("\n")
+        self.seen.extend(json.loads(line) for line in lines if line.startswith("{"))
+
+    def find(self, predicate=None, timeout=10, **members):
+        """The first entry, seen or to come, that fits; LabError after the time limit."""
+        at = 0
+
+        def fits():
+            nonlocal at
+            self.more()
+            while at < len(self.seen):
+                e = self.seen[at]
+                at += 1
+                if all(e.get(k) == v for k, v in members.items()) and (predicate is None or predicate(e)):
+                    return e
+            return None
+        try:
+            return wait_until(fits, timeout, f"an entry in the log: {members}")
+        except LabError as e:
+            raise LabError(f"{e}; {len(self.seen)} seen, the last: {self.seen[-4:]}") from None
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.file.close()
+
+
+def wait_for(predicate, timeout=10, **members):
+    """Follows the log until an entry fits; the entry."""
+    log = Log()
     try:
-        while time.monotonic() < end:
-            line = lines.next(end - time.monotonic())
-            if line is None:
-                break
-            e = json.loads(line)
-            seen.append(e)
-            if all(e.get(k) == v for k, v in members.items()) and (predicate is None or predicate(e)):
-                return e
+        return log.find(predicate, timeout, **members)
     finally:
-        p.kill()
-        p.wait()
-        p.stdout.close()
-    raise LabError(f"no such entry in the log within {timeout} s: {members}; the last: {seen[-5:]}")
+        log.close()
 
 
 def processes_named(prefix):

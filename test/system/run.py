@@ -27,7 +27,7 @@ import sandbox
 import witness
 import zones
 from lab import LAB, Capture, Lab, LabError, keep, sh, wait_until
-from product import Agent, App, Daemon, RUN_DIR, STATE_DIR, POLICY_DIR, processes_named, sekisho, sekisho_json
+from product import Agent, App, Daemon, Log, RUN_DIR, STATE_DIR, POLICY_DIR, processes_named, sekisho, sekisho_json
 
 TEST_TIMEOUT = 90
 
@@ -146,6 +146,10 @@ class Context:
         a = Agent(*options)
         self.agents.append(a)
         return a
+
+    def log(self):
+        self.agents.append(Log())
+        return self.agents[-1]
 
     def start(self, inside, *argv, **keywords):
         p = inside.start(list(argv), **keywords)
