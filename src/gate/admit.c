@@ -66,6 +66,7 @@ bool admit_packet(struct gate *g, struct app *app, const struct held *h, const s
 	if (gr == NULL)
 		return false;
 	pipeline_admit(g, app, gr, frame, h->len);
+	hot_consider(g, gr);
 	if (!v->quiet)
 		gate_event(g, app, EVENT_CONNECTION, VERDICT_ALLOW, &h->key, name, real, gr->rule, "");
 	return true;

@@ -72,7 +72,8 @@ static void refuse_held(struct gate *g, struct app *app, struct held *h, const s
 {
 	if (v == NULL || !v->quiet)
 		gate_event(g, app, EVENT_REFUSED, verdict, &h->key, name, name->len == 0 ? NULL : &h->real, v == NULL ? NULL : rule_id(g, v), why);
-	refuse_packet(g, app, h->frame, h->len, verdict == VERDICT_DROP);
+	/* Who knocks from outside is not told that somebody is there. */
+	refuse_packet(g, app, h->frame, h->len, verdict == VERDICT_DROP || h->key.inbound);
 	held_remove(g->held, h);
 }
 
@@ -155,11 +156,11 @@ static void allow(struct gate *g, struct app *app, struct held *h, const struct 
 {
 	if (v->counted) {
 		if (!charge(g, app, h, v, real))
-			refuse_held(g, app, h, name, v, VERDICT_DENY, "too many packets wait");
+			refuse_held(g, app, h, name, v, VERDICT_ALLOW, "too many packets wait");
 		return;
 	}
 	if (!admit_packet(g, app, h, name, syn, real, v)) {
-		refuse_held(g, app, h, name, v, VERDICT_DENY, "no room for another grant");
+		refuse_held(g, app, h, name, v, VERDICT_ALLOW, "no room for another grant");
 		return;
 	}
 	held_remove(g->held, h);
@@ -197,9 +198,9 @@ static void act(struct gate *g, struct app *app, struct held *h, const struct na
 	case POLICY_SAYS_ASK:
 	case POLICY_SAYS_WITHHELD:
 		if (app->a.ask == ASK_DENY)
-			refuse_held(g, app, h, name, v, VERDICT_DENY, "nobody is asked for this application");
+			refuse_held(g, app, h, name, v, VERDICT_ASK, "nobody is asked for this application");
 		else if (!ask(g, app, h, name, real->len == 0 ? NULL : real, v->answer == POLICY_SAYS_WITHHELD))
-			refuse_held(g, app, h, name, v, VERDICT_DENY, "too many questions are open");
+			refuse_held(g, app, h, name, v, VERDICT_ASK, "too many questions are open");
 		break;
 	}
 }
@@ -231,12 +232,12 @@ void decide_held(struct gate *g, struct held *h)
 	const struct resolved *r = resolve_get(g->resolve, &name, g->boot_ms);
 	if (r == NULL || r->pending) {
 		if (!need_address(g, h, &name))
-			refuse_held(g, app, h, &name, &v, VERDICT_DENY, "too many packets wait");
+			refuse_held(g, app, h, &name, &v, VERDICT_ALLOW, "too many packets wait");
 		return;
 	}
 	bool v6 = h->key.dst.len == 16;
 	if (r->status != RESOLVE_OK || (v6 ? r->n_v6 : r->n_v4) == 0) {
-		refuse_held(g, app, h, &name, &v, VERDICT_DENY, "the name has no address");
+		refuse_held(g, app, h, &name, &v, VERDICT_ALLOW, "the name has no address");
 		return;
 	}
 	struct addr real;
@@ -287,7 +288,7 @@ void decide_charged(struct gate *g, struct held *h, int err)
 	struct policy_verdict v = { .answer = POLICY_SAYS_ALLOW, .rule = decide_rule(g, h->rule), .counted = true,
 		.next_change_ms = POLICY_NEVER };
 	if (v.rule == POLICY_NO_RULE || !admit_packet(g, app, h, &name, syn, &h->real, &v))
-		refuse_packet(g, app, h->frame, h->len, false);
+		refuse_packet(g, app, h->frame, h->len, h->key.inbound);
 	held_remove(g->held, h);
 }
 

@@ -186,6 +186,7 @@ void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *re
 		zone_set(g, app->a.names_zone, NAMES_ZONE_LIMIT);
 		syn_free(app->syn);
 		*app = (struct app){ 0 };
+		audit_expect(g);
 	}
 	if (request != 0)
 		result(g, request, 0, "");
@@ -299,6 +300,8 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 int64_t gate_deadline(const struct gate *g)
 {
 	int64_t at = live_deadline(g);
+	if (g->synced && (at < 0 || g->audit_ms < at))
+		at = g->audit_ms;
 	for (struct held *h = held_next(g->held, NULL); h != NULL; h = held_next(g->held, h)) {
 		if (h->expires_ms != 0 && (at < 0 || h->expires_ms < at))
 			at = h->expires_ms;
@@ -318,6 +321,7 @@ void gate_tick(struct gate *g)
 		decide_all_held(g);
 	}
 	live_tick(g);
+	audit_tick(g);
 	decide_tick(g);
 	names_tick(g);
 }

@@ -31,6 +31,8 @@ struct grant {
 	uint8_t rule[GRANT_RULE_LEN];
 	uint32_t cookie;	 /* low half of the live flows' cookie */
 	bool counted;		 /* by a rule with a count: each connection is charged */
+	bool logged;		 /* by a rule with `log`: each connection is told */
+	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
 	int64_t ends_wall_ms;	 /* the rule's own end; INT64_MAX: none */
 	int64_t lease_boot_ms;	 /* when the switch forgets it unless renewed */

@@ -99,7 +99,7 @@ static void full(struct gate *g, struct app *app, const struct ofp_packet_in *pi
 	if (g->boot_ms - app->full_said_boot_ms < FULL_SAY_MS || !key_of(app, pi, &key))
 		return;
 	app->full_said_boot_ms = g->boot_ms;
-	gate_event(g, app, EVENT_REFUSED, VERDICT_DENY, &key, NULL, NULL, NULL, "the connection table is full");
+	gate_event(g, app, EVENT_REFUSED, VERDICT_ALLOW, &key, NULL, NULL, NULL, "the connection table is full");
 	if (pi->reg[R_DIR] == 0)
 		refuse_packet(g, app, pi->frame, pi->frame_len, false);
 }
@@ -144,7 +144,7 @@ static void message(struct gate *g, const struct ofp_event *ev)
 	else if (ev->header.type == OFP_FLOW_REMOVED)
 		flow_removed(g, ev->msg, ev->len);
 	else if (ev->header.type == OFP_MULTIPART_REPLY)
-		pipeline_live_known(g, ev->msg, ev->len);
+		pipeline_multipart(g, ev->msg, ev->len);
 }
 
 /* Meters are added and modified in pairs, one of which is always refused; any other error means the switch is not as we think. */

@@ -42,6 +42,9 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 		memcpy(gr->rule, m->id, sizeof(gr->rule));
 	gr->cookie = cookie_of(gr->rule);
 	gr->counted = v->counted;
+	gr->logged = v->log;
+	if (gr->counted || gr->logged)
+		hot_end(g, gr);
 	gr->ends_wall_ms = ends;
 	if (!same)
 		live_send(g, gr);
@@ -70,6 +73,7 @@ static void remember(struct gate *g, const struct grant *gr, uint16_t zone, cons
 void live_end(struct gate *g, struct grant *gr, const char *reason)
 {
 	struct app *app = app_of(g, gr->key.slot);
+	hot_end(g, gr);
 	pipeline_live_delete(g, gr->number);
 	remember(g, gr, app == NULL ? 0 : app->a.zone, reason);
 	if (app != NULL)

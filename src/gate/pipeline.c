@@ -78,6 +78,7 @@ void pipeline_resync(struct gate *g)
 	put_bundle(&s, OFP_BUNDLE_CLOSE);
 	put_bundle(&s, OFP_BUNDLE_COMMIT);
 	s.bundle = 0;
+	audit_expect(g);
 	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr))
 		live_send(g, gr);
 	ask_live(&s);
@@ -94,6 +95,7 @@ void pipeline_app(struct gate *g, const struct app *app, bool add)
 		own->inbound = g->policy != NULL && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
 		rows_meters(&s, app);
 		rows_app(&s, app);
+		audit_expect(g);
 		return;
 	}
 	struct row r;
@@ -101,6 +103,7 @@ void pipeline_app(struct gate *g, const struct app *app, bool add)
 	r.fm.command = OFP_FLOW_DELETE;
 	r.fm.cookie_mask = 0xffffffff00000000U;
 	row_send(&s, &r);
+	g->audit_bad = 0;
 }
 
 void pipeline_inbound(struct gate *g)
@@ -114,6 +117,7 @@ void pipeline_inbound(struct gate *g)
 		app->inbound = want;
 		rows_inbound(&s, app, want);
 	}
+	audit_expect(g);
 }
 
 void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s)
@@ -141,17 +145,30 @@ void pipeline_live_delete(struct gate *g, uint32_t number)
 	row_send(&s, &r);
 }
 
-void pipeline_live_known(struct gate *g, const void *msg, size_t len)
+static void live_known(struct gate *g, struct rd *body)
+{
+	struct ofp_flow_desc fd;
+	while (ofp_next_flow_desc(body, &fd)) {
+		uint32_t mark = (uint32_t)ofp_match_get(&fd.match, OFP_F_CT_MARK, 0);
+		if (fd.table != T_LIVE || mark == 0)
+			continue;
+		struct grant *gr = grants_by_number(g->grants, mark);
+		if (gr == NULL)
+			pipeline_live_delete(g, mark);
+		else if (ofp_match_get_reg(&fd.match, R_DIR, NULL) == 1 && fd.packets > 0)
+			hot_answered(g, gr);
+	}
+}
+
+void pipeline_multipart(struct gate *g, const void *msg, size_t len)
 {
 	struct ofp_multipart mp;
-	struct ofp_flow_desc fd;
-	if (ofp_read_multipart(msg, len, &mp) != 0 || mp.type != OFP_MP_FLOW_DESC)
+	if (ofp_read_multipart(msg, len, &mp) != 0)
 		return;
-	while (ofp_next_flow_desc(&mp.body, &fd)) {
-		uint32_t mark = (uint32_t)ofp_match_get(&fd.match, OFP_F_CT_MARK, 0);
-		if (fd.table == T_LIVE && mark != 0 && grants_by_number(g->grants, mark) == NULL)
-			pipeline_live_delete(g, mark);
-	}
+	if (mp.type == OFP_MP_FLOW_DESC)
+		live_known(g, &mp.body);
+	else if (mp.type == OFP_MP_TABLE)
+		audit_stats(g, &mp.body);
 }
 
 static void packet_out(struct gate *g, uint32_t in_port, const struct wr *acts, const uint8_t *frame, size_t len)

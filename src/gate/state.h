@@ -30,9 +30,9 @@
  *
  * Files: pipeline.c (flows that do not depend on a connection) · live.c (grants, leases, their flows, their end) · decide.c (packet →
  * verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c
- * (ARP, ND, DHCP, RA) · gate.c (apps, policy, messages, time).
+ * (ARP, ND, DHCP, RA) · hot.c (known peers) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
  */
-enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500 };
+enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
 
 /* The third byte of a packet-in's userdata, after our two-byte mark. */
 enum purpose { PURPOSE_ASK = 1, PURPOSE_ANSWER, PURPOSE_STALE, PURPOSE_FULL, PURPOSE_UPLINK };
@@ -44,6 +44,7 @@ struct app {
 	uint32_t request;   /* desk's APP_ADD to answer at `barrier`; 0 none */
 	uint32_t barrier;   /* xid; 0: answered when the switch is in step */
 	uint32_t lookups;   /* in the second `second_boot_ms` */
+	int64_t hot_until_ms[HOT_APP_MAX];
 	unsigned refused;   /* exact refused flows sent in this second */
 	int64_t second_boot_ms;
 	int64_t full_said_boot_ms;
@@ -98,6 +99,9 @@ struct gate {
 	struct conn conn[CONN_COUNT];
 	uint32_t sync_xid; /* barrier of the resync, 0: none under way */
 	uint32_t next_bundle;
+	unsigned expected[AUDIT_TABLES]; /* rows as they should be */
+	int64_t audit_ms;
+	unsigned audit_bad; /* times in a row */
 	unsigned last_error_type, last_error_code;
 
 	struct app app[PLAN_SLOTS];
@@ -164,6 +168,17 @@ void live_removed(struct gate *g, uint32_t number, bool inbound, uint64_t bytes)
 struct ended *live_ended(struct gate *g, uint32_t number);
 void live_forget_app(struct gate *g, uint16_t slot);
 
+/* hot.c */
+void hot_consider(struct gate *g, struct grant *gr);
+/* The switch says that the peer of this grant has answered. */
+void hot_answered(struct gate *g, struct grant *gr);
+void hot_end(struct gate *g, struct grant *gr);
+
+/* audit.c */
+void audit_expect(struct gate *g);
+void audit_tick(struct gate *g);
+void audit_stats(struct gate *g, struct rd *body);
+
 /* refuse.c: the sender learns at once (RST, ICMP), or silence for `drop`. `frame` is what it sent. */
 void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent);
 /* A packet of an ended grant: RST towards both ends. */
@@ -181,8 +196,8 @@ uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);
 /* The two flows of a grant, and their end. */
 void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s);
 void pipeline_live_delete(struct gate *g, uint32_t number);
-/* A multipart reply with the flows of table 45: those of grants nobody knows go. */
-void pipeline_live_known(struct gate *g, const void *msg, size_t len);
+/* A multipart reply: flows of table 45 (those of grants nobody knows go; a peer that has answered may become hot), or the numbers for the audit. */
+void pipeline_multipart(struct gate *g, const void *msg, size_t len);
 /* The packet-out that commits the grant's number and lets the packet go on at table 45. */
 void pipeline_admit(struct gate *g, const struct app *app, const struct grant *gr, const uint8_t *frame, size_t len);
 /* An exact flow of short life that drops what was just refused, so that a hammering app costs nothing. */

@@ -43,6 +43,7 @@ struct sink {
 	struct gate *g;
 	enum gate_conn conn;
 	uint32_t bundle;
+	unsigned *count; /* not NULL: nothing is sent, rows are counted by table */
 };
 
 void row_init(struct row *r, uint8_t table, uint16_t priority, uint64_t cookie);
