@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,26 +120,46 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 	json_decref(reply);
 }
 
+/*
+ * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment later, so "it exists" is believed
+ * only when it lasts.
+ */
+static int begin(struct cli *c, json_t *params, int *ret_fd)
+{
+	enum { TRIES = 20, PAUSE_MS = 100 };
+	for (unsigned i = 0;; i++) {
+		struct api_error e = { .exit_code = EXIT_FAILED };
+		int code;
+		struct api_client *client = cli_connect(c, &code);
+		if (client == NULL)
+			return -1;
+		int err = api_client_upgrade(client, "org.sekisho.Apps.Run", json_incref(params), NULL, ret_fd, &e);
+		api_client_close(client);
+		if (err == 0)
+			return 0;
+		if (strcmp(e.name, "org.sekisho.Exists") != 0 || i == TRIES) {
+			cli_say_error(&e);
+			return -1;
+		}
+		api_error_fini(&e);
+		poll(NULL, 0, PAUSE_MS);
+	}
+}
+
 int cmd_run(struct cli *c, int argc, char **argv)
 {
 	struct run_args a = { .env = json_array(), .tty = -1 };
-	struct api_error e = { .exit_code = EXIT_FAILED };
 	char since[32];
 	int fd, code = take_args(&a, argc, argv);
 	if (code != 0)
 		return code;
 	clock_format(clock_wall_ms(), since);
-	struct api_client *client = cli_connect(c, &code);
-	if (client == NULL)
-		return STREAM_OURS;
 	json_t *params = params_of(c, &a, argc, argv);
-	int err = api_client_upgrade(client, "org.sekisho.Apps.Run", params, NULL, &fd, &e);
-	api_client_close(client);
+	int err = begin(c, params, &fd);
+	json_decref(params);
 	json_decref(a.env);
-	if (err != 0) {
-		cli_say_error(&e);
+	if (err != 0)
 		return STREAM_OURS;
-	}
 	code = stream_run(fd, a.tty);
 	if (a.ask != NULL && strcmp(a.ask, "deny") == 0)
 		say_refused(c, a.app, since);
