@@ -57,8 +57,8 @@ static void get_addr(struct rd *r, struct addr *ret, uint8_t family)
 
 bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 {
-	if (e->strings_len > AGENT_STRINGS_MAX || e->argc == 0 || e->argc > AGENT_ARGS_MAX || e->envc > AGENT_ARGS_MAX ||
-		!strings_ok(e->strings, e->strings_len, (size_t)e->argc + e->envc))
+	if (e->strings_len > AGENT_STRINGS_MAX || e->argc == 0 || e->argc > AGENT_ARGS_MAX ||
+		e->envc > AGENT_ARGS_MAX || !strings_ok(e->strings, e->strings_len, (size_t)e->argc + e->envc))
 		return false;
 	wr_u32(w, e->uid);
 	wr_u32(w, e->gid);
@@ -131,7 +131,8 @@ bool agent_exec_get(const void *body, size_t len, struct agent_exec *ret)
 	ret->argc = rd_u16(&r);
 	ret->envc = rd_u16(&r);
 	ret->strings_len = rd_u32(&r);
-	if (ret->strings_len > AGENT_STRINGS_MAX || ret->argc == 0 || ret->argc > AGENT_ARGS_MAX || ret->envc > AGENT_ARGS_MAX)
+	if (ret->strings_len > AGENT_STRINGS_MAX || ret->argc == 0 || ret->argc > AGENT_ARGS_MAX ||
+		ret->envc > AGENT_ARGS_MAX)
 		return false;
 	rd_copy(&r, ret->strings, ret->strings_len);
 	return rd_done(&r) && strings_ok(ret->strings, ret->strings_len, (size_t)ret->argc + ret->envc);

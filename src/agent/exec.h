@@ -17,15 +17,16 @@ struct agent_exec {
 	struct mac mac;
 	struct addr v4, v4_gateway, v6, v6_gateway; /* len 0: none */
 	uint8_t v4_prefix, v6_prefix;
-	struct addr dns[2]; /* len 0: none */
-	int64_t wall_us; /* CLOCK_REALTIME of the host when sent */
+	struct addr dns[2];	      /* len 0: none */
+	int64_t wall_us;	      /* CLOCK_REALTIME of the host when sent */
 	uint8_t seed[AGENT_SEED_LEN]; /* credited as entropy */
-	uint16_t argc, envc; /* argc >= 1 */
+	uint16_t argc, envc;	      /* argc >= 1 */
 	uint32_t strings_len;
 	char strings[AGENT_STRINGS_MAX]; /* argc arguments, then envc "K=V", each NUL-ended */
 };
 
-/* Writes the body alone; frame it with agent_put(). False when it does not fit or the strings are not argc + envc of them. */
+/* Writes the body alone; frame it with agent_put(). False when it does not fit or the strings are not argc + envc of
+ * them. */
 bool agent_exec_put(struct wr *w, const struct agent_exec *e) __attribute__((warn_unused_result));
 /* False, *ret undefined, unless the whole body was understood. */
 bool agent_exec_get(const void *body, size_t len, struct agent_exec *ret) __attribute__((warn_unused_result));

@@ -14,9 +14,11 @@
  *
  *   guest → keeper → client   hello, then data/eof of stdout and stderr, credit of stdin, one exit; nothing after exit
  *   client → keeper → guest   data/eof of stdin, credit of stdout and stderr, winch, signal
- *   keeper → guest            exec, once, after hello (the client's request reached us by the control socket, not as a frame)
+ *   keeper → guest            exec, once, after hello (the client's request reached us by the control socket, not as a
+ * frame)
  *
- * Each side may send AGENT_WINDOW bytes of data per stream before it needs a credit; a credit returns bytes that were consumed.
+ * Each side may send AGENT_WINDOW bytes of data per stream before it needs a credit; a credit returns bytes that were
+ * consumed.
  */
 enum { AGENT_HEADER = 8, AGENT_BODY_MAX = 65536, AGENT_FRAME_MAX = AGENT_HEADER + AGENT_BODY_MAX };
 enum { AGENT_VERSION = 1, AGENT_WINDOW = 262144, AGENT_DATA_MAX = 32768, AGENT_REASON_MAX = 4096 };
@@ -28,8 +30,9 @@ enum agent_type {
 	AGENT_EOF,	 /* no body */
 	AGENT_WINCH,	 /* body: u16 rows, u16 columns */
 	AGENT_SIGNAL,	 /* body: u8 Linux signal number, 1..64 */
-	AGENT_EXIT,	 /* body: u8 status, u8 signal (0: none), reason text (up to AGENT_REASON_MAX, not escaped, from the guest or from us) */
-	AGENT_CREDIT,	 /* body: u32 bytes, 1..AGENT_WINDOW */
+	AGENT_EXIT, /* body: u8 status, u8 signal (0: none), reason text (up to AGENT_REASON_MAX, not escaped, from the
+		       guest or from us) */
+	AGENT_CREDIT, /* body: u32 bytes, 1..AGENT_WINDOW */
 };
 
 /* The stream byte is zero (AGENT_STDIN) in frames that concern no stream. */
@@ -49,10 +52,11 @@ struct agent_in {
 };
 
 /*
- * Takes bytes from *p (advancing *p and *len) until one frame is whole. 1: *ret is a frame, its body valid until the next call;
- * 0: all bytes were taken, more are needed; -EPROTO: not our protocol (for good).
+ * Takes bytes from *p (advancing *p and *len) until one frame is whole. 1: *ret is a frame, its body valid until the
+ * next call; 0: all bytes were taken, more are needed; -EPROTO: not our protocol (for good).
  */
-int agent_in_take(struct agent_in *in, const uint8_t **p, size_t *len, struct agent_frame *ret) __attribute__((warn_unused_result));
+int agent_in_take(struct agent_in *in, const uint8_t **p, size_t *len, struct agent_frame *ret)
+	__attribute__((warn_unused_result));
 
 /* Appends one frame to `w`; sets its error when there is no room or `len` is above AGENT_BODY_MAX. */
 void agent_put(struct wr *w, enum agent_type type, enum agent_stream stream, const void *body, size_t len);
@@ -66,7 +70,8 @@ void agent_put_exit(struct wr *w, uint8_t status, uint8_t signal, const char *re
 struct agent_exit {
 	uint8_t status; /* what the shell would say: the program's own, 128+signal, 125..127 ours */
 	uint8_t signal;
-	char reason[AGENT_REASON_MAX + 1]; /* NUL-ended, NUL bytes inside replaced; hostile: escape it before a terminal sees it */
+	char reason[AGENT_REASON_MAX +
+		    1]; /* NUL-ended, NUL bytes inside replaced; hostile: escape it before a terminal sees it */
 };
 
 /* The bodies. False, *ret untouched, unless the whole body was understood. */

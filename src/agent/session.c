@@ -41,7 +41,8 @@ static int check_eof(struct agent_session *s, enum agent_side from, const struct
 static int check_credit(struct agent_session *s, enum agent_side from, const struct agent_frame *f)
 {
 	uint32_t bytes;
-	if (stream_sender(f->stream) == from || !agent_get_credit(f, &bytes) || bytes > AGENT_WINDOW - s->credit[f->stream])
+	if (stream_sender(f->stream) == from || !agent_get_credit(f, &bytes) ||
+		bytes > AGENT_WINDOW - s->credit[f->stream])
 		return -EPROTO;
 	s->credit[f->stream] += bytes;
 	return 0;
@@ -50,7 +51,8 @@ static int check_credit(struct agent_session *s, enum agent_side from, const str
 static int check_hello(struct agent_session *s, enum agent_side from, const struct agent_frame *f)
 {
 	uint32_t version;
-	if (from != AGENT_GUEST || s->phase != AGENT_BOOTING || !agent_get_hello(f, &version) || version != AGENT_VERSION)
+	if (from != AGENT_GUEST || s->phase != AGENT_BOOTING || !agent_get_hello(f, &version) ||
+		version != AGENT_VERSION)
 		return -EPROTO;
 	s->phase = AGENT_GREETED;
 	return 0;

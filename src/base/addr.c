@@ -7,7 +7,8 @@
 
 struct addr addr_v4(uint32_t v)
 {
-	return (struct addr){ .len = 4, .b = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v } };
+	return (struct addr){ .len = 4,
+		.b = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v } };
 }
 
 struct addr addr_v6(const uint8_t b[16])

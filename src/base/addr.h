@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An IPv4 or IPv6 address as it stands on the wire. `len` is 4, 16, or 0 for none; bytes past `len` are zero, so memcmp compares. */
+/* An IPv4 or IPv6 address as it stands on the wire. `len` is 4, 16, or 0 for none; bytes past `len` are zero, so memcmp
+ * compares. */
 struct addr {
 	uint8_t len;
 	uint8_t b[16];

@@ -117,7 +117,8 @@ static int frame_sendmsg(int fd, const struct iovec *iov, size_t n_iov, const in
 	}
 }
 
-static int frame_enqueue(struct frame_chan *c, const uint8_t header[HEADER], const void *body, size_t len, const int *fds, unsigned n_fds)
+static int frame_enqueue(struct frame_chan *c, const uint8_t header[HEADER], const void *body, size_t len,
+	const int *fds, unsigned n_fds)
 {
 	if (c->n_queued >= FRAME_QUEUE_MAX)
 		return -ENOBUFS;
@@ -145,7 +146,8 @@ static int frame_enqueue(struct frame_chan *c, const uint8_t header[HEADER], con
 	return 0;
 }
 
-int frame_send(struct frame_chan *c, uint16_t type, uint32_t id, const void *body, size_t len, const int *fds, unsigned n_fds)
+int frame_send(struct frame_chan *c, uint16_t type, uint32_t id, const void *body, size_t len, const int *fds,
+	unsigned n_fds)
 {
 	if (len > FRAME_BODY_MAX || n_fds > FRAME_FDS_MAX)
 		return -EMSGSIZE;
@@ -212,7 +214,10 @@ int frame_recv(struct frame_chan *c, struct frame *ret)
 		char buf[CMSG_SPACE(sizeof(int) * FRAME_FDS_MAX)];
 	} control;
 	struct iovec iov = { .iov_base = c->buf, .iov_len = sizeof(c->buf) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf) };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf) };
 	ssize_t n;
 	do
 		n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);

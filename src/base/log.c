@@ -50,7 +50,8 @@ static void log_write(enum log_level level, const char *text)
 	if (n < 0)
 		return;
 	size_t len = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
-	/* One write, so that lines of several processes do not mix; a log that cannot be written has nowhere to say so. */
+	/* One write, so that lines of several processes do not mix; a log that cannot be written has nowhere to say so.
+	 */
 	ssize_t written = write(STDERR_FILENO, line, len);
 	(void)written;
 }
@@ -102,10 +103,11 @@ static size_t utf8_take(const uint8_t *p, size_t left, uint32_t *ret)
 /* Invisible, direction-changing and private code points: what could make a line look like another line. */
 static bool cp_hidden(uint32_t cp)
 {
-	return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0xad || cp == 0x34f || cp == 0x61c || cp == 0x115f || cp == 0x1160 ||
-	       (cp >= 0x180b && cp <= 0x180f) || (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
-	       (cp >= 0x2060 && cp <= 0x206f) || cp == 0x3164 || cp == 0xfeff || cp == 0xffa0 || (cp >= 0xfe00 && cp <= 0xfe0f) ||
-	       (cp >= 0xfff0 && cp <= 0xfffb) || (cp >= 0xe000 && cp <= 0xf8ff) || cp >= 0xe0000;
+	return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0xad || cp == 0x34f || cp == 0x61c || cp == 0x115f ||
+	       cp == 0x1160 || (cp >= 0x180b && cp <= 0x180f) || (cp >= 0x200b && cp <= 0x200f) ||
+	       (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) || cp == 0x3164 || cp == 0xfeff ||
+	       cp == 0xffa0 || (cp >= 0xfe00 && cp <= 0xfe0f) || (cp >= 0xfff0 && cp <= 0xfffb) ||
+	       (cp >= 0xe000 && cp <= 0xf8ff) || cp >= 0xe0000;
 }
 
 const char *text_escape(const char *text, size_t len, char *buf, size_t cap)

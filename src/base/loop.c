@@ -24,7 +24,9 @@ static uint64_t ref_pack(int fd, uint8_t type, uint32_t index)
 
 static struct loop_ref ref_unpack(uint64_t v)
 {
-	return (struct loop_ref){ .type = (uint8_t)(v >> 56), .index = (uint32_t)(v >> 32) & 0xffffffU, .fd = (int)(uint32_t)v };
+	return (struct loop_ref){ .type = (uint8_t)(v >> 56),
+		.index = (uint32_t)(v >> 32) & 0xffffffU,
+		.fd = (int)(uint32_t)v };
 }
 
 int loop_new(struct loop **ret)
@@ -69,7 +71,8 @@ int loop_mod(struct loop *l, int fd, uint32_t events, uint8_t type, uint32_t ind
 void loop_del(struct loop *l, int fd)
 {
 	epoll_ctl(l->epfd, EPOLL_CTL_DEL, fd, NULL);
-	/* The number may be reused before the batch is read out: nothing of the old descriptor may reach the new one. */
+	/* The number may be reused before the batch is read out: nothing of the old descriptor may reach the new one.
+	 */
 	for (unsigned i = l->next; i < l->n; i++) {
 		if (ref_unpack(l->batch[i].data.u64).fd == fd)
 			l->batch[i].events = 0;

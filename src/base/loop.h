@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * One epoll per process. A descriptor is watched under a typed reference: `type` is the process's own enum, `index` a slot in one of its
- * tables. The process has one switch over the type; there are no callbacks.
+ * One epoll per process. A descriptor is watched under a typed reference: `type` is the process's own enum, `index` a
+ * slot in one of its tables. The process has one switch over the type; there are no callbacks.
  */
 struct loop_ref {
 	uint8_t type;
@@ -29,7 +29,8 @@ int loop_add(struct loop *l, int fd, uint32_t events, uint8_t type, uint32_t ind
 int loop_mod(struct loop *l, int fd, uint32_t events, uint8_t type, uint32_t index) __attribute__((warn_unused_result));
 /* To be called before the fd is closed. Events of this fd not yet returned by loop_next() are dropped. */
 void loop_del(struct loop *l, int fd);
-/* Waits until `deadline_ms` (clock_boot_ms time; -1: for ever) and returns one event at a time; false: the deadline came. */
+/* Waits until `deadline_ms` (clock_boot_ms time; -1: for ever) and returns one event at a time; false: the deadline
+ * came. */
 bool loop_next(struct loop *l, int64_t deadline_ms, struct loop_event *ret);
 
 #endif

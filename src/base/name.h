@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /*
- * A host name: lower-cased wire labels (RFC 1035 §3.1) without compression, ended by the zero label; `len` counts that zero, 1 is the
- * root. A NUL, dot or control byte inside a label is data. This is the only form of a name in the project; text exists for printing.
+ * A host name: lower-cased wire labels (RFC 1035 §3.1) without compression, ended by the zero label; `len` counts that
+ * zero, 1 is the root. A NUL, dot or control byte inside a label is data. This is the only form of a name in the
+ * project; text exists for printing.
  */
 enum { NAME_WIRE_MAX = 255, NAME_LABEL_MAX = 63, NAME_TEXT_MAX = 1024, NAME_LABELS_MAX = 127 };
 
@@ -17,11 +18,14 @@ struct name {
 	uint8_t wire[NAME_WIRE_MAX];
 };
 
-/* From uncompressed wire bytes, which must be exactly one name; folds case. False, *ret untouched, when they are not. */
+/* From uncompressed wire bytes, which must be exactly one name; folds case. False, *ret untouched, when they are not.
+ */
 bool name_from_wire(const uint8_t *wire, size_t len, struct name *ret);
-/* From text "www.example.org" or with one trailing dot: labels of [a-z0-9_-] only, upper case folded; not for hostile display forms. */
+/* From text "www.example.org" or with one trailing dot: labels of [a-z0-9_-] only, upper case folded; not for hostile
+ * display forms. */
 bool name_from_text(const char *text, size_t len, struct name *ret);
-/* Printable text without trailing dot into `buf` (>= NAME_TEXT_MAX): other bytes, '\\' and '.' inside a label as \DDD; root is ".". */
+/* Printable text without trailing dot into `buf` (>= NAME_TEXT_MAX): other bytes, '\\' and '.' inside a label as \DDD;
+ * root is ".". */
 const char *name_format(const struct name *n, char *buf, size_t len);
 
 bool name_equal(const struct name *a, const struct name *b);

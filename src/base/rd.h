@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 /*
- * The one reader of hostile bytes. A read that does not fit sets `err`, consumes nothing and yields zero (or NULL); from then on every
- * read does the same, so a decoder reads a whole structure and asks rd_ok() or rd_done() once. Big endian. Does not own the bytes.
- * `p` and `left` are for this file's functions only; `err` may be set by a decoder that found a bad value (rd_fail).
+ * The one reader of hostile bytes. A read that does not fit sets `err`, consumes nothing and yields zero (or NULL);
+ * from then on every read does the same, so a decoder reads a whole structure and asks rd_ok() or rd_done() once. Big
+ * endian. Does not own the bytes. `p` and `left` are for this file's functions only; `err` may be set by a decoder that
+ * found a bad value (rd_fail).
  */
 struct rd {
 	const uint8_t *p;

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * The writer: fills a buffer of the caller's, big endian. A write that does not fit sets `err` and writes nothing; later writes do
- * nothing either, so an encoder checks wr_ok() once at its end. Does not own the buffer.
+ * The writer: fills a buffer of the caller's, big endian. A write that does not fit sets `err` and writes nothing;
+ * later writes do nothing either, so an encoder checks wr_ok() once at its end. Does not own the buffer.
  */
 struct wr {
 	uint8_t *buf;

@@ -53,7 +53,8 @@ static int write_resolver(const struct agent_exec *e)
 	for (size_t i = 0; i < 2; i++) {
 		size_t at = strlen(text);
 		if (e->dns[i].len != 0)
-			snprintf(text + at, sizeof(text) - at, "nameserver %s\n", addr_format(&e->dns[i], addr, sizeof(addr)));
+			snprintf(text + at, sizeof(text) - at, "nameserver %s\n",
+				addr_format(&e->dns[i], addr, sizeof(addr)));
 	}
 	return write_file("/etc/resolv.conf", text);
 }

@@ -133,7 +133,8 @@ int setup_net(const struct agent_exec *e)
 		return -errno;
 	int err = if_up(s, "lo");
 	if (err == 0 && e->has_net) {
-		/* The configuration is static and the address ours alone: no advertisement changes it, no second is lost to DAD. */
+		/* The configuration is static and the address ours alone: no advertisement changes it, no second is
+		 * lost to DAD. */
 		sysctl_v6("accept_ra", "0");
 		sysctl_v6("autoconf", "0");
 		sysctl_v6("accept_dad", "0");

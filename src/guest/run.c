@@ -62,8 +62,9 @@ static struct command *command_new(const struct agent_exec *e)
 	size_t n = 0;
 	for (; n < e->envc; n++, s += strlen(s) + 1)
 		c->env[n] = s;
-	env_default(c, 0, &n, "PATH", e->uid == 0 ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" :
-							 "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games");
+	env_default(c, 0, &n, "PATH",
+		e->uid == 0 ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+			    : "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games");
 	env_default(c, 1, &n, "HOME", e->home);
 	env_default(c, 2, &n, "USER", e->user);
 	env_default(c, 3, &n, "LOGNAME", e->user);
@@ -102,8 +103,9 @@ static int streams_tty(const struct agent_exec *e, struct streams *s)
 		return -errno;
 	*s = (struct streams){ .child = { slave, slave, slave }, .in = master, .out = master, .err = -1 };
 	enum { TTY_GROUP = 5 };
-	if (fchown(slave, e->uid, TTY_GROUP) != 0 || fchmod(slave, 0620) != 0 || fcntl(master, F_SETFL, O_NONBLOCK) != 0 ||
-		fcntl(master, F_SETFD, FD_CLOEXEC) != 0 || fcntl(slave, F_SETFD, FD_CLOEXEC) != 0)
+	if (fchown(slave, e->uid, TTY_GROUP) != 0 || fchmod(slave, 0620) != 0 ||
+		fcntl(master, F_SETFL, O_NONBLOCK) != 0 || fcntl(master, F_SETFD, FD_CLOEXEC) != 0 ||
+		fcntl(slave, F_SETFD, FD_CLOEXEC) != 0)
 		return -errno;
 	return 0;
 }
@@ -145,8 +147,8 @@ static struct child_error child_become(const struct agent_exec *e, struct comman
 {
 	struct child_error bad = { .step = STEP_TTY };
 	reset_signals();
-	if (setsid() < 0 || (e->tty && ioctl(s->child[0], TIOCSCTTY, 0) != 0) || dup2(s->child[0], 0) < 0 || dup2(s->child[1], 1) < 0 ||
-		dup2(s->child[2], 2) < 0) {
+	if (setsid() < 0 || (e->tty && ioctl(s->child[0], TIOCSCTTY, 0) != 0) || dup2(s->child[0], 0) < 0 ||
+		dup2(s->child[1], 1) < 0 || dup2(s->child[2], 2) < 0) {
 		bad.err = errno;
 		return bad;
 	}
@@ -168,7 +170,8 @@ static struct child_error child_become(const struct agent_exec *e, struct comman
 
 static int explain(const struct agent_exec *e, const struct child_error *bad, char *reason)
 {
-	static const char *const what[] = { [STEP_TTY] = "cannot connect the terminal", [STEP_IDS] = "cannot become the user",
+	static const char *const what[] = { [STEP_TTY] = "cannot connect the terminal",
+		[STEP_IDS] = "cannot become the user",
 		[STEP_CWD] = "cannot enter the working directory" };
 	if (bad->step == STEP_EXEC) {
 		snprintf(reason, AGENT_REASON_MAX, "cannot run %.1000s: %s", e->strings, strerror(bad->err));

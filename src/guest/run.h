@@ -14,7 +14,8 @@ struct run {
 
 enum { RUN_NOT_EXECUTABLE = 126, RUN_NOT_FOUND = 127 };
 
-/* Starts the program as the user in a session of its own. 0; or the exit status 125..127 with a sentence in `reason` (AGENT_REASON_MAX + 1). */
+/* Starts the program as the user in a session of its own. 0; or the exit status 125..127 with a sentence in `reason`
+ * (AGENT_REASON_MAX + 1). */
 int run_start(const struct agent_exec *e, struct run *ret, char *reason) __attribute__((warn_unused_result));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One poll loop between the control port and the program. Nothing is read that cannot be passed on: stdin is bounded by the credit we
- * gave, output by the credit we were given and by the room in `out`.
+ * One poll loop between the control port and the program. Nothing is read that cannot be passed on: stdin is bounded by
+ * the credit we gave, output by the credit we were given and by the room in `out`.
  */
 #include "guest/serve.h"
 
@@ -30,7 +30,7 @@ struct serve {
 	bool tty, stdin_eof, host_gone, reaped;
 	int wait_status;
 	uint32_t credit[AGENT_STREAMS];
-	uint32_t owed; /* bytes of stdin consumed and not yet returned */
+	uint32_t owed;		/* bytes of stdin consumed and not yet returned */
 	size_t in_head, in_len; /* stdin ring */
 	size_t out_len;
 	struct agent_in decoder;
@@ -40,11 +40,14 @@ struct serve {
 
 static struct serve *S;
 
-/* --- the port ------------------------------------------------------------------------------------------------------------------- */
+/* --- the port
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static int write_all_blocking(int fd, const uint8_t *p, size_t len)
 {
-	/* A blocking write to a virtio port returns when the host has taken the bytes; that is the only flush there is. */
+	/* A blocking write to a virtio port returns when the host has taken the bytes; that is the only flush there is.
+	 */
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
 		return -errno;
@@ -91,7 +94,8 @@ static void out_flush(void)
 	S->out_len -= done;
 }
 
-/* --- what the host says --------------------------------------------------------------------------------------------------------- */
+/* --- what the host says
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void signal_program(int sig)
 {
@@ -180,7 +184,8 @@ static void read_control(void)
 		S->host_gone = true;
 }
 
-/* --- the program's streams ------------------------------------------------------------------------------------------------------ */
+/* --- the program's streams
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void close_stdin(void)
 {
@@ -276,7 +281,8 @@ static void read_stream(enum agent_stream stream, int *fd)
 	out_end(&w);
 }
 
-/* --- life and death -------------------------------------------------------------------------------------------------------------- */
+/* --- life and death
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void reap(void)
 {

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /* virtio_net wants net_failover wants failover; virtio-serial ports appear some time after virtio_console. */
-static const char *const modules[] = { "virtio_ring", "virtio", "virtio_mmio", "virtio_console", "failover", "net_failover", "virtio_net", "fuse",
-	"virtiofs", "overlay", "virtio-rng", "virtio_blk", "libcrc32c", "erofs" };
+static const char *const modules[] = { "virtio_ring", "virtio", "virtio_mmio", "virtio_console", "failover",
+	"net_failover", "virtio_net", "fuse", "virtiofs", "overlay", "virtio-rng", "virtio_blk", "libcrc32c", "erofs" };
 
 static int load_module(const char *name)
 {
@@ -123,9 +123,10 @@ static int make_dirs(void)
 	static const struct {
 		const char *path;
 		mode_t mode;
-	} dirs[] = { { "/proc", 0755 }, { "/sys", 0755 }, { "/dev", 0755 }, { "/run", 0755 }, { "/tmp", 01777 }, { "/root", 0700 },
-		{ "/home", 0755 }, { "/mnt", 0755 }, { "/srv", 0755 }, { "/var", 0755 }, { "/var/tmp", 01777 }, { "/var/lib", 0755 },
-		{ "/var/log", 0755 }, { "/var/cache", 0755 }, { "/run/lock", 01777 } };
+	} dirs[] = { { "/proc", 0755 }, { "/sys", 0755 }, { "/dev", 0755 }, { "/run", 0755 }, { "/tmp", 01777 },
+		{ "/root", 0700 }, { "/home", 0755 }, { "/mnt", 0755 }, { "/srv", 0755 }, { "/var", 0755 },
+		{ "/var/tmp", 01777 }, { "/var/lib", 0755 }, { "/var/log", 0755 }, { "/var/cache", 0755 },
+		{ "/run/lock", 01777 } };
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
 		char path[64];
 		snprintf(path, sizeof(path), "/root%s", dirs[i].path);
@@ -150,14 +151,16 @@ static int mount_overlay(const char *tag)
 		return -errno;
 	if (mkdir("/rw/u", 0755) != 0 || mkdir("/rw/w", 0755) != 0)
 		return -errno;
-	if (mount("overlay", "/root", "overlay", MS_NOSUID | MS_NODEV, "lowerdir=/lower,upperdir=/rw/u,workdir=/rw/w") != 0)
+	if (mount("overlay", "/root", "overlay", MS_NOSUID | MS_NODEV,
+		    "lowerdir=/lower,upperdir=/rw/u,workdir=/rw/w") != 0)
 		return -errno;
 	return make_dirs();
 }
 
 static int enter_root(void)
 {
-	if (mount("/proc", "/root/proc", NULL, MS_MOVE, NULL) != 0 || mount("/sys", "/root/sys", NULL, MS_MOVE, NULL) != 0 ||
+	if (mount("/proc", "/root/proc", NULL, MS_MOVE, NULL) != 0 ||
+		mount("/sys", "/root/sys", NULL, MS_MOVE, NULL) != 0 ||
 		mount("/dev", "/root/dev", NULL, MS_MOVE, NULL) != 0)
 		return -errno;
 	/* The initramfs cannot be pivoted away: moved over and left behind, as switch_root(8) does. */
@@ -173,8 +176,8 @@ static int mount_device_dirs(void)
 	if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666") != 0 ||
 		mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") != 0)
 		return -errno;
-	static const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" }, { "fd/0", "/dev/stdin" }, { "fd/1", "/dev/stdout" },
-		{ "fd/2", "/dev/stderr" } };
+	static const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" }, { "fd/0", "/dev/stdin" },
+		{ "fd/1", "/dev/stdout" }, { "fd/2", "/dev/stderr" } };
 	for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
 		if (symlink(links[i][0], links[i][1]) != 0 && errno != EEXIST)
 			return -errno;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * One description of each message serves both directions: `io` either writes the field it is given or reads it, so that what one role
- * writes and the other reads cannot drift apart.
+ * One description of each message serves both directions: `io` either writes the field it is given or reads it, so that
+ * what one role writes and the other reads cannot drift apart.
  */
 struct io {
 	struct wr *w; /* writing when not NULL */

@@ -12,25 +12,26 @@
 #include <stdint.h>
 
 /*
- * The messages between the roles. Every body is a struct below with one description for both directions (ipc_X_put writes, ipc_X_get
- * reads and is true only when the whole body was understood). A request carries a frame id; its answer repeats it, IPC_RESULT where
- * nothing else is named. Which role may send what stands in the right column.
+ * The messages between the roles. Every body is a struct below with one description for both directions (ipc_X_put
+ * writes, ipc_X_get reads and is true only when the whole body was understood). A request carries a frame id; its
+ * answer repeats it, IPC_RESULT where nothing else is named. Which role may send what stands in the right column.
  */
 enum role_id { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE, ROLE_NAMES, ROLE_RESOLVER, ROLE_DESK, ROLE_KEEPER, ROLE_COUNT };
 
 const char *role_name(enum role_id role);
 
 enum ipc_type {
-	IPC_CONFIG = 1,	   /* main → role: the configuration as "key = value" lines */
-	IPC_CHANNEL,	   /* main → role: ipc_u32 role_id + fd: the channel to that role, new or replacing a broken one */
-	IPC_START,	   /* main → role: everything the role needs has been given */
-	IPC_READY,	   /* role → main */
-	IPC_STOP,	   /* main → role: end in order */
-	IPC_RESULT,	   /* answer: ipc_result */
-	IPC_SOCKETS,	   /* main → names (4 fds: UDP v4, UDP v6, TCP v4, TCP v6), main → desk (fd 0: listening control socket) */
-	IPC_RELOAD,	   /* main → desk: forget the admin's files; IPC_POLICY_FILE…, IPC_POLICY_END follow */
-	IPC_POLICY_FILE,   /* main → desk: ipc_text file name + fd open for reading */
-	IPC_POLICY_END,	   /* main → desk */
+	IPC_CONFIG = 1, /* main → role: the configuration as "key = value" lines */
+	IPC_CHANNEL, /* main → role: ipc_u32 role_id + fd: the channel to that role, new or replacing a broken one */
+	IPC_START,   /* main → role: everything the role needs has been given */
+	IPC_READY,   /* role → main */
+	IPC_STOP,    /* main → role: end in order */
+	IPC_RESULT,  /* answer: ipc_result */
+	IPC_SOCKETS, /* main → names (4 fds: UDP v4, UDP v6, TCP v4, TCP v6), main → desk (fd 0: listening control
+			socket) */
+	IPC_RELOAD,  /* main → desk: forget the admin's files; IPC_POLICY_FILE…, IPC_POLICY_END follow */
+	IPC_POLICY_FILE, /* main → desk: ipc_text file name + fd open for reading */
+	IPC_POLICY_END,	 /* main → desk */
 
 	IPC_LINK_TAKE = 32, /* desk → main: ipc_text interface: may it become a port? made ready and down */
 	IPC_LINK_UP,	    /* desk → main: ipc_text */
@@ -45,25 +46,27 @@ enum ipc_type {
 	IPC_PORT_DEL,	   /* desk → switchd: ipc_port */
 	IPC_PORT_GONE,	   /* switchd → desk: ipc_port: the interface vanished */
 	IPC_SWITCH_EVENT,  /* switchd → desk: ipc_text for the log */
-	IPC_OF_CONNS,	   /* switchd → gate: ipc_switch + 2 fds (questions, bulk): the switch is new, restarted or reconnected */
+	IPC_OF_CONNS,	   /* switchd → gate: ipc_switch + 2 fds (questions, bulk): the switch is new, restarted or
+			      reconnected */
 	IPC_ZONE_SET,	   /* gate → switchd: ipc_zone: flush, set the limit */
 	IPC_CT_CUT,	   /* gate → switchd: ipc_cut: flush every entry of a mark in a zone */
 	IPC_OF_WANT,	   /* gate → switchd: a connection broke, give new ones */
-	IPC_LINK_FD,	   /* switchd → main: ipc_text path: connect this socket below run_dir and answer with the fd */
+	IPC_LINK_FD, /* switchd → main: ipc_text path: connect this socket below run_dir and answer with the fd */
 
-	IPC_POLICY = 96,   /* desk → gate: ipc_policy + fd: sealed memfd of policy/wire.h bytes; answered RESULT when active */
-	IPC_APP_ADD,	   /* desk → gate: ipc_app; answered RESULT when its flows are in */
-	IPC_APP_DEL,	   /* desk → gate: ipc_app_ref; answered RESULT when its flows are out and its zones flushed */
-	IPC_GRANT_BLOCK,   /* desk → gate: ipc_block: durable numbers never used before */
-	IPC_GRANT_WANT,	   /* gate → desk */
-	IPC_GRANT,	   /* both: ipc_grant: gate's copy for the desk; back again when gate has restarted */
-	IPC_GRANT_END,	   /* gate → desk: ipc_grant_end */
-	IPC_SYN,	   /* both: ipc_syn: a synthetic address means this name */
-	IPC_SYNC_END,	   /* desk → gate: all apps, names, grants and the policy have been given */
-	IPC_QUESTION,	   /* gate → desk: ipc_question */
-	IPC_QUESTION_END,  /* gate → desk: ipc_u32 question number: no packet waits for it any more */
-	IPC_CHARGE,	   /* gate → desk: ipc_charge; RESULT 0 once durable, -ENOENT when nothing is left */
-	IPC_EVENT,	   /* gate → desk: ipc_event for the log */
+	IPC_POLICY =
+		96, /* desk → gate: ipc_policy + fd: sealed memfd of policy/wire.h bytes; answered RESULT when active */
+	IPC_APP_ADD,	  /* desk → gate: ipc_app; answered RESULT when its flows are in */
+	IPC_APP_DEL,	  /* desk → gate: ipc_app_ref; answered RESULT when its flows are out and its zones flushed */
+	IPC_GRANT_BLOCK,  /* desk → gate: ipc_block: durable numbers never used before */
+	IPC_GRANT_WANT,	  /* gate → desk */
+	IPC_GRANT,	  /* both: ipc_grant: gate's copy for the desk; back again when gate has restarted */
+	IPC_GRANT_END,	  /* gate → desk: ipc_grant_end */
+	IPC_SYN,	  /* both: ipc_syn: a synthetic address means this name */
+	IPC_SYNC_END,	  /* desk → gate: all apps, names, grants and the policy have been given */
+	IPC_QUESTION,	  /* gate → desk: ipc_question */
+	IPC_QUESTION_END, /* gate → desk: ipc_u32 question number: no packet waits for it any more */
+	IPC_CHARGE,	  /* gate → desk: ipc_charge; RESULT 0 once durable, -ENOENT when nothing is left */
+	IPC_EVENT,	  /* gate → desk: ipc_event for the log */
 
 	IPC_LOOKUP = 128,  /* names → gate: ipc_lookup */
 	IPC_LOOKUP_ANSWER, /* gate → names: ipc_lookup_answer */
@@ -76,7 +79,14 @@ enum ipc_type {
 	IPC_KEEPER_END,	  /* keeper → main: ipc_result: the program ended (value = exit status) */
 };
 
-enum { IPC_TEXT_MAX = 4096, IPC_APP_MAX = 64, IPC_RULE_ID_LEN = 32, IPC_ADDRS_MAX = 64, IPC_CHAIN_MAX = 16, IPC_RELAY_MAX = 60000 };
+enum {
+	IPC_TEXT_MAX = 4096,
+	IPC_APP_MAX = 64,
+	IPC_RULE_ID_LEN = 32,
+	IPC_ADDRS_MAX = 64,
+	IPC_CHAIN_MAX = 16,
+	IPC_RELAY_MAX = 60000
+};
 enum { IPC_ARGV_BYTES = 48000 };
 
 struct ipc_text {
@@ -155,10 +165,10 @@ struct ipc_grant {
 	struct ipc_app_ref ref;
 	uint8_t inbound; /* 0 out, 1 in */
 	uint8_t proto;
-	uint16_t port;		  /* destination port; ICMP: type */
-	struct addr peer;	  /* what the guest uses: synthetic or real */
-	struct addr real;	  /* what the wire uses */
-	struct name name;	  /* len 0: none */
+	uint16_t port;	  /* destination port; ICMP: type */
+	struct addr peer; /* what the guest uses: synthetic or real */
+	struct addr real; /* what the wire uses */
+	struct name name; /* len 0: none */
 	uint8_t rule[IPC_RULE_ID_LEN];
 	int64_t since_wall_ms;
 };
@@ -181,11 +191,11 @@ struct ipc_question {
 	struct ipc_app_ref ref;
 	uint8_t inbound;
 	uint8_t proto;
-	uint16_t port; /* ICMP: type */
-	bool withheld; /* the name resolved to a private address: ask with the address */
-	struct name name; /* len 0: none */
+	uint16_t port;	     /* ICMP: type */
+	bool withheld;	     /* the name resolved to a private address: ask with the address */
+	struct name name;    /* len 0: none */
 	struct addr address; /* len 0: not resolved */
-	uint16_t peer_slot; /* other app, 0 none */
+	uint16_t peer_slot;  /* other app, 0 none */
 	int64_t held_wall_ms, gives_up_wall_ms;
 };
 
@@ -228,7 +238,16 @@ struct ipc_lookup {
 	struct name name;
 };
 
-enum ipc_answer_kind { ANSWER_ADDRESS, ANSWER_DENIED, ANSWER_NODATA, ANSWER_NXDOMAIN, ANSWER_SERVFAIL, ANSWER_PTR, ANSWER_RELAY, ANSWER_REFUSED };
+enum ipc_answer_kind {
+	ANSWER_ADDRESS,
+	ANSWER_DENIED,
+	ANSWER_NODATA,
+	ANSWER_NXDOMAIN,
+	ANSWER_SERVFAIL,
+	ANSWER_PTR,
+	ANSWER_RELAY,
+	ANSWER_REFUSED
+};
 
 struct ipc_lookup_answer {
 	uint8_t kind;
@@ -260,7 +279,8 @@ struct ipc_relay {
 	struct name name;
 };
 
-/* Rebuilt records: rcode, then count of {owner name, type u16, ttl u32, rdata len u16, rdata uncompressed} as bytes for names to frame. */
+/* Rebuilt records: rcode, then count of {owner name, type u16, ttl u32, rdata len u16, rdata uncompressed} as bytes for
+ * names to frame. */
 struct ipc_relayed {
 	uint8_t rcode;
 	uint16_t n_records;
@@ -318,15 +338,17 @@ IPC_CODEC(vm);
 #undef IPC_CODEC
 
 /* Sends a RESULT; `text` may be NULL. */
-int ipc_send_result(struct frame_chan *c, uint32_t id, int err, uint32_t value, const char *text) __attribute__((warn_unused_result));
+int ipc_send_result(struct frame_chan *c, uint32_t id, int err, uint32_t value, const char *text)
+	__attribute__((warn_unused_result));
 void ipc_text_set(struct ipc_text *t, const char *s);
 
 /* Encodes into a buffer of this thread's and sends: ipc_send(chan, IPC_GRANT, 0, grant, &g, NULL, 0). */
 #define ipc_send(chan, type, id, what, msg, fds, n_fds) \
 	({ \
 		struct wr ipc_w_ = ipc_scratch(); \
-		ipc_##what##_put(&ipc_w_, (msg)) ? frame_send((chan), (type), (id), ipc_w_.buf, ipc_w_.len, (fds), (n_fds)) \
-						 : -EMSGSIZE; \
+		ipc_##what##_put(&ipc_w_, (msg)) \
+			? frame_send((chan), (type), (id), ipc_w_.buf, ipc_w_.len, (fds), (n_fds)) \
+			: -EMSGSIZE; \
 	})
 struct wr ipc_scratch(void);
 

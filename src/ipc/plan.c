@@ -65,7 +65,8 @@ struct mac plan_router_mac(void)
 
 struct mac plan_mac(unsigned slot, uint32_t run, unsigned kind)
 {
-	return (struct mac){ { 0x02, 0x5e, (uint8_t)(0x70 + kind), (uint8_t)(run & 0xff), (uint8_t)(slot >> 8), (uint8_t)slot } };
+	return (struct mac){ { 0x02, 0x5e, (uint8_t)(0x70 + kind), (uint8_t)(run & 0xff), (uint8_t)(slot >> 8),
+		(uint8_t)slot } };
 }
 
 struct addr plan_syn4(unsigned index)

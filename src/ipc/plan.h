@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 /*
- * Who has which address inside the switch: a pure function of the two pools (keys guest_ipv4, guest_ipv6) and the slot of an app.
- * IPv4: a pair per slot, pool + 4*slot: +1 gateway, +2 guest. IPv6: a /64 per slot, ::2 the guest's own (any source inside is lawful).
- * Slot 0 is ours: +1 / ::1 the router, +2 / ::2 the host's end of the nat uplink, +3 / ::3 the names service.
- * Synthetic addresses mean a name in one VM: 198.18.0.0/15 and pool:ffff::/96, the same index in both.
+ * Who has which address inside the switch: a pure function of the two pools (keys guest_ipv4, guest_ipv6) and the slot
+ * of an app. IPv4: a pair per slot, pool + 4*slot: +1 gateway, +2 guest. IPv6: a /64 per slot, ::2 the guest's own (any
+ * source inside is lawful). Slot 0 is ours: +1 / ::1 the router, +2 / ::2 the host's end of the nat uplink, +3 / ::3
+ * the names service. Synthetic addresses mean a name in one VM: 198.18.0.0/15 and pool:ffff::/96, the same index in
+ * both.
  */
 enum { PLAN_SLOTS = 1024, PLAN_V4_PREFIX_MAX = 20, PLAN_V6_PREFIX = 48, PLAN_SYN_MAX = 65536 };
 
@@ -22,9 +23,10 @@ struct plan {
 
 /* The bridge's own ports: the host's end of the nat uplink, and the way to the names service. */
 #define PLAN_UPLINK_PORT "sk-up0"
-#define PLAN_NAMES_PORT "sk-nm0"
+#define PLAN_NAMES_PORT	 "sk-nm0"
 
-/* "100.64.0.0/20" and "fd73:6b69:7368::/48"; false with *ret untouched when a pool is malformed, too small or has host bits. */
+/* "100.64.0.0/20" and "fd73:6b69:7368::/48"; false with *ret untouched when a pool is malformed, too small or has host
+ * bits. */
 bool plan_parse(const char *v4, const char *v6, struct plan *ret);
 
 struct addr plan_v4(const struct plan *p, unsigned slot, unsigned host);

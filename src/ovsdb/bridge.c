@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation. The replica `db` is always one whole state the server has announced: a monitor's first reply replaces it, each
- * update is applied in one go. After every step bridge_plan_make() compares it with what is wanted; at most one transaction is under
- * way, and while it is nothing is planned, since the server sends its update before its reply. An answer lost with a connection needs
- * no care: the next replica shows what happened.
+ * Theory of operation. The replica `db` is always one whole state the server has announced: a monitor's first reply
+ * replaces it, each update is applied in one go. After every step bridge_plan_make() compares it with what is wanted;
+ * at most one transaction is under way, and while it is nothing is planned, since the server sends its update before
+ * its reply. An answer lost with a connection needs no care: the next replica shows what happened.
  */
 #include "ovsdb/bridge.h"
 
@@ -21,10 +21,11 @@ enum { EVENTS_MAX = 4096, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000, CALM_MS = 1
 struct bridge {
 	struct bridge_want want;
 	struct ovsdb_session *session;
-	json_t *db; /* NULL until the monitor's first reply */
+	json_t *db;			  /* NULL until the monitor's first reply */
 	uint32_t monitor_id, transact_id; /* requests under way, 0: none */
 	bool ready_told, gone_told;
-	int64_t settled_cfg; /* vswitchd has caught up when cur_cfg reaches it; -1: nothing written on this connection yet */
+	int64_t settled_cfg; /* vswitchd has caught up when cur_cfg reaches it; -1: nothing written on this connection
+				yet */
 	int64_t now_ms, not_before_ms, repaired_ms;
 	int pause_ms;
 	char told_refused[BRIDGE_TEXT_MAX];
@@ -56,7 +57,8 @@ void bridge_free(struct bridge *b)
 	free(b);
 }
 
-static void bridge_say(struct bridge *b, enum bridge_event_type type, const char *port, uint16_t ofport, const char *text)
+static void bridge_say(struct bridge *b, enum bridge_event_type type, const char *port, uint16_t ofport,
+	const char *text)
 {
 	if (b->n_events == EVENTS_MAX)
 		return;
@@ -84,12 +86,14 @@ void bridge_connected(struct bridge *b, int64_t now_ms)
 	b->ready_told = false;
 	b->settled_cfg = -1;
 	b->told_refused[0] = '\0';
-	json_t *tables = json_pack("{s:{s:[ssss]}, s:{s:[sssssssssss]}, s:{s:[ssssss]}, s:{s:[ssssssss]}, s:{s:[ss]}}", "Open_vSwitch",
-		"columns", "bridges", "next_cfg", "cur_cfg", "datapaths", "Bridge", "columns", "name", "ports", "datapath_type", "fail_mode",
-		"protocols", "other_config", "external_ids", "controller", "mirrors", "stp_enable", "rstp_enable", "Port", "columns", "name",
-		"interfaces", "tag", "trunks", "vlan_mode", "qos", "Interface", "columns", "name", "type", "mac", "ofport", "ofport_request",
+	json_t *tables = json_pack("{s:{s:[ssss]}, s:{s:[sssssssssss]}, s:{s:[ssssss]}, s:{s:[ssssssss]}, s:{s:[ss]}}",
+		"Open_vSwitch", "columns", "bridges", "next_cfg", "cur_cfg", "datapaths", "Bridge", "columns", "name",
+		"ports", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids", "controller",
+		"mirrors", "stp_enable", "rstp_enable", "Port", "columns", "name", "interfaces", "tag", "trunks",
+		"vlan_mode", "qos", "Interface", "columns", "name", "type", "mac", "ofport", "ofport_request",
 		"external_ids", "error", "ifindex", "Datapath", "columns", "ct_zones", "external_ids");
-	b->monitor_id = ovsdb_session_request(b->session, "monitor", json_pack("[sso]", "Open_vSwitch", "sekisho", tables));
+	b->monitor_id =
+		ovsdb_session_request(b->session, "monitor", json_pack("[sso]", "Open_vSwitch", "sekisho", tables));
 }
 
 /* RFC 7047 §4.1.6: per row "old" and "new"; without "new" the row is gone. */
@@ -133,7 +137,9 @@ static void bridge_pause(struct bridge *b)
 		b->pause_ms = 0;
 	b->not_before_ms = b->now_ms + b->pause_ms;
 	b->repaired_ms = b->now_ms;
-	b->pause_ms = b->pause_ms == 0 ? PAUSE_FIRST_MS : b->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : b->pause_ms * 2;
+	b->pause_ms = b->pause_ms == 0		     ? PAUSE_FIRST_MS
+		    : b->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS
+						     : b->pause_ms * 2;
 }
 
 static int64_t root_integer(struct bridge *b, const char *column)
@@ -149,7 +155,8 @@ static void transact_failed(struct bridge *b, const char *error, const char *det
 	/* Our `wait` did not hold: somebody was faster, and the update has told us what. */
 	if (strcmp(error, "timed out") != 0) {
 		char text[BRIDGE_TEXT_MAX];
-		snprintf(text, sizeof(text), "OVSDB refused a change: %s%s%s", error, details == NULL ? "" : ": ", details == NULL ? "" : details);
+		snprintf(text, sizeof(text), "OVSDB refused a change: %s%s%s", error, details == NULL ? "" : ": ",
+			details == NULL ? "" : details);
 		bridge_refused(b, text);
 	}
 	bridge_pause(b);
@@ -355,8 +362,8 @@ static struct want_port *port_slot(struct bridge *b)
 
 int bridge_port_add(struct bridge *b, const struct bridge_port *p, int64_t now_ms)
 {
-	if (p->name[0] == '\0' || memchr(p->name, '\0', sizeof(p->name)) == NULL || strcmp(p->name, b->want.conf.name) == 0 ||
-		p->ofport >= 0xff00)
+	if (p->name[0] == '\0' || memchr(p->name, '\0', sizeof(p->name)) == NULL ||
+		strcmp(p->name, b->want.conf.name) == 0 || p->ofport >= 0xff00)
 		return -EINVAL;
 	struct want_port *wp = port_find(b, p->name);
 	if (wp != NULL && !wp->deleting && !wp->adopted)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The difference between what is wanted and what the database holds, as one transaction. Invariant: rows are addressed by UUID only,
- * and the set of bridges (or of our bridge's ports) is guarded by a `wait` on the value that was read, so that two writers never
- * overwrite each other unseen: the loser reads again and plans again.
+ * The difference between what is wanted and what the database holds, as one transaction. Invariant: rows are addressed
+ * by UUID only, and the set of bridges (or of our bridge's ports) is guarded by a `wait` on the value that was read, so
+ * that two writers never overwrite each other unseen: the loser reads again and plans again.
  */
 #include "ovsdb/bridge_plan.h"
 
@@ -45,8 +45,8 @@ void bridge_find(json_t *db, const char *name, struct bridge_rows *ret)
 	}
 }
 
-bool bridge_find_port(json_t *db, const struct bridge_rows *r, const char *name, const char **ret_uuid, json_t **ret_port,
-	const char **ret_iface_uuid, json_t **ret_iface)
+bool bridge_find_port(json_t *db, const struct bridge_rows *r, const char *name, const char **ret_uuid,
+	json_t **ret_port, const char **ret_iface_uuid, json_t **ret_iface)
 {
 	json_t *ports = json_object_get(r->bridge, "ports");
 	size_t n = ovsdb_set_size(ports);
@@ -64,7 +64,8 @@ bool bridge_find_port(json_t *db, const struct bridge_rows *r, const char *name,
 	return false;
 }
 
-/* The atom "x" and the set of one atom "x" are the same value. Of external_ids only our keys count: other tools keep theirs there. */
+/* The atom "x" and the set of one atom "x" are the same value. Of external_ids only our keys count: other tools keep
+ * theirs there. */
 static bool value_equal(const char *column, const json_t *have, const json_t *want)
 {
 	const char *tag = json_string_value(json_array_get(want, 0));
@@ -88,7 +89,8 @@ static bool value_equal(const char *column, const json_t *have, const json_t *wa
 	return ovsdb_set_size(want) == 0 || json_equal(ovsdb_set_at(have, 0), ovsdb_set_at(want, 0));
 }
 
-/* Keeps in `want` only the columns that differ; NULL when none does. Steals `want`. *ret_column: the first one that differs. */
+/* Keeps in `want` only the columns that differ; NULL when none does. Steals `want`. *ret_column: the first one that
+ * differs. */
 static json_t *row_difference(const json_t *have, json_t *want, char *ret_column, size_t column_len)
 {
 	json_t *diff = json_object();
@@ -156,15 +158,18 @@ static void plan_no_bridge(struct bridge_want *w, json_t *db, const struct bridg
 static bool adopt_port(struct bridge_want *w, json_t *db, const char *uuid, const char *name)
 {
 	json_t *port = bridge_row(db, "Port", uuid);
-	json_t *iface = bridge_row(db, "Interface", ovsdb_uuid_text(ovsdb_set_at(json_object_get(port, "interfaces"), 0)));
+	json_t *iface =
+		bridge_row(db, "Interface", ovsdb_uuid_text(ovsdb_set_at(json_object_get(port, "interfaces"), 0)));
 	const char *app = ovsdb_map_text(json_object_get(iface, "external_ids"), "sekisho-app");
 	int64_t request = 0;
-	if (w->made || app == NULL || app[0] == '\0' || w->n_ports == BRIDGE_PORTS_MAX || strlen(name) >= BRIDGE_NAME_MAX)
+	if (w->made || app == NULL || app[0] == '\0' || w->n_ports == BRIDGE_PORTS_MAX ||
+		strlen(name) >= BRIDGE_NAME_MAX)
 		return false;
 	struct want_port wp = { .used = true, .adopted = true };
 	snprintf(wp.p.name, sizeof(wp.p.name), "%s", name);
 	snprintf(wp.p.app, sizeof(wp.p.app), "%s", app);
-	if (ovsdb_optional_integer(json_object_get(iface, "ofport_request"), &request) && request > 0 && request < 0xff00)
+	if (ovsdb_optional_integer(json_object_get(iface, "ofport_request"), &request) && request > 0 &&
+		request < 0xff00)
 		wp.p.ofport = (uint16_t)request;
 	w->ports[w->n_ports++] = wp;
 	return true;
@@ -198,8 +203,8 @@ static json_t *unwanted_ports(struct bridge_want *w, json_t *db, const struct br
 /* Columns of Port that would change what enters or leaves: all must be empty. */
 static json_t *port_row(void)
 {
-	return json_pack("{s:o, s:o, s:o, s:o}", "tag", ovsdb_empty_set(), "trunks", ovsdb_empty_set(), "vlan_mode", ovsdb_empty_set(), "qos",
-		ovsdb_empty_set());
+	return json_pack("{s:o, s:o, s:o, s:o}", "tag", ovsdb_empty_set(), "trunks", ovsdb_empty_set(), "vlan_mode",
+		ovsdb_empty_set(), "qos", ovsdb_empty_set());
 }
 
 /* One wanted port; what is to be inserted goes to `add`. */
@@ -264,8 +269,8 @@ static json_t *timeouts(void)
 	static const struct {
 		const char *name;
 		int seconds;
-	} all[] = { { "udp_first", 30 }, { "udp_single", 30 }, { "udp_multiple", 120 }, { "icmp_first", 30 }, { "icmp_reply", 30 },
-		{ "tcp_established", 86400 } };
+	} all[] = { { "udp_first", 30 }, { "udp_single", 30 }, { "udp_multiple", 120 }, { "icmp_first", 30 },
+		{ "icmp_reply", 30 }, { "tcp_established", 86400 } };
 	json_t *pairs = json_array();
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		json_array_append_new(pairs, json_pack("[si]", all[i].name, all[i].seconds));
@@ -279,7 +284,8 @@ static json_t *plan_new_zone(struct bridge_plan *p)
 	snprintf(zone, sizeof(zone), "zone%u", p->n_names++);
 	plan_insert(p, "CT_Timeout_Policy", policy, json_pack("{s:o}", "timeouts", timeouts()));
 	plan_insert(p, "CT_Zone", zone,
-		json_pack("{s:o, s:o}", "timeout_policy", ovsdb_named_uuid(policy), "external_ids", ovsdb_map("sekisho", "1", (char *)NULL)));
+		json_pack("{s:o, s:o}", "timeout_policy", ovsdb_named_uuid(policy), "external_ids",
+			ovsdb_map("sekisho", "1", (char *)NULL)));
 	return ovsdb_named_uuid(zone);
 }
 
@@ -305,7 +311,8 @@ static void plan_zones(struct bridge_want *w, json_t *db, const struct bridge_ro
 		plan_mutate(p, "Datapath", uuid, "ct_zones", "insert", json_pack("[sO]", "map", add));
 	} else if (json_array_size(add) > 0) {
 		plan_insert(p, "Datapath", "datapath",
-			json_pack("{s:[sO], s:o}", "ct_zones", "map", add, "external_ids", ovsdb_map("sekisho", "1", (char *)NULL)));
+			json_pack("{s:[sO], s:o}", "ct_zones", "map", add, "external_ids",
+				ovsdb_map("sekisho", "1", (char *)NULL)));
 		plan_mutate(p, "Open_vSwitch", r->root_uuid, "datapaths", "insert",
 			json_pack("[s[[so]]]", "map", w->conf.datapath_type, ovsdb_named_uuid("datapath")));
 	}
@@ -335,9 +342,10 @@ void bridge_plan_make(struct bridge_want *w, json_t *db, struct bridge_plan *ret
 	bridge_find(db, w->conf.name, &r);
 	if (r.root == NULL) {
 		snprintf(p.refused, sizeof(p.refused), "the database has no Open_vSwitch row: run ovs-vsctl init");
-	} else if (r.bridge != NULL && ovsdb_map_text(json_object_get(r.bridge, "external_ids"), "sekisho") == NULL && !w->made) {
-		snprintf(p.refused, sizeof(p.refused), "bridge %s exists and is not Sekisho's; choose another `bridge` or delete it",
-			w->conf.name);
+	} else if (r.bridge != NULL && ovsdb_map_text(json_object_get(r.bridge, "external_ids"), "sekisho") == NULL &&
+		   !w->made) {
+		snprintf(p.refused, sizeof(p.refused),
+			"bridge %s exists and is not Sekisho's; choose another `bridge` or delete it", w->conf.name);
 	} else if (w->remove) {
 		plan_remove(w, db, &r, &p);
 	} else {

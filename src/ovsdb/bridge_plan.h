@@ -14,10 +14,10 @@
 
 struct want_port {
 	struct bridge_port p;
-	bool used; /* the slot is taken */
+	bool used;     /* the slot is taken */
 	bool deleting; /* wanted gone */
-	bool adopted; /* an earlier life of ours made it; bridge_port_add() may claim it */
-	bool made; /* seen in place as wanted: from now on a difference is somebody else's doing */
+	bool adopted;  /* an earlier life of ours made it; bridge_port_add() may claim it */
+	bool made;     /* seen in place as wanted: from now on a difference is somebody else's doing */
 	uint16_t told_ofport;
 	int64_t gone_cfg; /* deleting: vswitchd has let go when cur_cfg reaches this, or one of below */
 	char told_error[BRIDGE_TEXT_MAX];
@@ -42,11 +42,11 @@ struct bridge_want {
 };
 
 struct bridge_plan {
-	json_t *ops; /* the whole array for `transact`, database name first; NULL: nothing to do; the caller's */
+	json_t *ops;  /* the whole array for `transact`, database name first; NULL: nothing to do; the caller's */
 	bool changes; /* something is to be done */
 	char foreign[BRIDGE_TEXT_MAX]; /* "" or what somebody else changed */
 	char refused[BRIDGE_TEXT_MAX]; /* "" or why nothing can be done */
-	unsigned n_names; /* named-uuids used so far */
+	unsigned n_names;	       /* named-uuids used so far */
 };
 
 /* Where our rows are in the replica `db` ({table: {uuid: row}}). Strings and rows belong to `db`. */
@@ -58,8 +58,8 @@ struct bridge_rows {
 void bridge_find(json_t *db, const char *name, struct bridge_rows *ret);
 json_t *bridge_row(json_t *db, const char *table, const char *uuid);
 /* The port of our bridge with that name, and its only interface; false when there is none. */
-bool bridge_find_port(json_t *db, const struct bridge_rows *r, const char *name, const char **ret_uuid, json_t **ret_port,
-	const char **ret_iface_uuid, json_t **ret_iface);
+bool bridge_find_port(json_t *db, const struct bridge_rows *r, const char *name, const char **ret_uuid,
+	json_t **ret_port, const char **ret_iface_uuid, json_t **ret_iface);
 
 /* Sets `made` of ports that stand as wanted. */
 void bridge_plan_make(struct bridge_want *w, json_t *db, struct bridge_plan *ret);
@@ -68,7 +68,8 @@ void bridge_plan_make(struct bridge_want *w, json_t *db, struct bridge_plan *ret
 void plan_wait(struct bridge_plan *p, const char *table, const char *uuid, const char *column, json_t *seen);
 void plan_insert(struct bridge_plan *p, const char *table, const char *name, json_t *row);
 void plan_update(struct bridge_plan *p, const char *table, const char *uuid, json_t *row);
-void plan_mutate(struct bridge_plan *p, const char *table, const char *uuid, const char *column, const char *mutator, json_t *value);
+void plan_mutate(struct bridge_plan *p, const char *table, const char *uuid, const char *column, const char *mutator,
+	json_t *value);
 json_t *plan_bridge_row(const struct bridge_conf *c);
 json_t *plan_iface_row(const struct bridge_port *p);
 /* Port and Interface of `p`; returns the named-uuid of the port. */

@@ -8,8 +8,9 @@
 
 #include <jansson.h>
 
-/* Values of RFC 7047 §5.1 in jansson's form. Readers accept anything the server may send and yield NULL, 0 or false for what does not
- * fit; makers return a new reference (NULL without memory, which json_pack and the container setters pass on). */
+/* Values of RFC 7047 §5.1 in jansson's form. Readers accept anything the server may send and yield NULL, 0 or false for
+ * what does not fit; makers return a new reference (NULL without memory, which json_pack and the container setters pass
+ * on). */
 
 json_t *ovsdb_uuid(const char *uuid);
 json_t *ovsdb_named_uuid(const char *name);

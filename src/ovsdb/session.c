@@ -154,7 +154,10 @@ static int session_replied(struct ovsdb_session *s, struct ovsdb_event *ret)
 		error = NULL;
 	if (error == NULL && result == NULL)
 		return -EPROTO;
-	*ret = (struct ovsdb_event){ .type = OVSDB_EVENT_REPLY, .id = number, .result = error == NULL ? result : NULL, .error = error };
+	*ret = (struct ovsdb_event){ .type = OVSDB_EVENT_REPLY,
+		.id = number,
+		.result = error == NULL ? result : NULL,
+		.error = error };
 	return 1;
 }
 

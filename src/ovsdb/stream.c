@@ -13,7 +13,7 @@ struct ovsdb_stream {
 	char *buf;
 	size_t cap, len;
 	size_t start; /* of the message being scanned */
-	size_t scan; /* bytes before it have been looked at */
+	size_t scan;  /* bytes before it have been looked at */
 	unsigned depth;
 	bool in_string, escaped;
 };

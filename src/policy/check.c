@@ -27,9 +27,11 @@ static void find(struct checker *c, enum policy_finding_kind kind, size_t rule, 
 		return;
 	struct policy_finding *f = &c->out[c->n - 1];
 	*f = (struct policy_finding){ .kind = kind, .rule = rule, .other = other };
-	if (policy_print_rule(&c->in->rules[rule].rule, a, sizeof(a)) < 0 || policy_print_rule(&c->in->rules[other].rule, b, sizeof(b)) < 0)
+	if (policy_print_rule(&c->in->rules[rule].rule, a, sizeof(a)) < 0 ||
+		policy_print_rule(&c->in->rules[other].rule, b, sizeof(b)) < 0)
 		return;
-	snprintf(f->message, sizeof(f->message), "\"%.180s\" %s \"%.180s\" (line %u)", a, fmt, b, c->in->rules[other].meta.line);
+	snprintf(f->message, sizeof(f->message), "\"%.180s\" %s \"%.180s\" (line %u)", a, fmt, b,
+		c->in->rules[other].meta.line);
 }
 
 static bool in_group(const struct policy_input *in, const char *group, const char *app)
@@ -71,7 +73,8 @@ static bool proto_covers(const struct policy_port *w, const struct policy_port *
 {
 	bool has_ports = r->proto_kind == POLICY_PROTO_NONE ||
 			 (r->proto_kind == POLICY_PROTO_NUMBER && (r->proto == 6 || r->proto == 17 || r->proto == 132));
-	bool icmp = r->proto_kind == POLICY_PROTO_ICMP || (r->proto_kind == POLICY_PROTO_NUMBER && (r->proto == 1 || r->proto == 58));
+	bool icmp = r->proto_kind == POLICY_PROTO_ICMP ||
+		    (r->proto_kind == POLICY_PROTO_NUMBER && (r->proto == 1 || r->proto == 58));
 	if (w->proto_kind == POLICY_PROTO_NONE)
 		return has_ports;
 	if (w->proto_kind == POLICY_PROTO_ICMP)
@@ -123,14 +126,16 @@ static bool ports_same(const struct policy_rule *a, const struct policy_rule *b)
 	return a->n_ports == b->n_ports && (a->n_ports == 0 || (ports_cover(a, b) && ports_cover(b, a)));
 }
 
-/* A verdict is the same to say nothing of the peer's class: such rules are not redundant beside a wider one, the floor counts them alone. */
+/* A verdict is the same to say nothing of the peer's class: such rules are not redundant beside a wider one, the floor
+ * counts them alone. */
 static bool opens_floor(const struct checker *c, const struct policy_rule *r)
 {
 	static const struct policy_env none;
 	if (r->verb > POLICY_ASK)
 		return false;
 	for (size_t i = 0; i < r->n_ports; i++) {
-		if (r->ports[i].ranged && r->ports[i].lo == r->ports[i].hi && floor_port(POLICY_PROTO_TCP, r->ports[i].lo))
+		if (r->ports[i].ranged && r->ports[i].lo == r->ports[i].hi &&
+			floor_port(POLICY_PROTO_TCP, r->ports[i].lo))
 			return true;
 	}
 	if (r->peer.kind == POLICY_PEER_NET)
@@ -152,8 +157,9 @@ static bool owner_covers(const struct policy_entry *w, const struct policy_entry
 
 static bool covers(const struct checker *c, const struct policy_entry *w, const struct policy_entry *r)
 {
-	return w->rule.dir == r->rule.dir && owner_covers(w, r) && !policy_rule_limited(&w->rule) && subject_covers(c->in, &w->rule, &r->rule) &&
-	       peer_covers(&w->rule.peer, &r->rule.peer) && ports_cover(&w->rule, &r->rule);
+	return w->rule.dir == r->rule.dir && owner_covers(w, r) && !policy_rule_limited(&w->rule) &&
+	       subject_covers(c->in, &w->rule, &r->rule) && peer_covers(&w->rule.peer, &r->rule.peer) &&
+	       ports_cover(&w->rule, &r->rule);
 }
 
 /* Somebody says something else about part of what `r` speaks of, so that taking `r` away may matter. */
@@ -164,11 +170,15 @@ static bool contested(const struct checker *c, size_t r, size_t w)
 		const struct policy_rule *t = &c->in->rules[i].rule;
 		if (i == r || i == w || t->verb == a->verb || t->dir != a->dir || !ports_touch(t, a))
 			continue;
-		bool subjects = subject_covers(c->in, t, a) || subject_covers(c->in, a, t) || t->subject == POLICY_SUBJECT_GROUP;
-		bool apart = (named(&t->peer) && named(&a->peer)) || (t->peer.kind == POLICY_PEER_NET && a->peer.kind == POLICY_PEER_NET);
+		bool subjects = subject_covers(c->in, t, a) || subject_covers(c->in, a, t) ||
+				t->subject == POLICY_SUBJECT_GROUP;
+		bool apart = (named(&t->peer) && named(&a->peer)) ||
+			     (t->peer.kind == POLICY_PEER_NET && a->peer.kind == POLICY_PEER_NET);
 		bool peers = !apart || peer_covers(&t->peer, &a->peer) || peer_covers(&a->peer, &t->peer);
 		/* What the wider rule beats anyway does not matter; only any is surely wider. */
-		if (subjects && peers && !(t->peer.kind == POLICY_PEER_ANY && c->in->rules[w].rule.peer.kind != POLICY_PEER_ANY && !t->final))
+		if (subjects && peers &&
+			!(t->peer.kind == POLICY_PEER_ANY && c->in->rules[w].rule.peer.kind != POLICY_PEER_ANY &&
+				!t->final))
 			return true;
 	}
 	return false;
@@ -177,10 +187,12 @@ static bool contested(const struct checker *c, size_t r, size_t w)
 static bool surprising(const struct checker *c, const struct policy_entry *d, const struct policy_entry *a)
 {
 	const struct policy_rule *x = &d->rule, *y = &a->rule;
-	if (x->verb < POLICY_DENY || y->verb != POLICY_ALLOW || x->dir != y->dir || final_of(d) > final_of(a) || !ports_touch(x, y))
+	if (x->verb < POLICY_DENY || y->verb != POLICY_ALLOW || x->dir != y->dir || final_of(d) > final_of(a) ||
+		!ports_touch(x, y))
 		return false;
 	bool wider = subject_covers(c->in, y, x) && !subject_covers(c->in, x, y);
-	bool zone = x->peer.kind == POLICY_PEER_ZONE && x->peer.zone == POLICY_ZONE_INTERNET && (named(&y->peer) || y->peer.kind == POLICY_PEER_NET);
+	bool zone = x->peer.kind == POLICY_PEER_ZONE && x->peer.zone == POLICY_ZONE_INTERNET &&
+		    (named(&y->peer) || y->peer.kind == POLICY_PEER_NET);
 	return wider && (zone || peer_covers(&x->peer, &y->peer)) && !peer_covers(&y->peer, &x->peer);
 }
 
@@ -188,17 +200,20 @@ static void pair(struct checker *c, size_t r, size_t w)
 {
 	const struct policy_entry *a = &c->in->rules[r], *b = &c->in->rules[w];
 	if (surprising(c, a, b))
-		find(c, POLICY_FIND_SURPRISE, r, w, "is beaten for some peers, though it speaks of fewer applications, by the narrower");
+		find(c, POLICY_FIND_SURPRISE, r, w,
+			"is beaten for some peers, though it speaks of fewer applications, by the narrower");
 	if (!covers(c, b, a))
 		return;
-	bool same = policy_peer_equal(&a->rule.peer, &b->rule.peer) && a->rule.subject == b->rule.subject && ports_same(&a->rule, &b->rule) &&
-		    policy_rule_limited(&a->rule) == policy_rule_limited(&b->rule);
+	bool same = policy_peer_equal(&a->rule.peer, &b->rule.peer) && a->rule.subject == b->rule.subject &&
+		    ports_same(&a->rule, &b->rule) && policy_rule_limited(&a->rule) == policy_rule_limited(&b->rule);
 	/* The floor may keep a wider allow from counting where this one does. */
-	bool reaches = b->rule.verb > POLICY_ASK || policy_peer_equal(&a->rule.peer, &b->rule.peer) || !opens_floor(c, &a->rule);
+	bool reaches = b->rule.verb > POLICY_ASK || policy_peer_equal(&a->rule.peer, &b->rule.peer) ||
+		       !opens_floor(c, &a->rule);
 	bool over = final_of(b) > final_of(a) || (same && final_of(a) == final_of(b) && b->rule.verb > a->rule.verb);
 	if (over && reaches && b->rule.verb != a->rule.verb)
 		find(c, POLICY_FIND_NEVER, r, w, "never wins: wherever it matches stands");
-	else if (a->rule.verb == b->rule.verb && reaches && final_of(b) >= final_of(a) && (!same || r > w) && !contested(c, r, w))
+	else if (a->rule.verb == b->rule.verb && reaches && final_of(b) >= final_of(a) && (!same || r > w) &&
+		 !contested(c, r, w))
 		find(c, POLICY_FIND_REDUNDANT, r, w, "changes nothing beside");
 }
 
@@ -207,7 +222,9 @@ static void refused(struct checker *c, const struct policy_error *e)
 	if (c->n++ >= c->cap)
 		return;
 	struct policy_finding *f = &c->out[c->n - 1];
-	*f = (struct policy_finding){ .kind = e->other != SIZE_MAX ? POLICY_FIND_DUPLICATE : POLICY_FIND_UNDEFINED, .error = true, .rule = e->rule,
+	*f = (struct policy_finding){ .kind = e->other != SIZE_MAX ? POLICY_FIND_DUPLICATE : POLICY_FIND_UNDEFINED,
+		.error = true,
+		.rule = e->rule,
 		.other = e->other };
 	snprintf(f->message, sizeof(f->message), "%s", e->message);
 }
@@ -227,7 +244,8 @@ long policy_check(const struct policy_input *in, struct policy_finding *ret, siz
 		size_t before = c.n;
 		/* One finding a rule says enough. */
 		for (size_t w = 0; w < in->n_rules && c.n == before; w++) {
-			if (w != r && in->rules[w].meta.ended == POLICY_RUNNING && in->rules[r].meta.ended == POLICY_RUNNING)
+			if (w != r && in->rules[w].meta.ended == POLICY_RUNNING &&
+				in->rules[r].meta.ended == POLICY_RUNNING)
 				pair(&c, r, w);
 		}
 	}

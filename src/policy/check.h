@@ -19,7 +19,9 @@ struct policy_finding {
 	char message[512];
 };
 
-/* At most `cap` findings, errors first; returns how many there are, or -ENOMEM. Compares rules whose peers touch; sets are not opened. */
-long policy_check(const struct policy_input *in, struct policy_finding *ret, size_t cap) __attribute__((warn_unused_result));
+/* At most `cap` findings, errors first; returns how many there are, or -ENOMEM. Compares rules whose peers touch; sets
+ * are not opened. */
+long policy_check(const struct policy_input *in, struct policy_finding *ret, size_t cap)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -23,7 +23,7 @@ struct build {
 	struct policy *p;
 	struct policy_error *err;
 	int rc;
-	struct keytab defs; /* kind byte and id → definition */
+	struct keytab defs;  /* kind byte and id → definition */
 	uint32_t *def_index; /* of row: index in its array, kind in the low two bits */
 	struct keytab objects;
 	struct link *links;
@@ -32,7 +32,8 @@ struct build {
 	uint64_t *keys; /* bucket of rule */
 };
 
-static bool fail(struct build *b, int rc, size_t rule, size_t other, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+static bool fail(struct build *b, int rc, size_t rule, size_t other, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 
 static uint32_t rule_line(const struct build *b, size_t rule)
 {
@@ -46,7 +47,10 @@ static bool fail(struct build *b, int rc, size_t rule, size_t other, const char 
 	b->rc = rc;
 	if (b->err == NULL)
 		return false;
-	*b->err = (struct policy_error){ .rule = rule, .other = other, .line = rule_line(b, rule), .other_line = rule_line(b, other) };
+	*b->err = (struct policy_error){ .rule = rule,
+		.other = other,
+		.line = rule_line(b, rule),
+		.other_line = rule_line(b, other) };
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(b->err->message, sizeof(b->err->message), fmt, ap);
@@ -67,7 +71,8 @@ static bool define(struct build *b, const char *id, uint32_t index, unsigned kin
 	if (row == KEYTAB_NONE)
 		return no_memory(b);
 	if (b->defs.n_rows == before) {
-		bool ok = fail(b, -EINVAL, SIZE_MAX, SIZE_MAX, "\"%s\" is defined twice, on line %u and on line %u; groups, sets and lists share their names",
+		bool ok = fail(b, -EINVAL, SIZE_MAX, SIZE_MAX,
+			"\"%s\" is defined twice, on line %u and on line %u; groups, sets and lists share their names",
 			id, lines[row], line);
 		if (b->err != NULL) {
 			b->err->line = line;
@@ -111,7 +116,8 @@ static bool find_def(struct build *b, const char *id, unsigned kind, size_t rule
 	if (row == KEYTAB_NONE)
 		return fail(b, -EINVAL, rule, SIZE_MAX, "no %s \"%s\" is defined", what[kind], id);
 	if ((b->def_index[row] & 3) != kind)
-		return fail(b, -EINVAL, rule, SIZE_MAX, "\"%s\" is a %s, not a %s", id, what[b->def_index[row] & 3], what[kind]);
+		return fail(b, -EINVAL, rule, SIZE_MAX, "\"%s\" is a %s, not a %s", id, what[b->def_index[row] & 3],
+			what[kind]);
 	*ret = b->def_index[row] >> 2;
 	return true;
 }
@@ -254,16 +260,20 @@ static bool link_peer(struct build *b, const struct policy_peer *peer, uint32_t 
 	uint32_t pattern = keytab_add(&b->p->patterns, key, pattern_key(&own, app, key));
 	if (pattern == KEYTAB_NONE)
 		return no_memory(b);
-	enum hit_way way = own.kind == POLICY_PEER_BELOW ? WAY_BELOW : own.kind == POLICY_PEER_WITHIN ? WAY_WITHIN : WAY_EXACT;
+	enum hit_way way = own.kind == POLICY_PEER_BELOW  ? WAY_BELOW
+			 : own.kind == POLICY_PEER_WITHIN ? WAY_WITHIN
+							  : WAY_EXACT;
 	return add_link(b, pattern, object, way);
 }
 
 static bool count_member(struct build *b, const char *set, size_t *n)
 {
 	if (++*n > POLICY_SET_MAX)
-		return fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "set \"%s\" has more than %d members with the sets inside it", set, POLICY_SET_MAX);
+		return fail(b, -E2BIG, SIZE_MAX, SIZE_MAX,
+			"set \"%s\" has more than %d members with the sets inside it", set, POLICY_SET_MAX);
 	if (++b->n_members > MEMBERS_MAX)
-		return fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "all sets in use together have more than %d members", MEMBERS_MAX);
+		return fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "all sets in use together have more than %d members",
+			MEMBERS_MAX);
 	return true;
 }
 
@@ -285,7 +295,8 @@ static bool open_one(struct build *b, struct opening *o, uint32_t first, uint32_
 			if (!find_def(b, m->id, DEF_SET, SIZE_MAX, &def))
 				return false;
 			if (def == first)
-				return fail(b, -EINVAL, SIZE_MAX, SIZE_MAX, "set \"%s\" contains itself by way of set \"%s\"", m->id, s->id);
+				return fail(b, -EINVAL, SIZE_MAX, SIZE_MAX,
+					"set \"%s\" contains itself by way of set \"%s\"", m->id, s->id);
 			if (o->seen[def] == 0)
 				o->queue[o->n++] = def;
 			o->seen[def] = 1;
@@ -479,10 +490,16 @@ static bool one_rule(struct build *b, size_t i)
 	struct policy *p = b->p;
 	uint32_t subject = 0, object = 0;
 	struct crule *c = &p->rules[i];
-	*c = (struct crule){ .verb = (uint8_t)r->verb, .final_rank = final_rank(e), .subject_rank = (uint8_t)r->subject,
-		.limited = policy_rule_limited(r), .counted = r->lives.times != 0, .windowed = r->lives.between || r->lives.on != 0,
-		.log = r->log, .quiet = r->quiet };
-	if (!keep_meta(b, i) || !keep_ports(b, r, c) || !subject_of(b, i, &subject) || !object_of(b, &r->peer, i, &object))
+	*c = (struct crule){ .verb = (uint8_t)r->verb,
+		.final_rank = final_rank(e),
+		.subject_rank = (uint8_t)r->subject,
+		.limited = policy_rule_limited(r),
+		.counted = r->lives.times != 0,
+		.windowed = r->lives.between || r->lives.on != 0,
+		.log = r->log,
+		.quiet = r->quiet };
+	if (!keep_meta(b, i) || !keep_ports(b, r, c) || !subject_of(b, i, &subject) ||
+		!object_of(b, &r->peer, i, &object))
 		return false;
 	b->keys[i] = bucket_key(r->dir, subject, object);
 	if (r->dir == POLICY_IN && r->verb <= POLICY_ASK)
@@ -524,8 +541,9 @@ static bool no_same(struct build *b)
 			continue;
 		size_t first = s[i - 1].rule, second = s[i].rule;
 		const char *f = b->p->metas[first].file, *g = b->p->metas[second].file;
-		ok = fail(b, -EINVAL, second, first, "%.80s line %u is the same rule as %.80s line %u: %.100s", g == NULL ? "rule" : g,
-			rule_line(b, second), f == NULL ? "rule" : f, rule_line(b, first), b->p->pool + b->p->text[second]);
+		ok = fail(b, -EINVAL, second, first, "%.80s line %u is the same rule as %.80s line %u: %.100s",
+			g == NULL ? "rule" : g, rule_line(b, second), f == NULL ? "rule" : f, rule_line(b, first),
+			b->p->pool + b->p->text[second]);
 	}
 	free(s);
 	return ok;
@@ -609,11 +627,13 @@ static bool room(struct build *b)
 	p->text = calloc(n, sizeof(*p->text));
 	p->inbound = calloc(n, sizeof(*p->inbound));
 	b->keys = calloc(n, sizeof(*b->keys));
-	bool ok = p->rules != NULL && p->metas != NULL && p->lives != NULL && p->text != NULL && p->inbound != NULL && b->keys != NULL;
+	bool ok = p->rules != NULL && p->metas != NULL && p->lives != NULL && p->text != NULL && p->inbound != NULL &&
+		  b->keys != NULL;
 	return ok || no_memory(b);
 }
 
-/* Files are few and rules many: a file's name is kept once while it repeats. Pointers are set when the pool no longer moves. */
+/* Files are few and rules many: a file's name is kept once while it repeats. Pointers are set when the pool no longer
+ * moves. */
 static bool keep_files(struct build *b)
 {
 	struct policy *p = b->p;
@@ -642,7 +662,8 @@ static bool sets_sane(struct build *b)
 	for (size_t i = 0; i < b->in->n_sets; i++) {
 		bool nested = false;
 		for (size_t k = 0; k < b->in->sets[i].n_peers; k++)
-			nested = nested || b->in->sets[i].peers[k].kind == POLICY_PEER_SET || b->in->sets[i].peers[k].kind == POLICY_PEER_LIST;
+			nested = nested || b->in->sets[i].peers[k].kind == POLICY_PEER_SET ||
+				 b->in->sets[i].peers[k].kind == POLICY_PEER_LIST;
 		if (nested && !open_set(b, (uint32_t)i, 0))
 			return false;
 		b->n_links = links;
@@ -688,8 +709,8 @@ void policy_free(struct policy *p)
 	keytab_fini(&p->apps);
 	keytab_fini(&p->groups);
 	keytab_fini(&p->patterns);
-	void *const blocks[] = { p->rules, p->metas, p->lives, p->text, p->pool, p->ports, p->app_groups, p->member, p->hits, p->buckets,
-		p->order, p->inbound, p->nets, p->tz };
+	void *const blocks[] = { p->rules, p->metas, p->lives, p->text, p->pool, p->ports, p->app_groups, p->member,
+		p->hits, p->buckets, p->order, p->inbound, p->nets, p->tz };
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		free(blocks[i]);
 	free(p);

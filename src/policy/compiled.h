@@ -7,11 +7,12 @@
 /*
  * Theory of operation. Inside this folder only.
  *
- * Every peer of a rule is an *object*: a name pattern, a network, a zone, any, an app, a set or a list. A *pattern* is what a connection can
- * hit directly: a key of bytes (kind and name, network, zone …). The table `patterns` leads from a key to the objects it belongs to: to
- * itself, and to each set and list it is a member of. The table `buckets` leads from (direction, subject, object) to the rules.
- * A decision looks up one key per label of the name, per prefix length in use and per zone, and for each object found one bucket per
- * subject (the app, its groups, any); the best of the rules met decides. The cost depends on what matches, not on how many rules there are.
+ * Every peer of a rule is an *object*: a name pattern, a network, a zone, any, an app, a set or a list. A *pattern* is
+ * what a connection can hit directly: a key of bytes (kind and name, network, zone …). The table `patterns` leads from
+ * a key to the objects it belongs to: to itself, and to each set and list it is a member of. The table `buckets` leads
+ * from (direction, subject, object) to the rules. A decision looks up one key per label of the name, per prefix length
+ * in use and per zone, and for each object found one bucket per subject (the app, its groups, any); the best of the
+ * rules met decides. The cost depends on what matches, not on how many rules there are.
  */
 
 /* Bytes → a number, in the order of insertion. Open addressing; rows never go. */
@@ -22,9 +23,9 @@ struct keytab {
 		uint32_t off, hash;
 		uint32_t first, n; /* of patterns: range of `hits` */
 		uint16_t len;
-	} *rows;
+	} * rows;
 	uint32_t n_rows, cap_rows;
-	uint32_t *slots; /* row + 1; 0 free */
+	uint32_t *slots;  /* row + 1; 0 free */
 	uint32_t n_slots; /* a power of two, or 0 */
 };
 
@@ -49,36 +50,36 @@ struct crule {
 };
 
 struct bucket {
-	uint64_t key; /* direction, subject, object; ~0 free */
+	uint64_t key;	   /* direction, subject, object; ~0 free */
 	uint32_t first, n; /* range of `order` */
 };
 
 struct policy {
 	size_t n_rules;
 	struct crule *rules;
-	struct policy_meta *metas; /* file points into `pool` */
+	struct policy_meta *metas;  /* file points into `pool` */
 	struct policy_lives *lives; /* only of windowed rules: index by rule */
-	uint32_t *text;		   /* offset into pool */
+	uint32_t *text;		    /* offset into pool */
 	char *pool;
 	size_t pool_len;
 	struct policy_port *ports;
 	size_t n_ports;
-	struct keytab apps;	/* application → id */
-	struct keytab groups;	/* group → id */
-	uint32_t n_grouped;	/* apps below this id may be in groups */
-	uint32_t *app_groups;	/* groups of app id: member[app_groups[id]..app_groups[id+1]) */
+	struct keytab apps;   /* application → id */
+	struct keytab groups; /* group → id */
+	uint32_t n_grouped;   /* apps below this id may be in groups */
+	uint32_t *app_groups; /* groups of app id: member[app_groups[id]..app_groups[id+1]) */
 	uint32_t *member;
 	struct keytab patterns;
 	uint32_t *hits; /* object << 2 | way */
 	size_t n_hits;
 	struct bucket *buckets;
-	size_t n_buckets; /* a power of two */
-	uint32_t *order;  /* rules, grouped by bucket */
+	size_t n_buckets;		  /* a power of two */
+	uint32_t *order;		  /* rules, grouped by bucket */
 	uint64_t prefixes4, prefixes6[3]; /* bit: networks of this prefix length exist */
 	struct inbound {
 		uint64_t subject;
 		uint32_t rule;
-	} *inbound; /* allow and ask rules with from */
+	} * inbound; /* allow and ask rules with from */
 	size_t n_inbound;
 	struct policy_net *nets; /* of the environment, one block */
 	struct policy_env env;

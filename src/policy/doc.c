@@ -68,8 +68,11 @@ static bool read_rule(struct reader *r)
 	const char *end = memchr(x->text + off, '\n', x->len - off);
 	size_t line_len = (end == NULL ? x->len : (size_t)(end - x->text)) - start;
 	if (line_len > POLICY_TEXT_MAX)
-		return lex_fail(x, -E2BIG, start + POLICY_TEXT_MAX, NULL, NULL, "a line has at most %d bytes", POLICY_TEXT_MAX);
-	struct policy_entry e = { .meta = { .origin = POLICY_ORIGIN_FILE, .owner = POLICY_OWNER_ANY, .deadline_ms = POLICY_NEVER } };
+		return lex_fail(x, -E2BIG, start + POLICY_TEXT_MAX, NULL, NULL, "a line has at most %d bytes",
+			POLICY_TEXT_MAX);
+	struct policy_entry e = {
+		.meta = { .origin = POLICY_ORIGIN_FILE, .owner = POLICY_OWNER_ANY, .deadline_ms = POLICY_NEVER }
+	};
 	if (!parse_rule(x, &e.rule))
 		return false;
 	e.meta.line = line_at(r, off);
@@ -121,7 +124,8 @@ static bool members(struct reader *r, void *def, bool (*member)(struct reader *,
 		if (x->kind != LEX_WORD)
 			return lex_expected(x, "a member", NULL);
 		if (n == POLICY_SET_MAX)
-			return lex_fail(x, -E2BIG, x->off, NULL, NULL, "a definition has at most %d members", POLICY_SET_MAX);
+			return lex_fail(x, -E2BIG, x->off, NULL, NULL, "a definition has at most %d members",
+				POLICY_SET_MAX);
 		if (!member(r, def, lex_span(x)))
 			return false;
 		lex_next(x);
@@ -243,8 +247,8 @@ static void find_twice(struct reader *r, struct places *l, bool rules)
 				b->line, a->line);
 		else
 			lex_fail(&r->x, -EINVAL, b->off, NULL, NULL,
-				"\"%s\" is defined on line %u and on line %u; groups, sets and lists share their names", (const char *)b->key,
-				a->line, b->line);
+				"\"%s\" is defined on line %u and on line %u; groups, sets and lists share their names",
+				(const char *)b->key, a->line, b->line);
 		if (r->x.n <= r->x.cap)
 			r->x.diags[r->x.n - 1].other_line = a->line;
 	}
@@ -268,7 +272,8 @@ static void read_all(struct reader *r)
 	find_twice(r, &r->rules, true);
 }
 
-int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap, size_t *ret_n)
+int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap,
+	size_t *ret_n)
 {
 	struct reader r = { .line = 1, .doc = calloc(1, sizeof(*r.doc)) };
 	if (r.doc == NULL)

@@ -6,15 +6,24 @@
 #include <string.h>
 
 /* The second place of the rank: kinds lie a thousand apart, labels and prefix lengths count inside. */
-enum { RANK_ANY = 0, RANK_ZONE = 1, RANK_NET = 1000, RANK_PATTERN = 2000, RANK_ADDRESS = 3000, RANK_APP = 3500, RANK_NAME = 4000 };
+enum {
+	RANK_ANY = 0,
+	RANK_ZONE = 1,
+	RANK_NET = 1000,
+	RANK_PATTERN = 2000,
+	RANK_ADDRESS = 3000,
+	RANK_APP = 3500,
+	RANK_NAME = 4000
+};
 enum { PORT_ALL = 65536 };
 
 /* What a connection hits a rule by. */
 struct hit {
 	uint32_t rank;
 	enum pattern_kind kind;
-	uint8_t prefix; /* of networks */
-	uint8_t least_verb; /* at a name of the chain only ask and stricter look, at an address before it was unwrapped only deny and drop */
+	uint8_t prefix;	    /* of networks */
+	uint8_t least_verb; /* at a name of the chain only ask and stricter look, at an address before it was unwrapped
+			       only deny and drop */
 };
 
 struct walk {
@@ -59,12 +68,13 @@ static uint32_t item_rank(const struct policy_port *i, uint8_t proto, uint16_t p
 /* A rule without ports speaks of TCP, UDP, SCTP and ICMP echo. */
 static bool plain_proto(uint8_t proto, uint16_t port)
 {
-	return proto == POLICY_PROTO_TCP || proto == POLICY_PROTO_UDP || proto == POLICY_PROTO_SCTP || (proto == POLICY_ICMP4 && port == 8) ||
-	       (proto == POLICY_ICMP6 && port == 128);
+	return proto == POLICY_PROTO_TCP || proto == POLICY_PROTO_UDP || proto == POLICY_PROTO_SCTP ||
+	       (proto == POLICY_ICMP4 && port == 8) || (proto == POLICY_ICMP6 && port == 128);
 }
 
 /* The fourth place of the rank; *ret_exact: an item is this one port. False: no item covers it. */
-static bool match_port(const struct policy *p, const struct crule *c, uint8_t proto, uint16_t port, uint32_t *ret_rank, bool *ret_exact)
+static bool match_port(const struct policy *p, const struct crule *c, uint8_t proto, uint16_t port, uint32_t *ret_rank,
+	bool *ret_exact)
 {
 	uint32_t best = 0;
 	*ret_exact = false;
@@ -111,7 +121,8 @@ static bool owned(const struct walk *w, uint32_t rule, const struct hit *h)
 static bool reaches(const struct walk *w, const struct hit *h, bool exact_port)
 {
 	const struct policy_env *e = &w->p->env;
-	if (!w->all_ports && floor_port(w->q->proto, w->q->port) && (!exact_port || h->kind == PATTERN_ANY || h->kind == PATTERN_ZONE))
+	if (!w->all_ports && floor_port(w->q->proto, w->q->port) &&
+		(!exact_port || h->kind == PATTERN_ANY || h->kind == PATTERN_ZONE))
 		return false;
 	if (!w->has_class)
 		return true;
@@ -172,7 +183,9 @@ static void visit_name_hits(struct walk *w, const struct keyrow *row, unsigned d
 	for (uint32_t i = row->first; i < row->first + row->n; i++) {
 		enum hit_way way = (enum hit_way)(w->p->hits[i] & 3);
 		bool fits = way == WAY_EXACT ? depth == 0 : way == WAY_BELOW ? depth > 0 : true;
-		struct hit h = { .kind = PATTERN_NAME, .least_verb = chain ? POLICY_ASK : POLICY_ALLOW, .rank = depth == 0 ? RANK_NAME : RANK_PATTERN + labels };
+		struct hit h = { .kind = PATTERN_NAME,
+			.least_verb = chain ? POLICY_ASK : POLICY_ALLOW,
+			.rank = depth == 0 ? RANK_NAME : RANK_PATTERN + labels };
 		if (fits)
 			visit_object(w, w->p->hits[i] >> 2, &h);
 	}
@@ -196,7 +209,9 @@ static void visit_addr(struct walk *w, const struct addr *a, bool raw)
 	for (unsigned prefix = 0; prefix <= a->len * 8U; prefix++) {
 		if ((have[prefix / 64] >> prefix % 64 & 1) == 0)
 			continue;
-		struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6, .prefix = (uint8_t)prefix, .least_verb = raw ? POLICY_DENY : POLICY_ALLOW };
+		struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6,
+			.prefix = (uint8_t)prefix,
+			.least_verb = raw ? POLICY_DENY : POLICY_ALLOW };
 		h.rank = prefix == a->len * 8U ? RANK_ADDRESS : RANK_NET + prefix;
 		visit_pattern(w, key, pattern_key_net(a, prefix, key), &h);
 	}
@@ -204,8 +219,10 @@ static void visit_addr(struct walk *w, const struct addr *a, bool raw)
 
 static bool zone_of(const struct walk *w, enum policy_zone *ret)
 {
-	static const enum policy_zone zones[] = { [POLICY_CLASS_HOST] = POLICY_ZONE_HOST, [POLICY_CLASS_PEERS] = POLICY_ZONE_PEERS,
-		[POLICY_CLASS_LAN] = POLICY_ZONE_LAN, [POLICY_CLASS_INTERNET] = POLICY_ZONE_INTERNET };
+	static const enum policy_zone zones[] = { [POLICY_CLASS_HOST] = POLICY_ZONE_HOST,
+		[POLICY_CLASS_PEERS] = POLICY_ZONE_PEERS,
+		[POLICY_CLASS_LAN] = POLICY_ZONE_LAN,
+		[POLICY_CLASS_INTERNET] = POLICY_ZONE_INTERNET };
 	if (w->class == POLICY_CLASS_MARTIAN || w->class == POLICY_CLASS_METADATA || w->class == POLICY_CLASS_LINK)
 		return false;
 	*ret = zones[w->class];
@@ -257,7 +274,11 @@ static void walk_all(struct walk *w)
 
 static struct walk walk_init(const struct policy *p, const struct policy_request *q)
 {
-	struct walk w = { .p = p, .q = q, .name = q->dir == POLICY_OUT ? q->name : NULL, .class = POLICY_CLASS_INTERNET, .app = KEYTAB_NONE,
+	struct walk w = { .p = p,
+		.q = q,
+		.name = q->dir == POLICY_OUT ? q->name : NULL,
+		.class = POLICY_CLASS_INTERNET,
+		.app = KEYTAB_NONE,
 		.change_ms = POLICY_NEVER };
 	if (q->app != NULL)
 		w.app = keytab_find(&p->apps, q->app, strlen(q->app), keytab_hash(q->app, strlen(q->app)));
@@ -305,7 +326,8 @@ static int better(const struct policy *p, const struct candidate *a, const struc
 static void set_rank(const struct policy *p, size_t rule, const struct hit *h, uint32_t port, struct candidate *ret)
 {
 	const struct crule *c = &p->rules[rule];
-	*ret = (struct candidate){ .rule = rule, .rank = { c->final_rank, h->rank, c->subject_rank, port, c->limited, c->verb } };
+	*ret = (struct candidate){ .rule = rule,
+		.rank = { c->final_rank, h->rank, c->subject_rank, port, c->limited, c->verb } };
 }
 
 /* The rule matches and counts. */
@@ -343,7 +365,8 @@ static struct candidate find_best(struct walk *w)
 
 static enum policy_answer answer_of(const struct policy *p, size_t rule)
 {
-	static const enum policy_answer says[] = { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY, POLICY_SAYS_DROP };
+	static const enum policy_answer says[] = { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY,
+		POLICY_SAYS_DROP };
 	return says[p->rules[rule].verb];
 }
 
@@ -366,8 +389,8 @@ static void no_rule(const struct walk *w, struct policy_verdict *v)
 }
 
 /*
- * Rebinding: a name led to an address no public name has any business with. Takes the place of an allow, by a rule that counts or by one
- * that only the class of the address keeps from counting.
+ * Rebinding: a name led to an address no public name has any business with. Takes the place of an allow, by a rule that
+ * counts or by one that only the class of the address keeps from counting.
  */
 static void withhold(struct walk *w, struct candidate *best, struct policy_verdict *v)
 {
@@ -488,7 +511,8 @@ long policy_explain(const struct policy *p, const struct policy_request *q, stru
 
 enum { CANDIDATES = 2048, SPACES = 5 };
 enum { SPACE_TCP, SPACE_UDP, SPACE_SCTP, SPACE_ICMP4, SPACE_ICMP6 };
-static const uint8_t space_proto[SPACES] = { POLICY_PROTO_TCP, POLICY_PROTO_UDP, POLICY_PROTO_SCTP, POLICY_ICMP4, POLICY_ICMP6 };
+static const uint8_t space_proto[SPACES] = { POLICY_PROTO_TCP, POLICY_PROTO_UDP, POLICY_PROTO_SCTP, POLICY_ICMP4,
+	POLICY_ICMP6 };
 
 struct lookup {
 	struct {
@@ -528,7 +552,9 @@ static void mark_item(struct lookup *l, const struct policy_port *i)
 	bool known = i->proto_kind != POLICY_PROTO_NUMBER;
 	for (unsigned s = 0; s < SPACES; s++) {
 		bool icmp = s >= SPACE_ICMP4;
-		bool fits = i->proto_kind == POLICY_PROTO_NONE ? !icmp : i->proto_kind == POLICY_PROTO_ICMP ? icmp : i->proto == space_proto[s];
+		bool fits = i->proto_kind == POLICY_PROTO_NONE ? !icmp
+			  : i->proto_kind == POLICY_PROTO_ICMP ? icmp
+							       : i->proto == space_proto[s];
 		known = known || fits;
 		if (!fits)
 			continue;
@@ -549,14 +575,16 @@ static size_t best_at(struct walk *w, const struct lookup *l, uint8_t proto, uin
 	at.q = &q;
 	at.all_ports = false;
 	for (size_t i = 0; i < l->n; i++) {
-		if (match(&at, l->c[i].rule, &l->c[i].hit, &c) && (best.rule == POLICY_NO_RULE || better(w->p, &c, &best) > 0))
+		if (match(&at, l->c[i].rule, &l->c[i].hit, &c) &&
+			(best.rule == POLICY_NO_RULE || better(w->p, &c, &best) > 0))
 			best = c;
 	}
 	return best.rule;
 }
 
 /* One port judged; false when nothing more can change the answer. */
-static bool judge_at(struct walk *w, const struct lookup *l, uint8_t proto, uint16_t port, bool must_refuse, struct policy_lookup_verdict *v)
+static bool judge_at(struct walk *w, const struct lookup *l, uint8_t proto, uint16_t port, bool must_refuse,
+	struct policy_lookup_verdict *v)
 {
 	size_t rule = best_at(w, l, proto, port);
 	if (rule != POLICY_NO_RULE && w->p->rules[rule].verb == POLICY_ALLOW) {
@@ -593,10 +621,15 @@ static bool judge_spaces(struct walk *w, const struct lookup *l, struct policy_l
 	return true;
 }
 
-void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner, const struct name *name, int64_t now_ms,
-	struct policy_lookup_verdict *ret)
+void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner, const struct name *name,
+	int64_t now_ms, struct policy_lookup_verdict *ret)
 {
-	struct policy_request q = { .owner = owner, .app = app, .dir = POLICY_OUT, .name = name, .proto = POLICY_PROTO_TCP, .port = 443,
+	struct policy_request q = { .owner = owner,
+		.app = app,
+		.dir = POLICY_OUT,
+		.name = name,
+		.proto = POLICY_PROTO_TCP,
+		.port = 443,
 		.now_ms = now_ms };
 	struct lookup l;
 	struct walk w = walk_init(p, &q);
@@ -622,7 +655,8 @@ void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner,
 		for (uint32_t k = c->ports; k < c->ports + c->n_ports; k++)
 			mark_item(&l, &p->ports[k]);
 	}
-	/* More rules on one name than anybody writes: nothing leaves, the connection itself is still judged by all of them. */
+	/* More rules on one name than anybody writes: nothing leaves, the connection itself is still judged by all of
+	 * them. */
 	if (l.full || l.n == 0)
 		v.answer = POLICY_LOOKUP_UNKNOWN;
 	else
@@ -642,7 +676,8 @@ static bool speaks_of(const struct policy *p, uint64_t subject, uint32_t app)
 		return false;
 	if (subject == subject_key(POLICY_SUBJECT_APP, app))
 		return true;
-	for (uint32_t g = app < p->n_grouped ? p->app_groups[app] : 0; app < p->n_grouped && g < p->app_groups[app + 1]; g++) {
+	for (uint32_t g = app < p->n_grouped ? p->app_groups[app] : 0; app < p->n_grouped && g < p->app_groups[app + 1];
+		g++) {
 		if (subject == subject_key(POLICY_SUBJECT_GROUP, p->member[g]))
 			return true;
 	}
@@ -668,9 +703,14 @@ static void visit_peer(struct walk *w, uint32_t rule, const struct hit *h)
 	*found = *found || (w->p->rules[rule].verb <= POLICY_ASK && owned(w, rule, h) && running(w, rule));
 }
 
-bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app, uint32_t peer_owner, int64_t now_ms)
+bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,
+	uint32_t peer_owner, int64_t now_ms)
 {
-	struct policy_request q = { .owner = owner, .app = app, .dir = POLICY_OUT, .peer_app = peer_app, .peer_owner = peer_owner,
+	struct policy_request q = { .owner = owner,
+		.app = app,
+		.dir = POLICY_OUT,
+		.peer_app = peer_app,
+		.peer_owner = peer_owner,
 		.now_ms = now_ms };
 	struct walk w = walk_init(p, &q);
 	bool found = false;
@@ -699,8 +739,9 @@ const char *policy_rule_text(const struct policy *p, size_t rule)
 size_t policy_memory(const struct policy *p)
 {
 	size_t per_rule = sizeof(*p->rules) + sizeof(*p->metas) + sizeof(*p->lives) + 2 * sizeof(uint32_t);
-	return sizeof(*p) + p->n_rules * per_rule + p->pool_len + p->n_ports * sizeof(*p->ports) + keytab_memory(&p->apps) +
-	       keytab_memory(&p->groups) + keytab_memory(&p->patterns) + p->n_hits * sizeof(*p->hits) + p->n_buckets * sizeof(*p->buckets);
+	return sizeof(*p) + p->n_rules * per_rule + p->pool_len + p->n_ports * sizeof(*p->ports) +
+	       keytab_memory(&p->apps) + keytab_memory(&p->groups) + keytab_memory(&p->patterns) +
+	       p->n_hits * sizeof(*p->hits) + p->n_buckets * sizeof(*p->buckets);
 }
 
 const char *policy_answer_text(enum policy_answer a)

@@ -10,12 +10,13 @@ struct range {
 };
 
 static const struct range martians[] = {
-	{ 4, 8, { 0 } },	       /* this network */
-	{ 4, 8, { 127 } },	       /* loopback */
-	{ 4, 15, { 198, 18 } },	       /* synthetic names (and benchmarks) */
-	{ 4, 4, { 240 } },	       /* reserved, broadcast */
-	{ 16, 8, { 0 } },	       /* unspecified, loopback, v4-compatible, never assigned; NAT64 and v4-mapped are unwrapped before */
-	{ 16, 64, { 0x01, 0x00 } },    /* discard only */
+	{ 4, 8, { 0 } },	/* this network */
+	{ 4, 8, { 127 } },	/* loopback */
+	{ 4, 15, { 198, 18 } }, /* synthetic names (and benchmarks) */
+	{ 4, 4, { 240 } },	/* reserved, broadcast */
+	{ 16, 8, { 0 } }, /* unspecified, loopback, v4-compatible, never assigned; NAT64 and v4-mapped are unwrapped
+			     before */
+	{ 16, 64, { 0x01, 0x00 } }, /* discard only */
 };
 static const struct range metadata[] = {
 	{ 4, 32, { 169, 254, 169, 254 } },
@@ -96,7 +97,8 @@ enum policy_class floor_class(const struct policy_env *env, const struct addr *r
 {
 	struct addr a = floor_unwrap(raw);
 	unsigned raw_bits = raw->len * 8U, bits = a.len * 8U;
-	if (a.len == 0 || IN(&a, martians) || in_nets(raw, raw_bits, env->synthetic, env->n_synthetic) || directed_broadcast(env, &a))
+	if (a.len == 0 || IN(&a, martians) || in_nets(raw, raw_bits, env->synthetic, env->n_synthetic) ||
+		directed_broadcast(env, &a))
 		return POLICY_CLASS_MARTIAN;
 	if (in_nets(&a, bits, env->host, env->n_host) || in_nets(raw, raw_bits, env->host, env->n_host))
 		return POLICY_CLASS_HOST;
@@ -106,7 +108,8 @@ enum policy_class floor_class(const struct policy_env *env, const struct addr *r
 		return POLICY_CLASS_METADATA;
 	if (IN(&a, links))
 		return POLICY_CLASS_LINK;
-	if (IN(&a, lans) || in_nets(&a, bits, env->onlink, env->n_onlink) || in_nets(raw, raw_bits, env->onlink, env->n_onlink))
+	if (IN(&a, lans) || in_nets(&a, bits, env->onlink, env->n_onlink) ||
+		in_nets(raw, raw_bits, env->onlink, env->n_onlink))
 		return POLICY_CLASS_LAN;
 	return POLICY_CLASS_INTERNET;
 }
@@ -133,7 +136,8 @@ bool floor_inside(const struct policy_env *env, const struct addr *net, unsigned
 
 bool floor_restricted(enum policy_class c)
 {
-	return c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA || c == POLICY_CLASS_LINK;
+	return c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA ||
+	       c == POLICY_CLASS_LINK;
 }
 
 bool floor_port(uint8_t proto, uint16_t port)
@@ -155,7 +159,8 @@ bool floor_local_name(const struct name *n)
 
 const char *policy_class_text(enum policy_class c)
 {
-	static const char *const text[] = { "martian", "host", "peers", "metadata", "link-local or multicast", "lan", "internet" };
+	static const char *const text[] = { "martian", "host", "peers", "metadata", "link-local or multicast", "lan",
+		"internet" };
 	return text[c];
 }
 

@@ -7,7 +7,8 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
-/* Hashed is text: "origin owner limited LINE", LINE being the canonical rule with the verb allow and without lives and options. */
+/* Hashed is text: "origin owner limited LINE", LINE being the canonical rule with the verb allow and without lives and
+ * options. */
 int policy_id(const struct policy_rule *r, enum policy_origin origin, uint32_t owner, uint8_t ret[POLICY_ID_LEN])
 {
 	char text[POLICY_PRINT_MAX];
@@ -16,8 +17,8 @@ int policy_id(const struct policy_rule *r, enum policy_origin origin, uint32_t o
 	key.lives = (struct policy_lives){ 0 };
 	key.log = key.quiet = false;
 	key.note = NULL;
-	int head = snprintf(text, sizeof(text), "%s %u %d ", policy_origin_text(origin), origin == POLICY_ORIGIN_ANSWER ? owner : POLICY_OWNER_ANY,
-		policy_rule_limited(r));
+	int head = snprintf(text, sizeof(text), "%s %u %d ", policy_origin_text(origin),
+		origin == POLICY_ORIGIN_ANSWER ? owner : POLICY_OWNER_ANY, policy_rule_limited(r));
 	int n = policy_print_rule(&key, text + head, sizeof(text) - (size_t)head);
 	if (n < 0)
 		return n;

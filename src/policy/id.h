@@ -5,8 +5,9 @@
 #include "policy/rule.h"
 
 /*
- * The public id: SHA-256 over what makes two rules the same rule: origin, owner (of answers), final, subject, direction, peer, ports, limited or not.
- * Verb, the words of its lives and options do not count. -EIO when libcrypto fails, -ENOBUFS.
+ * The public id: SHA-256 over what makes two rules the same rule: origin, owner (of answers), final, subject,
+ * direction, peer, ports, limited or not. Verb, the words of its lives and options do not count. -EIO when libcrypto
+ * fails, -ENOBUFS.
  */
 int policy_id(const struct policy_rule *r, enum policy_origin origin, uint32_t owner, uint8_t ret[POLICY_ID_LEN])
 	__attribute__((warn_unused_result));

@@ -15,14 +15,19 @@ void lex_init(struct lex *x, const char *text, size_t len, struct policy_diag *d
 static size_t utf8_len(const char *p, size_t left)
 {
 	const uint8_t *u = (const uint8_t *)p;
-	size_t n = u[0] < 0x80 ? 1 : u[0] >= 0xc2 && u[0] < 0xe0 ? 2 : (u[0] & 0xf0) == 0xe0 ? 3 : u[0] >= 0xf0 && u[0] < 0xf5 ? 4 : 0;
+	size_t n = u[0] < 0x80		       ? 1
+		 : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
+		 : (u[0] & 0xf0) == 0xe0       ? 3
+		 : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
+					       : 0;
 	if (n == 0 || n > left)
 		return 0;
 	for (size_t i = 1; i < n; i++) {
 		if ((u[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
+	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+		(u[0] == 0xf4 && u[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -30,7 +35,8 @@ static size_t utf8_len(const char *p, size_t left)
 uint32_t lex_line_of(const struct lex *x, size_t off)
 {
 	uint32_t line = 1;
-	for (const char *p = x->text, *end = x->text + off; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+	for (const char *p = x->text, *end = x->text + off; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL;
+		p++)
 		line++;
 	return line;
 }
@@ -111,7 +117,8 @@ static unsigned distance(const char *a, size_t n, const char *b, size_t m)
 		for (size_t j = 1; j <= m; j++) {
 			unsigned diff = (a[i - 1] | 0x20) != (b[j - 1] | 0x20);
 			d[i][j] = min3(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + diff);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < d[i][j])
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+				d[i - 2][j - 2] + 1 < d[i][j])
 				d[i][j] = d[i - 2][j - 2] + 1;
 		}
 	}
@@ -137,14 +144,21 @@ bool lex_expected_span(struct lex *x, struct span s, const char *what, const cha
 	char show[64];
 	const char *near = lex_near(s, words);
 	if (near != NULL)
-		return lex_fail(x, -EINVAL, s.off, what, near, "expected %s, found \"%s\"; did you mean \"%s\"?", what, lex_show(s, show), near);
+		return lex_fail(x, -EINVAL, s.off, what, near, "expected %s, found \"%s\"; did you mean \"%s\"?", what,
+			lex_show(s, show), near);
 	return lex_fail(x, -EINVAL, s.off, what, NULL, "expected %s, found \"%s\"", what, lex_show(s, show));
 }
 
 bool lex_expected(struct lex *x, const char *what, const char *const *words)
 {
-	static const char *const found[] = { [LEX_END] = "the end", [LEX_NEWLINE] = "the end of the line", [LEX_STRING] = "a string",
-		[LEX_COMMA] = "\",\"", [LEX_EQUALS] = "\"=\"", [LEX_OPEN] = "\"{\"", [LEX_CLOSE] = "\"}\"", [LEX_BAD] = "a bad byte" };
+	static const char *const found[] = { [LEX_END] = "the end",
+		[LEX_NEWLINE] = "the end of the line",
+		[LEX_STRING] = "a string",
+		[LEX_COMMA] = "\",\"",
+		[LEX_EQUALS] = "\"=\"",
+		[LEX_OPEN] = "\"{\"",
+		[LEX_CLOSE] = "\"}\"",
+		[LEX_BAD] = "a bad byte" };
 	if (x->kind == LEX_WORD)
 		return lex_expected_span(x, lex_span(x), what, words);
 	return lex_fail(x, -EINVAL, x->off, what, NULL, "expected %s, found %s", what, found[x->kind]);

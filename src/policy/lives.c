@@ -2,7 +2,7 @@
 #include "policy/rule.h"
 
 #define MINUTE_MS INT64_C(60000)
-#define DAY_MS INT64_C(86400000)
+#define DAY_MS	  INT64_C(86400000)
 /* Beyond these a clock is wrong; sums below stay inside 64 bits. */
 #define FAR_MS (INT64_C(1) << 50)
 
@@ -67,7 +67,8 @@ int64_t policy_lives_deadline(const struct policy_lives *l, const struct policy_
 	return end < until ? end : until;
 }
 
-bool policy_lives_window(const struct policy_lives *l, const struct policy_tz *tz, size_t n_tz, int64_t now_ms, int64_t *ret_change)
+bool policy_lives_window(const struct policy_lives *l, const struct policy_tz *tz, size_t n_tz, int64_t now_ms,
+	int64_t *ret_change)
 {
 	int64_t change = POLICY_NEVER, now = clamp(now_ms);
 	bool running = !l->between && l->on == 0;
@@ -79,7 +80,8 @@ bool policy_lives_window(const struct policy_lives *l, const struct policy_tz *t
 			continue;
 		bool overnight = !l->between || l->to_minute <= l->from_minute;
 		int64_t start = to_utc(tz, n_tz, day * DAY_MS + (l->between ? l->from_minute * MINUTE_MS : 0));
-		int64_t end = to_utc(tz, n_tz, (day + overnight) * DAY_MS + (l->between ? l->to_minute * MINUTE_MS : 0));
+		int64_t end =
+			to_utc(tz, n_tz, (day + overnight) * DAY_MS + (l->between ? l->to_minute * MINUTE_MS : 0));
 		running = running || (start <= now && now < end);
 		if (start > now && start < change)
 			change = start;

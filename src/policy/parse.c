@@ -20,7 +20,8 @@ static bool verb(struct lex *x, enum policy_verb *ret)
 			return true;
 		}
 	}
-	static const char *const all[] = { "allow", "ask", "deny", "drop", "reject", "final", "group", "set", "list", NULL };
+	static const char *const all[] = { "allow", "ask", "deny", "drop", "reject", "final", "group", "set", "list",
+		NULL };
 	return lex_expected(x, "a verb (allow, deny, drop or ask)", all);
 }
 
@@ -36,8 +37,8 @@ static bool subject(struct lex *x, struct policy_rule *r)
 	struct span s = lex_span(x);
 	bool group = s.p[0] == '@';
 	r->subject = group ? POLICY_SUBJECT_GROUP : POLICY_SUBJECT_APP;
-	bool ok = group ? word_token(x, span_from(s, 1), "the name of a group", r->who) :
-			  word_token(x, s, "an application, @GROUP or any", r->who);
+	bool ok = group ? word_token(x, span_from(s, 1), "the name of a group", r->who)
+			: word_token(x, s, "an application, @GROUP or any", r->who);
 	if (ok)
 		lex_next(x);
 	return ok;
@@ -55,7 +56,8 @@ static bool peer(struct lex *x, struct policy_rule *r)
 	if (!word_peer(x, lex_span(x), &r->peer))
 		return false;
 	r->dir = from ? POLICY_IN : POLICY_OUT;
-	bool named = r->peer.kind == POLICY_PEER_NAME || r->peer.kind == POLICY_PEER_BELOW || r->peer.kind == POLICY_PEER_WITHIN;
+	bool named = r->peer.kind == POLICY_PEER_NAME || r->peer.kind == POLICY_PEER_BELOW ||
+		     r->peer.kind == POLICY_PEER_WITHIN;
 	if (from && named)
 		return lex_fail(x, -EINVAL, off, "an address, a network, a zone, set:, list: or app:", NULL,
 			"a name cannot stand after \"from\": what comes in has an address only");
@@ -177,7 +179,8 @@ static bool life_on(struct lex *x, struct policy_lives *l)
 {
 	for (;;) {
 		uint8_t bit;
-		if (!need_word(x, "a day (mon, tue, wed, thu, fri, sat or sun)", NULL) || !word_day(x, lex_span(x), &bit))
+		if (!need_word(x, "a day (mon, tue, wed, thu, fri, sat or sun)", NULL) ||
+			!word_day(x, lex_span(x), &bit))
 			return false;
 		l->on |= bit;
 		lex_next(x);
@@ -195,7 +198,8 @@ static bool life_times(struct lex *x, struct policy_lives *l)
 	if (twice(x, l->times != 0, "times"))
 		return false;
 	if (!span_number(s, INT32_MAX, &n) || n == 0)
-		return lex_fail(x, -EINVAL, s.off, "a number of times", NULL, "a number of times is 1 to %d", INT32_MAX);
+		return lex_fail(x, -EINVAL, s.off, "a number of times", NULL, "a number of times is 1 to %d",
+			INT32_MAX);
 	lex_next(x);
 	if (!lex_take(x, "times"))
 		return lex_expected(x, "\"times\" after the number", words);
@@ -212,7 +216,8 @@ static bool life(struct lex *x, struct policy_rule *r, bool *ret_none)
 		if (twice(x, l->for_s != 0, "for"))
 			return false;
 		lex_next(x);
-		if (!need_word(x, "a duration (such as 30s, 10m, 1h30m, 7d or 2w)", NULL) || !word_duration(x, lex_span(x), &l->for_s))
+		if (!need_word(x, "a duration (such as 30s, 10m, 1h30m, 7d or 2w)", NULL) ||
+			!word_duration(x, lex_span(x), &l->for_s))
 			return false;
 		lex_next(x);
 		return true;
@@ -225,7 +230,8 @@ static bool life(struct lex *x, struct policy_rule *r, bool *ret_none)
 		if (!life_until(x, l))
 			return false;
 		if (l->until == POLICY_UNTIL_EXIT && r->subject != POLICY_SUBJECT_APP)
-			return lex_fail(x, -EINVAL, off, NULL, NULL, "\"until exit\" needs one application: a group or \"any\" does not exit");
+			return lex_fail(x, -EINVAL, off, NULL, NULL,
+				"\"until exit\" needs one application: a group or \"any\" does not exit");
 		return true;
 	}
 	if (lex_is(x, "between"))
@@ -280,8 +286,10 @@ static bool at_end(struct lex *x)
 static bool misplaced(struct lex *x, const struct policy_rule *r)
 {
 	char show[64];
-	static const char *const order[] = { "final", "to", "from", "port", "for", "until", "between", "on", "once", NULL };
-	static const char *const words[] = { "to", "from", "port", "for", "until", "between", "on", "times", "once", "log", "quiet", "note", NULL };
+	static const char *const order[] = { "final", "to", "from", "port", "for", "until", "between", "on", "once",
+		NULL };
+	static const char *const words[] = { "to", "from", "port", "for", "until", "between", "on", "times", "once",
+		"log", "quiet", "note", NULL };
 	for (unsigned i = 0; order[i] != NULL; i++) {
 		if (lex_is(x, order[i]))
 			return lex_fail(x, -EINVAL, x->off, NULL, NULL,
@@ -289,8 +297,10 @@ static bool misplaced(struct lex *x, const struct policy_rule *r)
 				lex_show(lex_span(x), show));
 	}
 	bool plain = r->peer.kind == POLICY_PEER_ANY && r->n_ports == 0 && !policy_rule_limited(r);
-	return lex_expected(x, plain ? "\"to\", \"from\", \"port\", a life, an option or the end of the line" :
-				       "a life (for, until, between, on, times, once), an option (log, quiet, note) or the end of the line", words);
+	return lex_expected(x,
+		plain ? "\"to\", \"from\", \"port\", a life, an option or the end of the line"
+		      : "a life (for, until, between, on, times, once), an option (log, quiet, note) or the end of the line",
+		words);
 }
 
 /* "/6" prints as "/tcp": a rule is within the limit only when its canonical line is, else it could not be read back. */
@@ -302,7 +312,8 @@ static bool prints_short(struct lex *x, const struct policy_rule *r, size_t off)
 	int n = policy_print_rule(r, line, sizeof(line));
 	if (n >= 0 && n <= POLICY_TEXT_MAX)
 		return true;
-	return lex_fail(x, -E2BIG, off, NULL, NULL, "a rule has at most %d bytes in its canonical form", POLICY_TEXT_MAX);
+	return lex_fail(x, -E2BIG, off, NULL, NULL, "a rule has at most %d bytes in its canonical form",
+		POLICY_TEXT_MAX);
 }
 
 bool parse_rule(struct lex *x, struct policy_rule *ret)
@@ -340,7 +351,8 @@ int policy_parse_rule(const char *text, size_t len, struct policy_rule *ret, str
 	if (!parse_rule(&x, &r))
 		return x.err;
 	if (x.kind == LEX_NEWLINE) {
-		lex_fail(&x, -EINVAL, x.off, "the end", NULL, "one rule is one line: expected the end, found another line");
+		lex_fail(&x, -EINVAL, x.off, "the end", NULL,
+			"one rule is one line: expected the end, found another line");
 		policy_rule_fini(&r);
 		return x.err;
 	}

@@ -6,12 +6,12 @@
 
 /* Where and why a text is no policy: "FILE:line:col: error: message". All strings are printable UTF-8. */
 struct policy_diag {
-	uint32_t line, col; /* from 1; col counts characters */
-	size_t offset;	    /* bytes from the start of the text */
+	uint32_t line, col;  /* from 1; col counts characters */
+	size_t offset;	     /* bytes from the start of the text */
 	uint32_t other_line; /* the first of two definitions; 0: none */
-	char message[320];  /* whole sentence, with what was expected and the near miss */
-	char expected[160]; /* "" when nothing in particular */
-	char near[64];	    /* did you mean; "" */
+	char message[320];   /* whole sentence, with what was expected and the near miss */
+	char expected[160];  /* "" when nothing in particular */
+	char near[64];	     /* did you mean; "" */
 };
 
 struct policy_group {
@@ -46,19 +46,21 @@ struct policy_doc {
 	struct policy_list *lists;
 };
 
-/* One rule without a line end; a comment may follow. 0, -EINVAL (diag), -E2BIG (a limit; diag), -ENOMEM. Diag may be NULL. */
+/* One rule without a line end; a comment may follow. 0, -EINVAL (diag), -E2BIG (a limit; diag), -ENOMEM. Diag may be
+ * NULL. */
 int policy_parse_rule(const char *text, size_t len, struct policy_rule *ret, struct policy_diag *diag)
 	__attribute__((warn_unused_result));
 /*
- * A whole file. All or nothing: with any error *ret is untouched and the first `cap` errors are in diags, their number in *ret_n.
- * Undefined groups, sets and lists are no error here: files are judged together by policy_compile.
+ * A whole file. All or nothing: with any error *ret is untouched and the first `cap` errors are in diags, their number
+ * in *ret_n. Undefined groups, sets and lists are no error here: files are judged together by policy_compile.
  */
-int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap, size_t *ret_n)
-	__attribute__((warn_unused_result));
+int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap,
+	size_t *ret_n) __attribute__((warn_unused_result));
 void policy_doc_free(struct policy_doc *d);
 
 /* A peer alone, as in PEER of `why`: the same words and errors. */
-int policy_parse_peer(const char *text, size_t len, struct policy_peer *ret, struct policy_diag *diag) __attribute__((warn_unused_result));
+int policy_parse_peer(const char *text, size_t len, struct policy_peer *ret, struct policy_diag *diag)
+	__attribute__((warn_unused_result));
 /* APP, ID or GROUP: [a-z0-9][a-z0-9._+-]{0,62} and no keyword. */
 bool policy_token_ok(const char *text, size_t len);
 /* The port of a service ("https"), -ENOENT. */

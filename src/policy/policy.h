@@ -6,11 +6,12 @@
 
 #include <assert.h>
 
-/* The evaluator: an immutable structure compiled from rules, asked with a request, answering with a verdict. No I/O, no clock. */
+/* The evaluator: an immutable structure compiled from rules, asked with a request, answering with a verdict. No I/O, no
+ * clock. */
 
 /* What the rules are judged against. Arrays are borrowed by policy_compile, which copies them. */
 struct policy_env {
-	const struct policy_net *host;	/* this computer's own addresses */
+	const struct policy_net *host; /* this computer's own addresses */
 	size_t n_host;
 	const struct policy_net *peers; /* the guests' ranges */
 	size_t n_peers;
@@ -22,7 +23,8 @@ struct policy_env {
 	size_t n_tz;
 };
 
-/* Everything a policy is made of. Borrowed. A second definition of an id, or the same rule twice in one origin, is an error naming both. */
+/* Everything a policy is made of. Borrowed. A second definition of an id, or the same rule twice in one origin, is an
+ * error naming both. */
 struct policy_input {
 	const struct policy_entry *rules;
 	size_t n_rules;
@@ -44,7 +46,8 @@ struct policy_error {
 struct policy;
 
 /* 0, -EINVAL (reterr says why), -E2BIG, -ENOMEM. reterr may be NULL. */
-int policy_compile(const struct policy_input *in, struct policy **ret, struct policy_error *reterr) __attribute__((warn_unused_result));
+int policy_compile(const struct policy_input *in, struct policy **ret, struct policy_error *reterr)
+	__attribute__((warn_unused_result));
 void policy_free(struct policy *p);
 
 enum { POLICY_PROTO_TCP = 6, POLICY_PROTO_UDP = 17, POLICY_PROTO_SCTP = 132, POLICY_ICMP4 = 1, POLICY_ICMP6 = 58 };
@@ -65,7 +68,8 @@ struct policy_request {
 	uint16_t port; /* destination port; ICMP: the type; else 0 */
 	int64_t now_ms;
 };
-static_assert(sizeof(struct policy_request) == 80, "a new field: visit decide, explain, suggest, the naive evaluator, `why`");
+static_assert(sizeof(struct policy_request) == 80,
+	"a new field: visit decide, explain, suggest, the naive evaluator, `why`");
 
 enum policy_answer { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY, POLICY_SAYS_DROP, POLICY_SAYS_WITHHELD };
 const char *policy_answer_text(enum policy_answer a);
@@ -75,7 +79,8 @@ enum { POLICY_RANKS = 6 };
 
 struct policy_verdict {
 	enum policy_answer answer;
-	size_t rule;		   /* index into the input's rules, POLICY_NO_RULE: floor or default. WITHHELD: the allow it replaces */
+	size_t rule; /* index into the input's rules, POLICY_NO_RULE: floor or default. WITHHELD: the allow it replaces
+		      */
 	enum policy_origin origin; /* of the rule; FLOOR, DEFAULT */
 	bool counted;		   /* the rule is to be charged before the packet goes */
 	bool log, quiet;
@@ -90,7 +95,8 @@ struct policy_match {
 	size_t rule;
 	uint32_t rank[POLICY_RANKS];
 };
-/* Every rule that matched and counts, best first: at most `cap` are written; returns how many there are in all, or -ENOMEM. */
+/* Every rule that matched and counts, best first: at most `cap` are written; returns how many there are in all, or
+ * -ENOMEM. */
 long policy_explain(const struct policy *p, const struct policy_request *q, struct policy_match *ret, size_t cap)
 	__attribute__((warn_unused_result));
 
@@ -101,8 +107,8 @@ struct policy_lookup_verdict {
 	bool counted; /* some deciding allow is counted: answer in one family only */
 };
 /* Before anything leaves for a name (names.md): judged over all ports, without address. Never allocates. */
-void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner, const struct name *name, int64_t now_ms,
-	struct policy_lookup_verdict *ret);
+void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner, const struct name *name,
+	int64_t now_ms, struct policy_lookup_verdict *ret);
 /* Some running or coming `from` rule that is no refusal speaks of this app: its inbound packets are worth judging. */
 bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t owner);
 
@@ -114,7 +120,8 @@ const char *policy_rule_text(const struct policy *p, size_t rule);
 size_t policy_memory(const struct policy *p);
 
 /* Names another app by its rule: db.app.internal is answered to apps with a running allow or ask rule `to app:db`. */
-bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app, uint32_t peer_owner, int64_t now_ms);
+bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,
+	uint32_t peer_owner, int64_t now_ms);
 
 enum policy_class {
 	POLICY_CLASS_MARTIAN,

@@ -4,7 +4,9 @@
 
 #include "policy/parse.h"
 
-enum { POLICY_PRINT_MAX = 16384 }; /* no canonical line is longer: numbers may print longer than they were written, once */
+enum {
+	POLICY_PRINT_MAX = 16384
+}; /* no canonical line is longer: numbers may print longer than they were written, once */
 
 /* The canonical line without line end, NUL-ended, into buf; its length, or -ENOBUFS. Parsing it gives the same rule. */
 int policy_print_rule(const struct policy_rule *r, char *buf, size_t cap) __attribute__((warn_unused_result));

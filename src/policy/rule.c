@@ -63,9 +63,10 @@ bool policy_peer_equal(const struct policy_peer *a, const struct policy_peer *b)
 
 static bool lives_equal(const struct policy_lives *a, const struct policy_lives *b)
 {
-	return a->for_s == b->for_s && a->until == b->until && a->until_minute == b->until_minute && a->year == b->year &&
-	       a->month == b->month && a->day == b->day && a->between == b->between && a->from_minute == b->from_minute &&
-	       a->to_minute == b->to_minute && a->on == b->on && a->times == b->times;
+	return a->for_s == b->for_s && a->until == b->until && a->until_minute == b->until_minute &&
+	       a->year == b->year && a->month == b->month && a->day == b->day && a->between == b->between &&
+	       a->from_minute == b->from_minute && a->to_minute == b->to_minute && a->on == b->on &&
+	       a->times == b->times;
 }
 
 static bool ports_equal(const struct policy_rule *a, const struct policy_rule *b)
@@ -74,7 +75,8 @@ static bool ports_equal(const struct policy_rule *a, const struct policy_rule *b
 		return false;
 	for (size_t i = 0; i < a->n_ports; i++) {
 		const struct policy_port *x = &a->ports[i], *y = &b->ports[i];
-		if (x->proto_kind != y->proto_kind || x->proto != y->proto || x->ranged != y->ranged || x->lo != y->lo || x->hi != y->hi)
+		if (x->proto_kind != y->proto_kind || x->proto != y->proto || x->ranged != y->ranged ||
+			x->lo != y->lo || x->hi != y->hi)
 			return false;
 	}
 	return true;
@@ -82,12 +84,13 @@ static bool ports_equal(const struct policy_rule *a, const struct policy_rule *b
 
 bool policy_rule_equal(const struct policy_rule *a, const struct policy_rule *b)
 {
-	if (a->final != b->final || a->verb != b->verb || a->subject != b->subject || strcmp(a->who, b->who) != 0 || a->dir != b->dir)
+	if (a->final != b->final || a->verb != b->verb || a->subject != b->subject || strcmp(a->who, b->who) != 0 ||
+		a->dir != b->dir)
 		return false;
 	if ((a->note == NULL) != (b->note == NULL) || (a->note != NULL && strcmp(a->note, b->note) != 0))
 		return false;
-	return policy_peer_equal(&a->peer, &b->peer) && ports_equal(a, b) && lives_equal(&a->lives, &b->lives) && a->log == b->log &&
-	       a->quiet == b->quiet;
+	return policy_peer_equal(&a->peer, &b->peer) && ports_equal(a, b) && lives_equal(&a->lives, &b->lives) &&
+	       a->log == b->log && a->quiet == b->quiet;
 }
 
 bool policy_rule_limited(const struct policy_rule *r)
@@ -116,7 +119,7 @@ const char *policy_zone_text(enum policy_zone z)
 
 const char *policy_end_text(enum policy_end e)
 {
-	static const char *const text[] = { "running", "its time is over", "the application has exited", "its owner has logged out",
-		"the computer was restarted", "used up", "removed", "replaced" };
+	static const char *const text[] = { "running", "its time is over", "the application has exited",
+		"its owner has logged out", "the computer was restarted", "used up", "removed", "replaced" };
 	return text[e];
 }

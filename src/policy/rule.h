@@ -9,15 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One rule of the language (sekisho-rules(5)) in parsed, normal form. Numbers of the enums are stored and sent: append only. */
+/* One rule of the language (sekisho-rules(5)) in parsed, normal form. Numbers of the enums are stored and sent: append
+ * only. */
 enum {
-	POLICY_TOKEN_MAX = 63,	  /* APP, ID, GROUP, bytes */
-	POLICY_TEXT_MAX = 4096,	  /* a rule's line, bytes */
+	POLICY_TOKEN_MAX = 63,	/* APP, ID, GROUP, bytes */
+	POLICY_TEXT_MAX = 4096, /* a rule's line, bytes */
 	POLICY_FILE_MAX = 16 << 20,
-	POLICY_SET_MAX = 65536,	  /* members, also after nested sets are opened */
-	POLICY_STRING_MAX = 200,  /* bytes of a STRING after unescaping */
+	POLICY_SET_MAX = 65536,	 /* members, also after nested sets are opened */
+	POLICY_STRING_MAX = 200, /* bytes of a STRING after unescaping */
 	POLICY_ID_LEN = 32,
-	POLICY_ID_TEXT = 53,	  /* 52 characters of base32hex and NUL */
+	POLICY_ID_TEXT = 53, /* 52 characters of base32hex and NUL */
 };
 
 /* In order of strictness: the sixth place of the rank. */
@@ -36,10 +37,33 @@ enum policy_peer_kind {
 	POLICY_PEER_LIST,
 	POLICY_PEER_APP,
 };
-enum policy_until { POLICY_UNTIL_NONE, POLICY_UNTIL_EXIT, POLICY_UNTIL_LOGOUT, POLICY_UNTIL_REBOOT, POLICY_UNTIL_TIME, POLICY_UNTIL_DATE };
-enum policy_origin { POLICY_ORIGIN_FLEET, POLICY_ORIGIN_ADMIN, POLICY_ORIGIN_ANSWER, POLICY_ORIGIN_FILE, POLICY_ORIGIN_FLOOR, POLICY_ORIGIN_DEFAULT };
+enum policy_until {
+	POLICY_UNTIL_NONE,
+	POLICY_UNTIL_EXIT,
+	POLICY_UNTIL_LOGOUT,
+	POLICY_UNTIL_REBOOT,
+	POLICY_UNTIL_TIME,
+	POLICY_UNTIL_DATE
+};
+enum policy_origin {
+	POLICY_ORIGIN_FLEET,
+	POLICY_ORIGIN_ADMIN,
+	POLICY_ORIGIN_ANSWER,
+	POLICY_ORIGIN_FILE,
+	POLICY_ORIGIN_FLOOR,
+	POLICY_ORIGIN_DEFAULT
+};
 /* Why a rule has ended; POLICY_RUNNING is not ended. */
-enum policy_end { POLICY_RUNNING, POLICY_END_TIME, POLICY_END_EXIT, POLICY_END_LOGOUT, POLICY_END_REBOOT, POLICY_END_USED, POLICY_END_REMOVED, POLICY_END_REPLACED };
+enum policy_end {
+	POLICY_RUNNING,
+	POLICY_END_TIME,
+	POLICY_END_EXIT,
+	POLICY_END_LOGOUT,
+	POLICY_END_REBOOT,
+	POLICY_END_USED,
+	POLICY_END_REMOVED,
+	POLICY_END_REPLACED
+};
 
 struct policy_net {
 	struct addr addr;
@@ -71,15 +95,15 @@ struct policy_port {
 };
 
 struct policy_lives {
-	int64_t for_s;		/* 0: none */
+	int64_t for_s; /* 0: none */
 	enum policy_until until;
-	uint16_t until_minute;	/* TIME, DATE: minute of the day; DATE without a time: 1440, the end of that day */
+	uint16_t until_minute; /* TIME, DATE: minute of the day; DATE without a time: 1440, the end of that day */
 	uint16_t year;
 	uint8_t month, day;
 	bool between;
 	uint16_t from_minute, to_minute; /* from > to: overnight, belongs to the day it starts on */
-	uint8_t on;		/* bit 0 Monday … bit 6 Sunday; 0: every day */
-	uint32_t times;		/* 0: not counted */
+	uint8_t on;			 /* bit 0 Monday … bit 6 Sunday; 0: every day */
+	uint32_t times;			 /* 0: not counted */
 };
 
 struct policy_rule {
@@ -97,7 +121,7 @@ struct policy_rule {
 };
 
 #define POLICY_OWNER_ANY UINT32_MAX
-#define POLICY_NEVER INT64_MAX
+#define POLICY_NEVER	 INT64_MAX
 
 /* What the keeper of a rule knows beside its line. Strings are borrowed. */
 struct policy_meta {
@@ -105,10 +129,10 @@ struct policy_meta {
 	enum policy_origin origin; /* FLEET..FILE */
 	uint32_t owner;		   /* of answers: the uid whose apps it speaks of; else POLICY_OWNER_ANY */
 	int64_t created_ms;
-	int64_t deadline_ms;	   /* wall clock; POLICY_NEVER */
-	uint32_t times_left;	   /* read only when the rule is counted */
+	int64_t deadline_ms; /* wall clock; POLICY_NEVER */
+	uint32_t times_left; /* read only when the rule is counted */
 	enum policy_end ended;
-	const char *file;	   /* NULL: none */
+	const char *file; /* NULL: none */
 	uint32_t line;
 };
 
@@ -135,9 +159,12 @@ struct policy_tz {
 	int32_t offset_s;
 };
 
-/* Milliseconds UTC at which `for` and `until TIME/DATE` end for a rule first seen at `now_ms`; POLICY_NEVER when it has neither. */
+/* Milliseconds UTC at which `for` and `until TIME/DATE` end for a rule first seen at `now_ms`; POLICY_NEVER when it has
+ * neither. */
 int64_t policy_lives_deadline(const struct policy_lives *l, const struct policy_tz *tz, size_t n_tz, int64_t now_ms);
-/* `between` and `on` hold at `now_ms`; *ret_change: the next moment this may differ, POLICY_NEVER when there are none of them. */
-bool policy_lives_window(const struct policy_lives *l, const struct policy_tz *tz, size_t n_tz, int64_t now_ms, int64_t *ret_change);
+/* `between` and `on` hold at `now_ms`; *ret_change: the next moment this may differ, POLICY_NEVER when there are none
+ * of them. */
+bool policy_lives_window(const struct policy_lives *l, const struct policy_tz *tz, size_t n_tz, int64_t now_ms,
+	int64_t *ret_change);
 
 #endif

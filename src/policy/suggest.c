@@ -46,7 +46,8 @@ static int try_rule(struct trial *t, const struct policy_rule *rule, uint32_t ow
 	struct policy *p;
 	struct policy_verdict v;
 	size_t hidden = SIZE_MAX;
-	*e = (struct policy_entry){ .rule = *rule, .meta = { .origin = POLICY_ORIGIN_ANSWER, .owner = owner, .created_ms = t->q->now_ms } };
+	*e = (struct policy_entry){ .rule = *rule,
+		.meta = { .origin = POLICY_ORIGIN_ANSWER, .owner = owner, .created_ms = t->q->now_ms } };
 	e->meta.deadline_ms = policy_lives_deadline(&rule->lives, t->in.env.tz, t->in.env.n_tz, t->q->now_ms);
 	e->meta.times_left = rule->lives.times;
 	int rc = policy_id(rule, POLICY_ORIGIN_ANSWER, owner, e->meta.id);
@@ -54,7 +55,8 @@ static int try_rule(struct trial *t, const struct policy_rule *rule, uint32_t ow
 		return rc;
 	/* The newer of two of the same rule replaces the older. */
 	for (size_t i = 0; i < t->n && hidden == SIZE_MAX; i++) {
-		bool answer = t->rules[i].meta.origin == POLICY_ORIGIN_ANSWER && t->rules[i].meta.ended == POLICY_RUNNING;
+		bool answer =
+			t->rules[i].meta.origin == POLICY_ORIGIN_ANSWER && t->rules[i].meta.ended == POLICY_RUNNING;
 		if (answer && same_rule(&t->rules[i], e->meta.id))
 			hidden = i;
 	}
@@ -68,15 +70,16 @@ static int try_rule(struct trial *t, const struct policy_rule *rule, uint32_t ow
 		return rc;
 	policy_decide(p, t->q, &v);
 	policy_free(p);
-	static const enum policy_answer says[] = { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY, POLICY_SAYS_DROP };
+	static const enum policy_answer says[] = { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY,
+		POLICY_SAYS_DROP };
 	bool won = v.rule == t->n && v.answer == says[rule->verb];
 	if (!won)
 		*ret_by = v.rule == t->n ? POLICY_NO_RULE : v.rule;
 	return won;
 }
 
-int policy_would_win(const struct policy_input *in, const struct policy_rule *rule, uint32_t owner, const struct policy_request *q,
-	size_t *ret_by)
+int policy_would_win(const struct policy_input *in, const struct policy_rule *rule, uint32_t owner,
+	const struct policy_request *q, size_t *ret_by)
 {
 	struct trial t;
 	int rc = trial_init(&t, in, q);
@@ -88,8 +91,8 @@ int policy_would_win(const struct policy_input *in, const struct policy_rule *ru
 }
 
 /*
- * Only rules that could touch the question are compiled again for each trial, so that a large policy does not make a person wait:
- * those that do not match now do not match with one rule more.
+ * Only rules that could touch the question are compiled again for each trial, so that a large policy does not make a
+ * person wait: those that do not match now do not match with one rule more.
  */
 static int narrow(struct trial *t, const struct policy_input *in)
 {
@@ -142,7 +145,8 @@ static void offer(struct draft *d, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	if (d->rc < 0 || d->out->n == POLICY_SUGGEST_MAX || n < 0 || (size_t)n >= sizeof(line) || policy_parse_rule(line, (size_t)n, &r, NULL) != 0)
+	if (d->rc < 0 || d->out->n == POLICY_SUGGEST_MAX || n < 0 || (size_t)n >= sizeof(line) ||
+		policy_parse_rule(line, (size_t)n, &r, NULL) != 0)
 		return;
 	int rc = try_rule(&d->t, &r, d->t.q->owner, &by);
 	if (rc < 0)
@@ -152,7 +156,8 @@ static void offer(struct draft *d, const char *fmt, ...)
 	policy_rule_fini(&r);
 }
 
-/* The registrable part with everything below it; nothing when the name is at or above a public suffix, private ones included. */
+/* The registrable part with everything below it; nothing when the name is at or above a public suffix, private ones
+ * included. */
 static void widen(const struct name *n, char wide[NAME_TEXT_MAX])
 {
 	char text[NAME_TEXT_MAX];
@@ -184,7 +189,10 @@ static bool draft_peer(struct draft *d)
 static void draft_port(struct draft *d)
 {
 	const struct policy_request *q = d->t.q;
-	const char *proto = q->proto == POLICY_PROTO_TCP ? "tcp" : q->proto == POLICY_PROTO_UDP ? "udp" : q->proto == POLICY_PROTO_SCTP ? "sctp" : NULL;
+	const char *proto = q->proto == POLICY_PROTO_TCP  ? "tcp"
+			  : q->proto == POLICY_PROTO_UDP  ? "udp"
+			  : q->proto == POLICY_PROTO_SCTP ? "sctp"
+							  : NULL;
 	if (proto != NULL)
 		snprintf(d->port, sizeof(d->port), "%u/%s", q->port, proto);
 	else if (q->proto == POLICY_ICMP4 || q->proto == POLICY_ICMP6)

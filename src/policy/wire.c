@@ -9,8 +9,8 @@
 #include <string.h>
 
 /*
- * "SKPO" u32 version, then six counted parts: nets (four times), tz, groups, sets, lists, rules. A text is u16 length and bytes.
- * Peers and rules are text in the language itself: one parser, and what cannot be written cannot be sent.
+ * "SKPO" u32 version, then six counted parts: nets (four times), tz, groups, sets, lists, rules. A text is u16 length
+ * and bytes. Peers and rules are text in the language itself: one parser, and what cannot be written cannot be sent.
  */
 enum { WIRE_MAGIC = 0x534b504f, WIRE_VERSION = 1, META_LEN = POLICY_ID_LEN + 1 + 4 + 8 + 8 + 4 + 1 + 4 };
 
@@ -142,8 +142,8 @@ struct get {
 };
 
 /*
- * An array for `n` elements that take at least `least` bytes each on the wire: a count the rest of the bytes cannot hold is refused before
- * anything is allocated for it.
+ * An array for `n` elements that take at least `least` bytes each on the wire: a count the rest of the bytes cannot
+ * hold is refused before anything is allocated for it.
  */
 static void *array(struct get *g, uint32_t n, size_t least, size_t size)
 {

@@ -8,19 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const keywords[] = { "final", "allow", "deny", "drop", "ask", "reject", "any", "to", "from", "port", "for", "until", "exit",
-	"logout", "reboot", "between", "on", "times", "once", "log", "quiet", "note", "group", "set", "list", "every", "internet", "lan",
-	"host", "peers", NULL };
+static const char *const keywords[] = { "final", "allow", "deny", "drop", "ask", "reject", "any", "to", "from", "port",
+	"for", "until", "exit", "logout", "reboot", "between", "on", "times", "once", "log", "quiet", "note", "group",
+	"set", "list", "every", "internet", "lan", "host", "peers", NULL };
 
 static const struct {
 	const char *name;
 	uint16_t port;
-} services[] = { { "ftp", 21 }, { "ssh", 22 }, { "telnet", 23 }, { "smtp", 25 }, { "dns", 53 }, { "domain", 53 }, { "tftp", 69 }, { "http", 80 },
-	{ "kerberos", 88 }, { "pop3", 110 }, { "ntp", 123 }, { "imap", 143 }, { "snmp", 161 }, { "ldap", 389 }, { "https", 443 }, { "smb", 445 },
-	{ "smtps", 465 }, { "ipp", 631 }, { "ldaps", 636 }, { "submission", 587 }, { "rsync", 873 }, { "dot", 853 }, { "imaps", 993 },
-	{ "pop3s", 995 }, { "socks", 1080 }, { "mqtt", 1883 }, { "nfs", 2049 }, { "git", 9418 }, { "mysql", 3306 }, { "rdp", 3389 },
-	{ "stun", 3478 }, { "svn", 3690 }, { "sip", 5060 }, { "sips", 5061 }, { "xmpp", 5222 }, { "mdns", 5353 }, { "llmnr", 5355 },
-	{ "postgresql", 5432 }, { "vnc", 5900 }, { "redis", 6379 }, { "irc", 6667 }, { "ircs", 6697 }, { "mqtts", 8883 } };
+} services[] = { { "ftp", 21 }, { "ssh", 22 }, { "telnet", 23 }, { "smtp", 25 }, { "dns", 53 }, { "domain", 53 },
+	{ "tftp", 69 }, { "http", 80 }, { "kerberos", 88 }, { "pop3", 110 }, { "ntp", 123 }, { "imap", 143 },
+	{ "snmp", 161 }, { "ldap", 389 }, { "https", 443 }, { "smb", 445 }, { "smtps", 465 }, { "ipp", 631 },
+	{ "ldaps", 636 }, { "submission", 587 }, { "rsync", 873 }, { "dot", 853 }, { "imaps", 993 }, { "pop3s", 995 },
+	{ "socks", 1080 }, { "mqtt", 1883 }, { "nfs", 2049 }, { "git", 9418 }, { "mysql", 3306 }, { "rdp", 3389 },
+	{ "stun", 3478 }, { "svn", 3690 }, { "sip", 5060 }, { "sips", 5061 }, { "xmpp", 5222 }, { "mdns", 5353 },
+	{ "llmnr", 5355 }, { "postgresql", 5432 }, { "vnc", 5900 }, { "redis", 6379 }, { "irc", 6667 },
+	{ "ircs", 6697 }, { "mqtts", 8883 } };
 
 static bool keyword(struct span s)
 {
@@ -67,16 +69,20 @@ bool word_token(struct lex *x, struct span s, const char *what, char ret[POLICY_
 		return true;
 	}
 	if (s.len > POLICY_TOKEN_MAX)
-		return lex_fail(x, -E2BIG, s.off + POLICY_TOKEN_MAX, what, NULL, "expected %s; it has at most %d characters", what, POLICY_TOKEN_MAX);
+		return lex_fail(x, -E2BIG, s.off + POLICY_TOKEN_MAX, what, NULL,
+			"expected %s; it has at most %d characters", what, POLICY_TOKEN_MAX);
 	if (s.len == 0)
 		return lex_fail(x, -EINVAL, s.off, what, NULL, "expected %s, found nothing", what);
 	if (keyword(s))
-		return lex_fail(x, -EINVAL, s.off, what, NULL, "expected %s, found the keyword \"%s\"", what, lex_show(s, show));
+		return lex_fail(x, -EINVAL, s.off, what, NULL, "expected %s, found the keyword \"%s\"", what,
+			lex_show(s, show));
 	size_t at = 0;
-	while (at < s.len && (lower_or_digit(s.p[at]) || (at > 0 && s.p[at] != '\0' && strchr("._+-", s.p[at]) != NULL)))
+	while (at < s.len &&
+		(lower_or_digit(s.p[at]) || (at > 0 && s.p[at] != '\0' && strchr("._+-", s.p[at]) != NULL)))
 		at++;
 	return lex_fail(x, -EINVAL, s.off + at, what, NULL,
-		"expected %s, found \"%s\": it is made of a-z, 0-9 and . _ + -, and starts with a letter or digit", what, lex_show(s, show));
+		"expected %s, found \"%s\": it is made of a-z, 0-9 and . _ + -, and starts with a letter or digit",
+		what, lex_show(s, show));
 }
 
 static bool bad_name(struct lex *x, struct span s)
@@ -85,25 +91,31 @@ static bool bad_name(struct lex *x, struct span s)
 	lex_show(s, show);
 	for (size_t i = 0; i + 2 < s.len; i++) {
 		if (memcmp(s.p + i, "://", 3) == 0)
-			return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is a URL: write the host name alone", show);
+			return lex_fail(x, -EINVAL, s.off, "a host name", NULL,
+				"\"%s\" is a URL: write the host name alone", show);
 	}
 	size_t start = 0;
 	for (size_t i = 0; i <= s.len; i++) {
 		char c = i < s.len ? s.p[i] : '.';
 		if (c == '.') {
 			if (i == start)
-				return lex_fail(x, -EINVAL, s.off + i, "a label", NULL, "expected a label, found nothing: two dots, or a dot too many");
+				return lex_fail(x, -EINVAL, s.off + i, "a label", NULL,
+					"expected a label, found nothing: two dots, or a dot too many");
 			if (i - start > NAME_LABEL_MAX)
-				return lex_fail(x, -EINVAL, s.off + start, NULL, NULL, "a label of a host name has at most 63 characters");
+				return lex_fail(x, -EINVAL, s.off + start, NULL, NULL,
+					"a label of a host name has at most 63 characters");
 			start = i + 1;
 		} else if (c == ':') {
-			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL, "a port is not part of the name: write \"port\" and its number after it");
+			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL,
+				"a port is not part of the name: write \"port\" and its number after it");
 		} else if (c == '/') {
-			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL, "a host name has no \"/\"; only an address takes a prefix length");
+			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL,
+				"a host name has no \"/\"; only an address takes a prefix length");
 		} else if (c == '*') {
 			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL, "\"*\" stands only at the front, as \"*.\"");
 		} else if (!lower_or_digit(c | 0x20) && c != '-' && c != '_') {
-			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL, "this character is no part of a host name (a-z, 0-9, \"-\", \"_\")");
+			return lex_fail(x, -EINVAL, s.off + i, NULL, NULL,
+				"this character is no part of a host name (a-z, 0-9, \"-\", \"_\")");
 		}
 	}
 	return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is too long for a host name", show);
@@ -114,15 +126,16 @@ static bool to_ascii(struct lex *x, struct span s, struct name *ret)
 	char text[1024], show[64];
 	uint8_t *ascii = NULL;
 	if (s.len >= sizeof(text))
-		return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is too long for a host name", lex_show(s, show));
+		return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is too long for a host name",
+			lex_show(s, show));
 	memcpy(text, s.p, s.len);
 	text[s.len] = '\0';
 	int rc = idn2_lookup_u8((const uint8_t *)text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
 	bool ok = rc == IDN2_OK && name_from_text((const char *)ascii, strlen((const char *)ascii), ret);
 	idn2_free(ascii);
 	if (!ok)
-		return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is no international host name: %s", lex_show(s, show),
-			rc == IDN2_OK ? "characters outside the rules" : idn2_strerror(rc));
+		return lex_fail(x, -EINVAL, s.off, "a host name", NULL, "\"%s\" is no international host name: %s",
+			lex_show(s, show), rc == IDN2_OK ? "characters outside the rules" : idn2_strerror(rc));
 	return true;
 }
 
@@ -152,10 +165,12 @@ static bool name_of(struct lex *x, struct span s, struct name *ret)
 	if (ascii && !name_from_text(s.p, s.len, &n))
 		return bad_name(x, s.len > 1 && s.p[s.len - 1] == '.' ? span_to(s, s.len - 1) : s);
 	if (ends_in_number(&n))
-		return lex_fail(x, -EINVAL, s.off, "a host name or an address", NULL, "\"%s\" is neither a host name nor an address", lex_show(s, show));
+		return lex_fail(x, -EINVAL, s.off, "a host name or an address", NULL,
+			"\"%s\" is neither a host name nor an address", lex_show(s, show));
 	if (name_labels(&n) < 2)
 		return lex_fail(x, -EINVAL, s.off, "a host name", NULL,
-			"expected a host name of at least two labels, found \"%s\" (another application is \"app:NAME\")", lex_show(s, show));
+			"expected a host name of at least two labels, found \"%s\" (another application is \"app:NAME\")",
+			lex_show(s, show));
 	*ret = n;
 	return true;
 }
@@ -165,19 +180,20 @@ static bool pattern(struct lex *x, struct span whole, size_t skip, enum policy_p
 	char text[NAME_TEXT_MAX], show[64];
 	struct policy_peer p = { .kind = kind };
 	if (whole.len == skip)
-		return lex_fail(x, -EINVAL, whole.off, "a host name", "any", "expected a host name after \"%.*s\"; did you mean \"any\"?", (int)skip,
-			whole.p);
+		return lex_fail(x, -EINVAL, whole.off, "a host name", "any",
+			"expected a host name after \"%.*s\"; did you mean \"any\"?", (int)skip, whole.p);
 	struct span rest = span_from(whole, skip);
 	if (span_find(rest, '.') + 1 >= rest.len)
-		return lex_fail(x, -EINVAL, whole.off, "a registrable name", NULL, "\"%s\" spans a whole top-level domain: at least two labels are needed",
-			lex_show(whole, show));
+		return lex_fail(x, -EINVAL, whole.off, "a registrable name", NULL,
+			"\"%s\" spans a whole top-level domain: at least two labels are needed", lex_show(whole, show));
 	if (!name_of(x, rest, &p.name))
 		return false;
 	name_format(&p.name, text, sizeof(text));
-	/* Only what registries hand out: below a private suffix such as githubusercontent.com one owner answers for it. home.arpa is one's own. */
+	/* Only what registries hand out: below a private suffix such as githubusercontent.com one owner answers for it.
+	 * home.arpa is one's own. */
 	if (strcmp(text, "home.arpa") != 0 && psl_is_public_suffix2(psl_builtin(), text, PSL_TYPE_ICANN))
-		return lex_fail(x, -EINVAL, whole.off, "a registrable name", NULL, "\"%s\" is a public suffix: the pattern would span everybody below it",
-			lex_show(whole, show));
+		return lex_fail(x, -EINVAL, whole.off, "a registrable name", NULL,
+			"\"%s\" is a public suffix: the pattern would span everybody below it", lex_show(whole, show));
 	*ret = p;
 	return true;
 }
@@ -185,7 +201,7 @@ static bool pattern(struct lex *x, struct span whole, size_t skip, enum policy_p
 static void clear_host_bits(struct policy_net *n)
 {
 	for (unsigned bit = n->prefix; bit < n->addr.len * 8U; bit++)
-		n->addr.b[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+		n->addr.b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 }
 
 static bool address(struct lex *x, struct span s, struct policy_peer *ret)
@@ -198,20 +214,23 @@ static bool address(struct lex *x, struct span s, struct policy_peer *ret)
 		text[slash] = '\0';
 	}
 	if (slash > ADDR_TEXT_MAX || !addr_parse(text, &n.addr))
-		return lex_fail(x, -EINVAL, s.off, "an address", NULL, "\"%s\" is no address%s", lex_show(span_to(s, slash), show),
+		return lex_fail(x, -EINVAL, s.off, "an address", NULL, "\"%s\" is no address%s",
+			lex_show(span_to(s, slash), show),
 			memchr(s.p, '[', s.len) != NULL ? ": it stands without brackets, its port after \"port\"" : "");
 	uint64_t prefix = n.addr.len * 8U;
 	if (slash < s.len && !span_number(span_from(s, slash + 1), prefix, &prefix))
-		return lex_fail(x, -EINVAL, s.off + slash + 1, "a prefix length", NULL, "expected a prefix length from 0 to %u", n.addr.len * 8U);
+		return lex_fail(x, -EINVAL, s.off + slash + 1, "a prefix length", NULL,
+			"expected a prefix length from 0 to %u", n.addr.len * 8U);
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	n.prefix = (uint8_t)prefix;
 	struct policy_net net = n;
 	clear_host_bits(&net);
 	if (!addr_equal(&net.addr, &n.addr))
-		return lex_fail(x, -EINVAL, s.off, "a network", NULL, "\"%s\" has host bits set; the network is %s/%u", lex_show(s, show),
-			addr_format(&net.addr, text, sizeof(text)), net.prefix);
+		return lex_fail(x, -EINVAL, s.off, "a network", NULL, "\"%s\" has host bits set; the network is %s/%u",
+			lex_show(s, show), addr_format(&net.addr, text, sizeof(text)), net.prefix);
 	if (n.addr.len == 16 && n.prefix >= 96 && memcmp(n.addr.b, mapped, 12) == 0) {
-		net.addr = addr_v4((uint32_t)n.addr.b[12] << 24 | (uint32_t)n.addr.b[13] << 16 | (uint32_t)n.addr.b[14] << 8 | n.addr.b[15]);
+		net.addr = addr_v4((uint32_t)n.addr.b[12] << 24 | (uint32_t)n.addr.b[13] << 16 |
+				   (uint32_t)n.addr.b[14] << 8 | n.addr.b[15]);
 		net.prefix = (uint8_t)(n.prefix - 96);
 	}
 	*ret = (struct policy_peer){ .kind = POLICY_PEER_NET, .net = net };
@@ -238,7 +257,8 @@ bool word_peer(struct lex *x, struct span s, struct policy_peer *ret)
 	static const struct {
 		const char *prefix, *what;
 		enum policy_peer_kind kind;
-	} refs[] = { { "set:", "the name of a set", POLICY_PEER_SET }, { "list:", "the name of a list", POLICY_PEER_LIST },
+	} refs[] = { { "set:", "the name of a set", POLICY_PEER_SET },
+		{ "list:", "the name of a list", POLICY_PEER_LIST },
 		{ "app:", "the name of an application", POLICY_PEER_APP } };
 	static const char *const words[] = { "any", "internet", "lan", "host", "peers", NULL };
 	struct policy_peer p = { .kind = POLICY_PEER_ANY };
@@ -262,11 +282,13 @@ bool word_peer(struct lex *x, struct span s, struct policy_peer *ret)
 		return true;
 	}
 	if (s.len >= 1 && s.p[0] == '*')
-		return s.len >= 2 && s.p[1] != '.' ? bad_name(x, s) : pattern(x, s, s.len >= 2 ? 2 : 1, POLICY_PEER_BELOW, ret);
+		return s.len >= 2 && s.p[1] != '.' ? bad_name(x, s)
+						   : pattern(x, s, s.len >= 2 ? 2 : 1, POLICY_PEER_BELOW, ret);
 	if (s.len >= 1 && s.p[0] == '.')
 		return pattern(x, s, 1, POLICY_PEER_WITHIN, ret);
 	if (keyword(s))
-		return lex_expected_span(x, s, "a peer (any, a zone, a host name, an address, set:, list: or app:)", NULL);
+		return lex_expected_span(x, s, "a peer (any, a zone, a host name, an address, set:, list: or app:)",
+			NULL);
 	if (looks_like_address(s))
 		return address(x, s, ret);
 	if (span_find(s, '.') == s.len && lex_near(s, words) != NULL)
@@ -317,7 +339,8 @@ static bool port_range(struct lex *x, struct span s, struct policy_port *ret)
 		return lex_fail(x, -EINVAL, s.off, "a port", NULL, "a port is at most 65535");
 	hi = lo;
 	if (dash < s.len && !span_number(span_from(s, dash + 1), 65535, &hi))
-		return lex_fail(x, -EINVAL, s.off + dash + 1, "a port", NULL, "expected the last port of the range, at most 65535");
+		return lex_fail(x, -EINVAL, s.off + dash + 1, "a port", NULL,
+			"expected the last port of the range, at most 65535");
 	if (hi < lo)
 		return lex_fail(x, -EINVAL, s.off + dash + 1, "a port", NULL, "the range ends before it starts");
 	ret->lo = (uint16_t)lo;
@@ -338,10 +361,13 @@ bool word_port(struct lex *x, struct span s, struct policy_port *ret)
 	p.ranged = true;
 	if (!port_range(x, span_to(s, slash), &p))
 		return false;
-	bool icmp = p.proto_kind == POLICY_PROTO_ICMP || (p.proto_kind == POLICY_PROTO_NUMBER && (p.proto == 1 || p.proto == 58));
-	bool has_ports = p.proto_kind == POLICY_PROTO_NONE || (p.proto_kind == POLICY_PROTO_NUMBER && (p.proto == 6 || p.proto == 17 || p.proto == 132));
+	bool icmp = p.proto_kind == POLICY_PROTO_ICMP ||
+		    (p.proto_kind == POLICY_PROTO_NUMBER && (p.proto == 1 || p.proto == 58));
+	bool has_ports = p.proto_kind == POLICY_PROTO_NONE ||
+			 (p.proto_kind == POLICY_PROTO_NUMBER && (p.proto == 6 || p.proto == 17 || p.proto == 132));
 	if (!icmp && !has_ports)
-		return lex_fail(x, -EINVAL, s.off, NULL, NULL, "protocol %u has no ports: write \"/%u\"", p.proto, p.proto);
+		return lex_fail(x, -EINVAL, s.off, NULL, NULL, "protocol %u has no ports: write \"/%u\"", p.proto,
+			p.proto);
 	if (icmp && (!span_digits(span_to(s, 1)) || p.hi > 255))
 		return lex_fail(x, -EINVAL, s.off, "an ICMP type", NULL, "before /icmp stands a type from 0 to 255");
 	*ret = p;
@@ -363,9 +389,12 @@ bool word_duration(struct lex *x, struct span s, int64_t *ret_s)
 		if (n == 0)
 			return lex_expected_span(x, rest, "a duration (such as 30s, 10m, 1h30m, 7d or 2w)", NULL);
 		if (unit == NULL)
-			return lex_fail(x, -EINVAL, rest.off + n, "a unit", NULL, "expected a unit after the number: s, m, h, d or w");
-		if (!span_number(span_to(rest, n), 3155760000U, &v) || (sum += (int64_t)v * seconds[unit - units]) > 3155760000)
-			return lex_fail(x, -EINVAL, rest.off, "a duration", NULL, "a duration is at most a hundred years");
+			return lex_fail(x, -EINVAL, rest.off + n, "a unit", NULL,
+				"expected a unit after the number: s, m, h, d or w");
+		if (!span_number(span_to(rest, n), 3155760000U, &v) ||
+			(sum += (int64_t)v * seconds[unit - units]) > 3155760000)
+			return lex_fail(x, -EINVAL, rest.off, "a duration", NULL,
+				"a duration is at most a hundred years");
 		rest = span_from(rest, n + 1);
 	}
 	if (sum == 0)
@@ -394,8 +423,8 @@ bool word_time(struct lex *x, struct span s, uint16_t *ret_minute)
 
 bool word_is_date(struct span s)
 {
-	return s.len == 10 && s.p[4] == '-' && s.p[7] == '-' && span_digits(span_to(s, 4)) && span_digits(span_to(span_from(s, 5), 2)) &&
-	       span_digits(span_from(s, 8));
+	return s.len == 10 && s.p[4] == '-' && s.p[7] == '-' && span_digits(span_to(s, 4)) &&
+	       span_digits(span_to(span_from(s, 5), 2)) && span_digits(span_from(s, 8));
 }
 
 bool word_date(struct lex *x, struct span s, struct policy_lives *ret)
@@ -409,7 +438,8 @@ bool word_date(struct lex *x, struct span s, struct policy_lives *ret)
 	bool leap = y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
 	uint64_t most = days[m - 1] + (m == 2 && leap ? 1U : 0U);
 	if (!span_number(span_from(s, 8), most, &d) || d < 1)
-		return lex_fail(x, -EINVAL, s.off + 8, "a date (YYYY-MM-DD)", NULL, "this month has the days 01 to %u", (unsigned)most);
+		return lex_fail(x, -EINVAL, s.off + 8, "a date (YYYY-MM-DD)", NULL, "this month has the days 01 to %u",
+			(unsigned)most);
 	ret->year = (uint16_t)y;
 	ret->month = (uint8_t)m;
 	ret->day = (uint8_t)d;

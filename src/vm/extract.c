@@ -15,7 +15,14 @@
 #include <unistd.h>
 
 /* Documentation/arch/x86/boot.rst: little-endian fields of the set-up header. */
-enum { SETUP_SECTS = 0x1f1, HEADER_MAGIC = 0x202, PAYLOAD_OFFSET = 0x248, PAYLOAD_LENGTH = 0x24c, HEADER_END = 0x250, SECTOR = 512 };
+enum {
+	SETUP_SECTS = 0x1f1,
+	HEADER_MAGIC = 0x202,
+	PAYLOAD_OFFSET = 0x248,
+	PAYLOAD_LENGTH = 0x24c,
+	HEADER_END = 0x250,
+	SECTOR = 512
+};
 enum { KERNEL_MAX = 256 << 20, LZ4_BLOCK_MAX = 8 << 20, LZ4_MIN_MATCH = 4 };
 
 static uint32_t le32(const uint8_t *p)
@@ -23,7 +30,8 @@ static uint32_t le32(const uint8_t *p)
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* --- LZ4: github.com/lz4/lz4 doc/lz4_Block_format.md, lz4_Frame_format.md "Legacy frame" ------------------------------------------ */
+/* --- LZ4: github.com/lz4/lz4 doc/lz4_Block_format.md, lz4_Frame_format.md "Legacy frame"
+ * ------------------------------------------ */
 
 struct out {
 	uint8_t *p;
@@ -104,7 +112,8 @@ int vm_lz4_legacy(const uint8_t *in, size_t len, size_t max, uint8_t **ret, size
 	return 0;
 }
 
-/* --- the other compressors, by their programs ------------------------------------------------------------------------------------- */
+/* --- the other compressors, by their programs
+ * ------------------------------------------------------------------------------------- */
 
 static int memfd_with(const uint8_t *data, size_t len)
 {
@@ -133,7 +142,8 @@ static int run_filter(const char *program, int in, int out)
 	int err = name == NULL ? ENOMEM : posix_spawn(&pid, program, &a, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&a);
 	free(name);
-	/* Its status is not asked: the payload is followed by four bytes (the size) that gzip and zstd complain about. */
+	/* Its status is not asked: the payload is followed by four bytes (the size) that gzip and zstd complain about.
+	 */
 	if (err == 0 && waitpid(pid, NULL, 0) < 0)
 		err = errno;
 	return -err;

@@ -31,8 +31,9 @@ static void cpio_entry(struct cpio *c, const struct cpio_entry *e)
 	size_t name_len = strlen(e->path) + 1;
 	if (e->len > UINT32_MAX)
 		c->w.err = true;
-	snprintf(header, sizeof(header), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", c->next_ino++, e->mode, 0u, 0u,
-		S_ISDIR(e->mode) ? 2u : 1u, 0u, (unsigned)e->len, 0u, 0u, e->major, e->minor, (unsigned)name_len, 0u);
+	snprintf(header, sizeof(header), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", c->next_ino++,
+		e->mode, 0u, 0u, S_ISDIR(e->mode) ? 2u : 1u, 0u, (unsigned)e->len, 0u, 0u, e->major, e->minor,
+		(unsigned)name_len, 0u);
 	wr_bytes(&c->w, header, sizeof(header) - 1);
 	wr_bytes(&c->w, e->path, name_len);
 	wr_pad(&c->w, 0, 4);

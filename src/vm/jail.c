@@ -8,13 +8,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -32,7 +32,9 @@ struct jail_word {
 	int err;
 };
 
-/* --- the root -------------------------------------------------------------------------------------------------------------------- */
+/* --- the root
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static int make_parents(const char *path)
 {
@@ -88,7 +90,8 @@ static int bind_one(const char *root, const struct jail_bind *b)
 static int build_root(const struct jail *j, const char *dir)
 {
 	char path[PATH_MAX];
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount("jail", dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0)
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		mount("jail", dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0)
 		return -errno;
 	int err = 0;
 	for (const struct jail_bind *b = j->binds; err == 0 && b->from != NULL; b++)
@@ -106,17 +109,21 @@ static int build_root(const struct jail *j, const char *dir)
 static int enter_root(const char *dir)
 {
 	/* pivot_root(2), "pivot_root(".", ".")": the old root ends stacked on the new one and is detached. */
-	if (chdir(dir) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+	if (chdir(dir) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 ||
+		chdir("/") != 0)
 		return -errno;
 	return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0 ? 0 : -errno;
 }
 
-/* --- who it is ------------------------------------------------------------------------------------------------------------------- */
+/* --- who it is
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static int change_ids(const struct jail *j)
 {
 	gid_t extra = j->extra_gid;
-	if (setgroups(extra != 0 ? 1 : 0, &extra) != 0 || setresgid(j->uid, j->uid, j->uid) != 0 || setresuid(j->uid, j->uid, j->uid) != 0)
+	if (setgroups(extra != 0 ? 1 : 0, &extra) != 0 || setresgid(j->uid, j->uid, j->uid) != 0 ||
+		setresuid(j->uid, j->uid, j->uid) != 0)
 		return -errno;
 	return 0;
 }
@@ -173,7 +180,8 @@ static int set_limits(const struct jail *j)
 	return err;
 }
 
-/* --- descriptors ----------------------------------------------------------------------------------------------------------------- */
+/* --- descriptors
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 /* Everything given is first moved out of the way, then to its number; `word` is kept close-on-exec above them. */
 static int place_fds(const struct jail *j, int *word)
@@ -199,7 +207,9 @@ static int place_fds(const struct jail *j, int *word)
 	return syscall(SYS_close_range, last + 1, ~0U, 0) == 0 ? 0 : -errno;
 }
 
-/* --- the child ------------------------------------------------------------------------------------------------------------------- */
+/* --- the child
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static int ask_parent_for_maps(int word)
 {
@@ -266,7 +276,9 @@ static _Noreturn void child_main(const struct jail *j, const char *dir, int word
 	_exit(125);
 }
 
-/* --- the parent ------------------------------------------------------------------------------------------------------------------- */
+/* --- the parent
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static int write_map(pid_t pid, const char *file, const char *text)
 {
@@ -327,7 +339,8 @@ int jail_spawn(const struct jail *j, const char *work_dir, pid_t *ret_pid, int *
 	int word[2], pidfd = -1;
 	if (j->n_fds > JAIL_FDS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, word) != 0)
 		return -EMFILE;
-	unsigned long flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | SIGCHLD;
+	unsigned long flags =
+		CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | SIGCHLD;
 	long pid = syscall(SYS_clone, flags, 0, &pidfd, 0, 0);
 	if (pid == 0) {
 		close(word[0]);

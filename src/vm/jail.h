@@ -8,9 +8,10 @@
 #include <sys/types.h>
 
 /*
- * Where a VMM and its file server live: a process of its own uid as the only one in new mount, pid, network, ipc, uts and user namespaces, on a root made
- * of the listed bind mounts alone (read-only), without capabilities, without new privileges, with limits, with no descriptor but those given. An escape
- * from the VMM holds its descriptors and nothing else.
+ * Where a VMM and its file server live: a process of its own uid as the only one in new mount, pid, network, ipc, uts
+ * and user namespaces, on a root made of the listed bind mounts alone (read-only), without capabilities, without new
+ * privileges, with limits, with no descriptor but those given. An escape from the VMM holds its descriptors and nothing
+ * else.
  */
 struct jail_bind {
 	const char *from; /* on the host; skipped when it is not there */
@@ -19,13 +20,14 @@ struct jail_bind {
 };
 
 struct jail {
-	uid_t uid; /* also the gid */
-	gid_t extra_gid; /* 0: none */
+	uid_t uid;		       /* also the gid */
+	gid_t extra_gid;	       /* 0: none */
 	const struct jail_bind *binds; /* ended by from == NULL */
-	bool host_tree; /* build vm/root.h's tree at /share; a proc at /proc */
-	/* For the file server: the ids of the host are seen as they are, and CAP_SYS_CHROOT, CAP_SETPCAP (dropped by the server itself once it
-	 * has used them) and CAP_FOWNER survive exec, inside the user namespace only. CAP_FOWNER because the guest's overlayfs opens every
-	 * lower file with O_NOATIME, which is the owner's right; on mounts that are all read-only it gives nothing else. */
+	bool host_tree;		       /* build vm/root.h's tree at /share; a proc at /proc */
+	/* For the file server: the ids of the host are seen as they are, and CAP_SYS_CHROOT, CAP_SETPCAP (dropped by
+	 * the server itself once it has used them) and CAP_FOWNER survive exec, inside the user namespace only.
+	 * CAP_FOWNER because the guest's overlayfs opens every lower file with O_NOATIME, which is the owner's right;
+	 * on mounts that are all read-only it gives nothing else. */
 	bool chroots;
 	const int *fds; /* become 3, 4, … */
 	unsigned n_fds;
@@ -36,8 +38,9 @@ struct jail {
 
 enum { JAIL_FDS_MAX = 16 };
 
-/* `work_dir` is an empty directory of root's used as mount point (in the child's namespace only). The child is the caller's to reap.
- * 0 or negative errno with a sentence in `error` (VM_ERROR_MAX); errors up to exec are seen. */
-int jail_spawn(const struct jail *j, const char *work_dir, pid_t *ret_pid, int *ret_pidfd, char *error) __attribute__((warn_unused_result));
+/* `work_dir` is an empty directory of root's used as mount point (in the child's namespace only). The child is the
+ * caller's to reap. 0 or negative errno with a sentence in `error` (VM_ERROR_MAX); errors up to exec are seen. */
+int jail_spawn(const struct jail *j, const char *work_dir, pid_t *ret_pid, int *ret_pidfd, char *error)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -21,7 +21,8 @@ static bool is_fresh(const char *a, const char *b)
 	struct stat sa, sb;
 	if (stat(a, &sa) != 0 || stat(b, &sb) != 0)
 		return false;
-	return sa.st_mtim.tv_sec != sb.st_mtim.tv_sec ? sa.st_mtim.tv_sec > sb.st_mtim.tv_sec : sa.st_mtim.tv_nsec >= sb.st_mtim.tv_nsec;
+	return sa.st_mtim.tv_sec != sb.st_mtim.tv_sec ? sa.st_mtim.tv_sec > sb.st_mtim.tv_sec
+						      : sa.st_mtim.tv_nsec >= sb.st_mtim.tv_nsec;
 }
 
 static int find_newest(const char *dir, char *ret, size_t cap)
@@ -66,7 +67,8 @@ int vm_kernel_find(const char *state_dir, const char *init_path, struct vm_kerne
 		return -ENAMETOOLONG;
 	int err = find_newest(dir, k.version, sizeof(k.version));
 	if (err != 0) {
-		snprintf(error, VM_ERROR_MAX, "there is no guest kernel in %.100s: run fetch-guest-kernel %.100s", dir, state_dir);
+		snprintf(error, VM_ERROR_MAX, "there is no guest kernel in %.100s: run fetch-guest-kernel %.100s", dir,
+			state_dir);
 		return err;
 	}
 	snprintf(base, sizeof(base), "%.350s/%s", dir, k.version);
@@ -83,7 +85,8 @@ int vm_kernel_find(const char *state_dir, const char *init_path, struct vm_kerne
 	if (!is_fresh(k.initramfs, init_path))
 		err = vm_initramfs_write(k.initramfs, init_path, mods);
 	if (err != 0) {
-		snprintf(error, VM_ERROR_MAX, "the guest's first file system cannot be made from %.100s: %s", init_path, strerror(-err));
+		snprintf(error, VM_ERROR_MAX, "the guest's first file system cannot be made from %.100s: %s", init_path,
+			strerror(-err));
 		return err;
 	}
 	*ret = k;

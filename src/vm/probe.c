@@ -57,7 +57,11 @@ static bool says_hello(int fd)
 static bool boots(const struct vm_spec *spec)
 {
 	char error[VM_ERROR_MAX];
-	struct vm_spec s = { .kernel = spec->kernel, .work_dir = spec->work_dir, .uid = spec->uid, .accel = VM_ACCEL_KVM, .tap_fd = -1,
+	struct vm_spec s = { .kernel = spec->kernel,
+		.work_dir = spec->work_dir,
+		.uid = spec->uid,
+		.accel = VM_ACCEL_KVM,
+		.tap_fd = -1,
 		.memory_mib = PROBE_MIB };
 	struct vm_proc p;
 	if (vm_start(&s, &p, error) != 0)
@@ -71,13 +75,15 @@ bool vm_kvm_works(const struct vm_spec *spec)
 {
 	char path[VM_PATH_MAX], want[512];
 	struct utsname u;
-	if (!kvm_opens() || uname(&u) != 0 || snprintf(path, sizeof(path), "%s.kvm", spec->kernel->vmlinux) >= (int)sizeof(path))
+	if (!kvm_opens() || uname(&u) != 0 ||
+		snprintf(path, sizeof(path), "%s.kvm", spec->kernel->vmlinux) >= (int)sizeof(path))
 		return false;
 	int len = snprintf(want, sizeof(want), "%.200s %.200s ", u.release, spec->kernel->version);
 	uint8_t *was;
 	size_t was_len;
 	if (file_read(path, VERDICT_MAX, &was, &was_len) == 0) {
-		bool known = was_len == (size_t)len + 2 && memcmp(was, want, (size_t)len) == 0, yes = known && was[len] == 'y';
+		bool known = was_len == (size_t)len + 2 && memcmp(was, want, (size_t)len) == 0,
+		     yes = known && was[len] == 'y';
 		free(was);
 		if (known)
 			return yes;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * QEMU's microvm. Every channel is a connected socket made here and inherited: nothing in the jail opens or connects anything. The file
- * server gets a listening socket instead, since virtiofsd accepts; its path lives as long as this function.
+ * QEMU's microvm. Every channel is a connected socket made here and inherited: nothing in the jail opens or connects
+ * anything. The file server gets a listening socket instead, since virtiofsd accepts; its path lives as long as this
+ * function.
  */
 #include "vm/backend.h"
 #include "vm/jail.h"
@@ -21,12 +22,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGS_MAX = 96, ARG_LEN = 1024, MEMORY_DEFAULT_MIB = 512, QEMU_FILES = 128, QEMU_THREADS = 64, SHARE_FILES = 1000000, SHARE_THREADS = 128 };
+enum {
+	ARGS_MAX = 96,
+	ARG_LEN = 1024,
+	MEMORY_DEFAULT_MIB = 512,
+	QEMU_FILES = 128,
+	QEMU_THREADS = 64,
+	SHARE_FILES = 1000000,
+	SHARE_THREADS = 128
+};
 
 /* Fixed by the order in which they are given to jail_spawn(). */
 enum { FD_CTL = 3, FD_QMP, FD_SERIAL, FD_NEXT };
 
-#define NIC_NO_OFFLOAD ",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off,host_tso4=off,host_tso6=off,host_ufo=off,host_ecn=off"
+#define NIC_NO_OFFLOAD \
+	",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off,host_tso4=off,host_tso6=off,host_ufo=off,host_ecn=off"
 
 struct args {
 	char *v[ARGS_MAX + 1];
@@ -56,8 +66,9 @@ static void args_free(struct args *a)
 
 static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 {
-	static const char *const plain[] = { "/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-bios",
-		"/usr/share/qemu/qboot.rom", "-global", "virtio-mmio.force-legacy=false" };
+	static const char *const plain[] = { "/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config",
+		"-display", "none", "-no-reboot", "-bios", "/usr/share/qemu/qboot.rom", "-global",
+		"virtio-mmio.force-legacy=false" };
 	for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++)
 		arg(a, "%s", plain[i]);
 	arg(a, "-M");
@@ -80,17 +91,20 @@ static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 static void arg_kernel(struct args *a, const struct vm_spec *s)
 {
 	char timing[128] = "";
-	/* Calibration against the emulated timer fails at random on a loaded host, and then the boot hangs for ever; so does the watchdog's
-	 * comparison, and then time is kept in jiffies. The counter is the host's own. mitigations: nothing speculates in TCG. */
+	/* Calibration against the emulated timer fails at random on a loaded host, and then the boot hangs for ever; so
+	 * does the watchdog's comparison, and then time is kept in jiffies. The counter is the host's own. mitigations:
+	 * nothing speculates in TCG. */
 	if (s->accel == VM_ACCEL_TCG)
-		snprintf(timing, sizeof(timing), " tsc_early_khz=%u tsc=reliable no_timer_check mitigations=off", vm_tsc_khz());
+		snprintf(timing, sizeof(timing), " tsc_early_khz=%u tsc=reliable no_timer_check mitigations=off",
+			vm_tsc_khz());
 	arg(a, "-kernel");
 	arg(a, "/guest/vmlinux");
 	arg(a, "-initrd");
 	arg(a, "/guest/initramfs");
 	arg(a, "-append");
-	arg(a, "console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests noreplace-smp pci=off audit=0 apparmor=0 nokaslr 8250.nr_uarts=1 "
-	       "random.trust_cpu=1 sekisho.root=%s%s",
+	arg(a,
+		"console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests noreplace-smp pci=off audit=0 apparmor=0 nokaslr 8250.nr_uarts=1 "
+		"random.trust_cpu=1 sekisho.root=%s%s",
 		s->host_tree ? "hostroot" : "none", timing);
 }
 
@@ -123,11 +137,13 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 		arg(a, "-netdev");
 		arg(a, "tap,id=nic,fd=%d", tap_fd);
 		arg(a, "-device");
-		arg(a, "virtio-net-device,netdev=nic,mac=%s%s", mac_format(&s->mac, mac, sizeof(mac)), s->tso ? "" : NIC_NO_OFFLOAD);
+		arg(a, "virtio-net-device,netdev=nic,mac=%s%s", mac_format(&s->mac, mac, sizeof(mac)),
+			s->tso ? "" : NIC_NO_OFFLOAD);
 	}
 }
 
-/* --- the file server --------------------------------------------------------------------------------------------------------------- */
+/* --- the file server
+ * --------------------------------------------------------------------------------------------------------------- */
 
 /* A listening socket and a connection already waiting in its queue. */
 static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
@@ -136,7 +152,8 @@ static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
 	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s/share", dir) >= (int)sizeof(a.sun_path))
 		return -ENAMETOOLONG;
 	struct sockaddr *sa = (struct sockaddr *)&a;
-	int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), err = 0;
+	int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    err = 0;
 	if (l < 0 || c < 0 || bind(l, sa, sizeof(a)) != 0 || listen(l, 1) != 0 || connect(c, sa, sizeof(a)) != 0)
 		err = -errno;
 	unlink(a.sun_path);
@@ -152,25 +169,37 @@ static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
 	return 0;
 }
 
-static int start_share(const struct vm_spec *s, const char *dir, int console, struct vm_proc *p, int *ret_conn, char *error)
+static int start_share(const struct vm_spec *s, const char *dir, int console, struct vm_proc *p, int *ret_conn,
+	char *error)
 {
-	static const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false }, { "/usr/lib", "/usr/lib", false },
-		{ "/usr/lib64", "/usr/lib64", false }, { "/dev/null", "/dev/null", true }, { NULL, NULL, false } };
+	static const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
+		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
+		{ "/dev/null", "/dev/null", true }, { NULL, NULL, false } };
 	int listen_fd, conn;
 	int err = socket_waiting(dir, &listen_fd, &conn);
 	if (err != 0) {
-		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", dir, strerror(-err));
+		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", dir,
+			strerror(-err));
 		return err;
 	}
-	/* The server keeps a descriptor for every inode that the guest remembers: `find /usr` wants some hundred thousand. */
+	/* The server keeps a descriptor for every inode that the guest remembers: `find /usr` wants some hundred
+	 * thousand. */
 	struct args a = { 0 };
-	static const char *const words[] = { "/usr/lib/qemu/virtiofsd", "--fd=3", "-f", "--rlimit-nofile=0", "-o", "sandbox=chroot", "-o", "source=/share",
-		"-o", "cache=auto", "-o", "log_level=warn", "-o",
+	static const char *const words[] = { "/usr/lib/qemu/virtiofsd", "--fd=3", "-f", "--rlimit-nofile=0", "-o",
+		"sandbox=chroot", "-o", "source=/share", "-o", "cache=auto", "-o", "log_level=warn", "-o",
 		"modcaps=-chown:-dac_override:-dac_read_search:-fsetid:-setgid:-setuid:-mknod:-setfcap" };
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		arg(&a, "%s", words[i]);
-	struct jail j = { .uid = s->share_uid, .binds = binds, .host_tree = true, .chroots = true, .fds = &listen_fd, .n_fds = 1, .stderr_fd = console,
-		.max_files = SHARE_FILES, .max_threads = SHARE_THREADS, .argv = a.v };
+	struct jail j = { .uid = s->share_uid,
+		.binds = binds,
+		.host_tree = true,
+		.chroots = true,
+		.fds = &listen_fd,
+		.n_fds = 1,
+		.stderr_fd = console,
+		.max_files = SHARE_FILES,
+		.max_threads = SHARE_THREADS,
+		.argv = a.v };
 	err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->share_pid, &p->share_pidfd, error);
 	args_free(&a);
 	close(listen_fd);
@@ -181,7 +210,9 @@ static int start_share(const struct vm_spec *s, const char *dir, int console, st
 	return err;
 }
 
-/* --- QEMU -------------------------------------------------------------------------------------------------------------------------- */
+/* --- QEMU
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
 
 struct channels {
 	int ours[3], theirs[3]; /* ctl, qmp, serial */
@@ -201,7 +232,8 @@ static int channels_open(struct channels *c)
 	*c = (struct channels){ .ours = { -1, -1, -1 }, .theirs = { -1, -1, -1 } };
 	for (unsigned i = 0; i < 3; i++) {
 		int pair[2];
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 ||
+			fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
 			int err = -errno;
 			channels_close(c->ours);
 			channels_close(c->theirs);
@@ -219,13 +251,16 @@ static gid_t kvm_group(const struct vm_spec *s)
 	return s->accel == VM_ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : 0;
 }
 
-static int start_vmm(const struct vm_spec *s, const char *dir, const struct channels *c, int share_conn, struct vm_proc *p, char *error)
+static int start_vmm(const struct vm_spec *s, const char *dir, const struct channels *c, int share_conn,
+	struct vm_proc *p, char *error)
 {
-	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false }, { "/usr/lib", "/usr/lib", false },
-		{ "/usr/lib64", "/usr/lib64", false }, { "/usr/share/qemu", "/usr/share/qemu", false }, { "/usr/share/seabios", "/usr/share/seabios", false },
-		{ "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64", false }, { s->kernel->vmlinux, "/guest/vmlinux", false },
-		{ s->kernel->initramfs, "/guest/initramfs", false }, { "/dev/null", "/dev/null", true },
-		{ s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true }, { NULL, NULL, false } };
+	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
+		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
+		{ "/usr/share/qemu", "/usr/share/qemu", false }, { "/usr/share/seabios", "/usr/share/seabios", false },
+		{ "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64", false },
+		{ s->kernel->vmlinux, "/guest/vmlinux", false }, { s->kernel->initramfs, "/guest/initramfs", false },
+		{ "/dev/null", "/dev/null", true }, { s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true },
+		{ NULL, NULL, false } };
 	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
 	int fds[5] = { c->theirs[0], c->theirs[1], c->theirs[2] }, share_fd = -1, tap_fd = -1;
 	unsigned n = 3;
@@ -242,8 +277,16 @@ static int start_vmm(const struct vm_spec *s, const char *dir, const struct chan
 	arg_kernel(&a, s);
 	arg_devices(&a, s, share_fd, tap_fd);
 	/* The memory is a file (memfd) and counts against the file size limit. */
-	struct jail j = { .uid = s->uid, .extra_gid = kvm_group(s), .binds = binds, .fds = fds, .n_fds = n, .stderr_fd = c->theirs[2],
-		.max_files = QEMU_FILES, .max_file_size = (uint64_t)(mib + 64) << 20, .max_threads = QEMU_THREADS, .argv = a.v };
+	struct jail j = { .uid = s->uid,
+		.extra_gid = kvm_group(s),
+		.binds = binds,
+		.fds = fds,
+		.n_fds = n,
+		.stderr_fd = c->theirs[2],
+		.max_files = QEMU_FILES,
+		.max_file_size = (uint64_t)(mib + 64) << 20,
+		.max_threads = QEMU_THREADS,
+		.argv = a.v };
 	int err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->vmm_pid, &p->vmm_pidfd, error);
 	args_free(&a);
 	return err;

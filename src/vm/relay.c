@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation. Two sides, each with a decoder and a queue of bytes to be written. A frame goes from one side's decoder through
- * agent_session_check() into the other side's queue. A side is read only while the other's queue has room for what one read can make, so
- * the queues never overflow; a guest that has hung up is read to its end, which its socket buffer bounds.
+ * Theory of operation. Two sides, each with a decoder and a queue of bytes to be written. A frame goes from one side's
+ * decoder through agent_session_check() into the other side's queue. A side is read only while the other's queue has
+ * room for what one read can make, so the queues never overflow; a guest that has hung up is read to its end, which its
+ * socket buffer bounds.
  */
 #include "vm/relay.h"
 
@@ -22,7 +23,14 @@
 #include <unistd.h>
 
 enum { AT_CLIENT, AT_GUEST, AT_QMP, AT_CONSOLE, AT_COUNT };
-enum { READ_MAX = 32768, QUEUE_CAP = 2 << 20, QUEUE_HIGH = 256 << 10, CONSOLE_BUDGET = 65536, CONSOLE_PERIOD_MS = 250, LAST_LINE_MAX = 400 };
+enum {
+	READ_MAX = 32768,
+	QUEUE_CAP = 2 << 20,
+	QUEUE_HIGH = 256 << 10,
+	CONSOLE_BUDGET = 65536,
+	CONSOLE_PERIOD_MS = 250,
+	LAST_LINE_MAX = 400
+};
 
 struct side {
 	struct agent_in in;
@@ -57,7 +65,9 @@ static void close_at(struct vm_relay *r, unsigned at)
 	r->fd[at] = -1;
 }
 
-/* --- queues ----------------------------------------------------------------------------------------------------------------------- */
+/* --- queues
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static struct wr queue_begin(struct side *s)
 {
@@ -103,7 +113,8 @@ static bool queue_frame(struct side *s, const struct agent_frame *f)
 	return queue_end(s, &w);
 }
 
-/* --- what is watched --------------------------------------------------------------------------------------------------------------- */
+/* --- what is watched
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t wanted(const struct vm_relay *r, unsigned at)
 {
@@ -111,7 +122,8 @@ static uint32_t wanted(const struct vm_relay *r, unsigned at)
 	switch (at) {
 	case AT_CLIENT:
 		/* What the client types ahead waits in its socket until the program runs. */
-		return (r->session.phase == AGENT_RUNNING && guest->len < QUEUE_HIGH ? EPOLLIN : 0u) | (client->len > 0 ? EPOLLOUT : 0u);
+		return (r->session.phase == AGENT_RUNNING && guest->len < QUEUE_HIGH ? EPOLLIN : 0u) |
+		       (client->len > 0 ? EPOLLOUT : 0u);
 	case AT_GUEST:
 		return (client->len < QUEUE_HIGH ? EPOLLIN : 0u) | (guest->len > 0 ? EPOLLOUT : 0u);
 	case AT_CONSOLE:
@@ -132,7 +144,9 @@ static void watch(struct vm_relay *r)
 	}
 }
 
-/* --- QMP --------------------------------------------------------------------------------------------------------------------------- */
+/* --- QMP
+ * ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int qmp_say(struct vm_relay *r, const char *json)
 {
@@ -158,7 +172,9 @@ int vm_relay_pause(struct vm_relay *r, bool pause)
 	return qmp_say(r, pause ? "{\"execute\":\"stop\"}\n" : "{\"execute\":\"cont\"}\n");
 }
 
-/* --- console ----------------------------------------------------------------------------------------------------------------------- */
+/* --- console
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void console_keep(struct vm_relay *r, const char *p, size_t len)
 {
@@ -195,7 +211,9 @@ size_t vm_relay_console(const struct vm_relay *r, char *buf, size_t cap)
 	return n;
 }
 
-/* --- frames ------------------------------------------------------------------------------------------------------------------------ */
+/* --- frames
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void guest_signal(struct vm_relay *r, uint8_t sig)
 {
@@ -305,7 +323,8 @@ static void guest_gone(struct vm_relay *r, int64_t now_ms)
 	}
 	if (!r->has_exit) {
 		last_line(r, line, sizeof(line));
-		snprintf(reason, sizeof(reason), "the virtual machine ended without an exit status%s%s", line[0] != 0 ? "; its last words: " : "", line);
+		snprintf(reason, sizeof(reason), "the virtual machine ended without an exit status%s%s",
+			line[0] != 0 ? "; its last words: " : "", line);
 		finish(r, 125, reason, now_ms);
 	}
 	r->deadline_ms = now_ms + VM_RELAY_LAST_MS;
@@ -348,7 +367,9 @@ static bool side_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 	return true;
 }
 
-/* --- outside ----------------------------------------------------------------------------------------------------------------------- */
+/* --- outside
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void qmp_read(struct vm_relay *r)
 {
@@ -447,7 +468,8 @@ static int relay_watch_all(struct vm_relay *r)
 	return qmp_say(r, "{\"execute\":\"qmp_capabilities\"}\n");
 }
 
-int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec, int64_t now_ms, struct vm_relay **ret)
+int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
+	int64_t now_ms, struct vm_relay **ret)
 {
 	struct vm_relay *r = calloc(1, sizeof(*r));
 	if (r == NULL) {

@@ -9,13 +9,21 @@
 #include <stdint.h>
 
 /*
- * The keeper's work without the keeper: passes frames client ⇄ guest under the rules of agent/session.h, drains the console into a ring,
- * speaks QMP. Owns its descriptors. `now_ms` is clock_boot_ms() time; exec's clock and seed are filled in when it is sent.
+ * The keeper's work without the keeper: passes frames client ⇄ guest under the rules of agent/session.h, drains the
+ * console into a ring, speaks QMP. Owns its descriptors. `now_ms` is clock_boot_ms() time; exec's clock and seed are
+ * filled in when it is sent.
  *
- * The guest is hostile: memory is bounded (a side whose peer does not read is not read), a frame against the rules ends the stream with
- * exit 125. A client that vanishes means SIGHUP for the program, then, after VM_RELAY_HUP_MS, the end of the VM.
+ * The guest is hostile: memory is bounded (a side whose peer does not read is not read), a frame against the rules ends
+ * the stream with exit 125. A client that vanishes means SIGHUP for the program, then, after VM_RELAY_HUP_MS, the end
+ * of the VM.
  */
-enum { VM_RELAY_HUP_MS = 2000, VM_RELAY_QUIT_MS = 2000, VM_RELAY_BOOT_MS = 30000, VM_RELAY_LAST_MS = 10000, VM_CONSOLE_RING = 65536 };
+enum {
+	VM_RELAY_HUP_MS = 2000,
+	VM_RELAY_QUIT_MS = 2000,
+	VM_RELAY_BOOT_MS = 30000,
+	VM_RELAY_LAST_MS = 10000,
+	VM_CONSOLE_RING = 65536
+};
 
 struct vm_relay_fds {
 	int client, guest, qmp, console;
@@ -24,8 +32,8 @@ struct vm_relay_fds {
 struct vm_relay;
 
 /* Watches the descriptors in `loop` under `ref_type`, index 0..3. Takes them over, also on error. */
-int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec, int64_t now_ms,
-	struct vm_relay **ret) __attribute__((warn_unused_result));
+int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
+	int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
 void vm_relay_free(struct vm_relay *r);
 void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now_ms);
 /* When vm_relay_tick() wants to be called next; -1: never. */
@@ -34,8 +42,8 @@ void vm_relay_tick(struct vm_relay *r, int64_t now_ms);
 /* Ends the VM in order: SIGTERM to the program, then quit. */
 void vm_relay_stop(struct vm_relay *r, int64_t now_ms);
 int vm_relay_pause(struct vm_relay *r, bool pause) __attribute__((warn_unused_result));
-/* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not listen any more: its
- * processes are to be killed now. */
+/* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not
+ * listen any more: its processes are to be killed now. */
 bool vm_relay_done(const struct vm_relay *r);
 /* Valid once done. */
 const struct agent_exit *vm_relay_exit(const struct vm_relay *r);

@@ -14,12 +14,15 @@
 
 static const char *const tops[] = { "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt" };
 
-/* Readable or not, nothing of a guest's business: keys, identities, where the host's people and networks are, how root is reached. */
-static const char *const secrets[] = { "shadow", "gshadow", "shadow-", "gshadow-", "passwd-", "group-", "subuid", "subgid", "subuid-", "subgid-",
-	"sudoers", "sudoers.d", "ssh", "NetworkManager", "netplan", "network", "wpa_supplicant", "wireguard", "openvpn", "ipsec.d", "ipsec.secrets", "swanctl",
-	"machine-id", "krb5.keytab", "sekisho", "docker", "kubernetes", "rancher", "letsencrypt", "cups", "samba", "exports", "fstab", "crypttab", "hosts",
-	"hostname", "resolv.conf", "cron.d", "cron.daily", "cron.hourly", "cron.monthly", "cron.weekly", "crontab", "polkit-1", "apt", "libvirt", "iscsi",
-	"openvswitch", "lvm", "mtab", "credstore", "credstore.encrypted", "cloud", "aliases", "environment", "nftables.conf" };
+/* Readable or not, nothing of a guest's business: keys, identities, where the host's people and networks are, how root
+ * is reached. */
+static const char *const secrets[] = { "shadow", "gshadow", "shadow-", "gshadow-", "passwd-", "group-", "subuid",
+	"subgid", "subuid-", "subgid-", "sudoers", "sudoers.d", "ssh", "NetworkManager", "netplan", "network",
+	"wpa_supplicant", "wireguard", "openvpn", "ipsec.d", "ipsec.secrets", "swanctl", "machine-id", "krb5.keytab",
+	"sekisho", "docker", "kubernetes", "rancher", "letsencrypt", "cups", "samba", "exports", "fstab", "crypttab",
+	"hosts", "hostname", "resolv.conf", "cron.d", "cron.daily", "cron.hourly", "cron.monthly", "cron.weekly",
+	"crontab", "polkit-1", "apt", "libvirt", "iscsi", "openvswitch", "lvm", "mtab", "credstore",
+	"credstore.encrypted", "cloud", "aliases", "environment", "nftables.conf" };
 
 static bool is_secret(const char *name)
 {
@@ -54,7 +57,8 @@ static int bind_on(const char *from, const char *to, bool is_dir)
 	return mount(from, to, NULL, MS_BIND, NULL) == 0 ? 0 : -errno;
 }
 
-/* What every user of the host may read: anything else would be refused to the file server anyhow, and its name is nobody's business. */
+/* What every user of the host may read: anything else would be refused to the file server anyhow, and its name is
+ * nobody's business. */
 static int show(const char *from, const char *to)
 {
 	struct stat st;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every second byte run comes from the other side: decoder, session rules, and what is passed on decodes to the same. */
+/* Every second byte run comes from the other side: decoder, session rules, and what is passed on decodes to the same.
+ */
 #include "agent/session.h"
 
 #include <stdlib.h>
@@ -20,8 +21,8 @@ static void same(const struct agent_frame *f)
 	size_t left = w.len;
 	struct agent_frame g;
 	again.have = 0;
-	if (agent_in_take(&again, &p, &left, &g) != 1 || left != 0 || g.type != f->type || g.stream != f->stream || g.len != f->len ||
-		memcmp(g.body, f->body, f->len) != 0)
+	if (agent_in_take(&again, &p, &left, &g) != 1 || left != 0 || g.type != f->type || g.stream != f->stream ||
+		g.len != f->len || memcmp(g.body, f->body, f->len) != 0)
 		abort();
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an OVSDB server may send: framing, session and bridge. The first byte chooses how the rest is cut into reads; played twice, the
- * same bytes are sent.
+ * What an OVSDB server may send: framing, session and bridge. The first byte chooses how the rest is cut into reads;
+ * played twice, the same bytes are sent.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,8 +32,11 @@ static void drain(struct bridge *b, struct run *r)
 
 static void play(const uint8_t *data, size_t len, size_t step, struct run *r)
 {
-	static const struct bridge_conf conf = { .name = "sk0", .datapath_type = "netdev", .mac = { { 2, 0, 0, 0, 0, 1 } } };
-	static const struct bridge_port port = { .name = "tap0", .ofport = 3, .app = "1.1" }, internal = { .name = "up0", .internal = true };
+	static const struct bridge_conf conf = { .name = "sk0",
+		.datapath_type = "netdev",
+		.mac = { { 2, 0, 0, 0, 0, 1 } } };
+	static const struct bridge_port port = { .name = "tap0", .ofport = 3, .app = "1.1" },
+					internal = { .name = "up0", .internal = true };
 	struct bridge *b;
 	struct bridge_event e;
 	r->len = 0;
@@ -46,7 +49,8 @@ static void play(const uint8_t *data, size_t len, size_t step, struct run *r)
 	for (size_t off = 0; off < len && r->err == 0; off += step) {
 		r->err = bridge_input(b, data + off, len - off < step ? len - off : step, 1);
 		while (bridge_next_event(b, &e)) {
-			if (memchr(e.text, '\0', sizeof(e.text)) == NULL || memchr(e.port, '\0', sizeof(e.port)) == NULL)
+			if (memchr(e.text, '\0', sizeof(e.text)) == NULL ||
+				memchr(e.port, '\0', sizeof(e.port)) == NULL)
 				abort();
 		}
 	}
@@ -65,7 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	play(data + 1, len - 1, steps[data[0] % 5], &runs[0]);
 	play(data + 1, len - 1, steps[data[0] % 5], &runs[1]);
-	if (runs[0].err != runs[1].err || runs[0].len != runs[1].len || memcmp(runs[0].sent, runs[1].sent, runs[0].len) != 0)
+	if (runs[0].err != runs[1].err || runs[0].len != runs[1].len ||
+		memcmp(runs[0].sent, runs[1].sent, runs[0].len) != 0)
 		abort();
 	return 0;
 }

@@ -38,8 +38,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	if (policy_print_doc(back, &again) != 0 || strcmp(text, again) != 0)
 		abort();
-	struct policy_input in = { .rules = doc->rules, .n_rules = doc->n_rules, .groups = doc->groups, .n_groups = doc->n_groups,
-		.sets = doc->sets, .n_sets = doc->n_sets, .lists = doc->lists, .n_lists = doc->n_lists };
+	struct policy_input in = { .rules = doc->rules,
+		.n_rules = doc->n_rules,
+		.groups = doc->groups,
+		.n_groups = doc->n_groups,
+		.sets = doc->sets,
+		.n_sets = doc->n_sets,
+		.lists = doc->lists,
+		.n_lists = doc->n_lists };
 	struct policy *p;
 	if (policy_compile(&in, &p, NULL) == 0)
 		policy_free(p);

@@ -17,7 +17,13 @@ static void decide(const struct policy_input *in)
 	struct policy_lookup_verdict l;
 	if (!name_from_text("www.example.org", 15, &name) || !addr_parse("192.0.2.1", &addr))
 		abort();
-	struct policy_request q = { .owner = 1000, .app = "web", .name = &name, .addr = &addr, .proto = 6, .port = 443, .now_ms = 1700000000000 };
+	struct policy_request q = { .owner = 1000,
+		.app = "web",
+		.name = &name,
+		.addr = &addr,
+		.proto = 6,
+		.port = 443,
+		.now_ms = 1700000000000 };
 	policy_decide(p, &q, &v);
 	if (v.rule != POLICY_NO_RULE && v.rule >= policy_n_rules(p))
 		abort();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for libFuzzer: runs a fuzz target over every file of the corpus folders named, so that each past crash is a plain test. */
+/* Stands in for libFuzzer: runs a fuzz target over every file of the corpus folders named, so that each past crash is a
+ * plain test. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

@@ -91,7 +91,8 @@ static void test_bad_family(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip), cmocka_unit_test(test_every_cut_is_refused),
-		cmocka_unit_test(test_bad_strings), cmocka_unit_test(test_bad_family) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_every_cut_is_refused), cmocka_unit_test(test_bad_strings),
+		cmocka_unit_test(test_bad_family) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

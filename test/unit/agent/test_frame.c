@@ -97,18 +97,17 @@ static void test_refused(void **state)
 {
 	(void)state;
 	static const uint8_t bad[][12] = {
-		{ 0, 0, 0, 0, 0, 0, 0, 4 },	     /* no such type */
-		{ 9, 0, 0, 0, 0, 0, 0, 0 },	     /* no such type */
-		{ 3, 3, 0, 0, 0, 0, 0, 1 },	     /* no such stream */
-		{ 3, 1, 0, 1, 0, 0, 0, 1 },	     /* not zero */
-		{ 3, 1, 0, 0, 0, 0, 0, 0 },	     /* no data */
-		{ 3, 1, 0, 0, 0, 0, 0x80, 1 },	     /* above AGENT_DATA_MAX */
-		{ 2, 0, 0, 0, 0, 1, 0, 1 },	     /* above AGENT_BODY_MAX */
-		{ 3, 1, 0, 0, 0xff, 0xff, 0xff, 0xff },
-		{ 4, 1, 0, 0, 0, 0, 0, 1 },	     /* eof with a body */
-		{ 5, 1, 0, 0, 0, 0, 0, 4 },	     /* a window has no stream */
-		{ 7, 0, 0, 0, 0, 0, 0, 1 },	     /* exit too short */
-		{ 8, 0, 0, 0, 0, 0, 0, 3 },	     /* credit too short */
+		{ 0, 0, 0, 0, 0, 0, 0, 4 },					    /* no such type */
+		{ 9, 0, 0, 0, 0, 0, 0, 0 },					    /* no such type */
+		{ 3, 3, 0, 0, 0, 0, 0, 1 },					    /* no such stream */
+		{ 3, 1, 0, 1, 0, 0, 0, 1 },					    /* not zero */
+		{ 3, 1, 0, 0, 0, 0, 0, 0 },					    /* no data */
+		{ 3, 1, 0, 0, 0, 0, 0x80, 1 },					    /* above AGENT_DATA_MAX */
+		{ 2, 0, 0, 0, 0, 1, 0, 1 },					    /* above AGENT_BODY_MAX */
+		{ 3, 1, 0, 0, 0xff, 0xff, 0xff, 0xff }, { 4, 1, 0, 0, 0, 0, 0, 1 }, /* eof with a body */
+		{ 5, 1, 0, 0, 0, 0, 0, 4 },					    /* a window has no stream */
+		{ 7, 0, 0, 0, 0, 0, 0, 1 },					    /* exit too short */
+		{ 8, 0, 0, 0, 0, 0, 0, 3 },					    /* credit too short */
 	};
 	struct agent_frame f;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -143,7 +142,7 @@ static void test_limits(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_bytes), cmocka_unit_test(test_round_trips), cmocka_unit_test(test_byte_by_byte),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_limits) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_bytes), cmocka_unit_test(test_round_trips),
+		cmocka_unit_test(test_byte_by_byte), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

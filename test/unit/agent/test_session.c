@@ -96,7 +96,8 @@ static void test_eof(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_order), cmocka_unit_test_setup(test_directions, running),
-		cmocka_unit_test_setup(test_credit, running), cmocka_unit_test_setup(test_eof, running) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_order),
+		cmocka_unit_test_setup(test_directions, running), cmocka_unit_test_setup(test_credit, running),
+		cmocka_unit_test_setup(test_eof, running) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

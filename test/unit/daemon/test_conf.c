@@ -21,9 +21,10 @@ static void print_parse_is_identity(void **state)
 	struct conf a, b;
 	struct conf_error e;
 	char text[4096], again[4096];
-	assert_int_equal(parse("bridge = br7 # ours\n\n  zone_base=41000\nask_expires = 2m\nresolver = tls:192.0.2.1#dns.example.org\n"
-			       "on_stop = keep\nswitch = private\n",
-				 &a, &e),
+	assert_int_equal(
+		parse("bridge = br7 # ours\n\n  zone_base=41000\nask_expires = 2m\nresolver = tls:192.0.2.1#dns.example.org\n"
+		      "on_stop = keep\nswitch = private\n",
+			&a, &e),
 		0);
 	assert_string_equal(a.bridge, "br7");
 	assert_string_equal(a.resolver, "tls:192.0.2.1#dns.example.org");

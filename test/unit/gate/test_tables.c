@@ -83,7 +83,11 @@ static void syn_restore(void **state)
 
 static struct grant_key key_of(uint16_t slot, uint16_t port)
 {
-	return (struct grant_key){ .slot = slot, .proto = 6, .port = port, .peer = addr_v4(0xc6120001), .real = addr_v4(0xc0000201) };
+	return (struct grant_key){ .slot = slot,
+		.proto = 6,
+		.port = port,
+		.peer = addr_v4(0xc6120001),
+		.real = addr_v4(0xc0000201) };
 }
 
 static void grants_find_and_remove(void **state)

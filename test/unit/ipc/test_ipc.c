@@ -15,8 +15,15 @@ static uint8_t bytes[FRAME_BODY_MAX];
 static void grant_round_trip(void **state)
 {
 	(void)state;
-	struct ipc_grant g = { .grant = 7, .ref = { 3, 9 }, .inbound = 1, .proto = 6, .port = 443, .peer = addr_v4(0xc6120001),
-		.real = addr_v6((const uint8_t[16]){ 0x20, 1, 0xd, 0xb8, [15] = 1 }), .rule = { 1, 2, 3 }, .since_wall_ms = -5 };
+	struct ipc_grant g = { .grant = 7,
+		.ref = { 3, 9 },
+		.inbound = 1,
+		.proto = 6,
+		.port = 443,
+		.peer = addr_v4(0xc6120001),
+		.real = addr_v6((const uint8_t[16]){ 0x20, 1, 0xd, 0xb8, [15] = 1 }),
+		.rule = { 1, 2, 3 },
+		.since_wall_ms = -5 };
 	assert_true(name_from_text("www.example.org", 15, &g.name));
 	struct wr w = wr_init(bytes, sizeof(bytes));
 	assert_true(ipc_grant_put(&w, &g));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The switch side against a real private Open vSwitch, in a network namespace and a directory of its own. Needs root; without it the
- * test is skipped (77).
+ * The switch side against a real private Open vSwitch, in a network namespace and a directory of its own. Needs root;
+ * without it the test is skipped (77).
  */
 #include "base/clock.h"
 #include "daemon/ctcut.h"
@@ -176,7 +176,8 @@ static void test_made_and_removed(void **state)
 	pump_idle(&p);
 	assert_int_equal(bridge_port_ofport(p.b, "bt0"), 7);
 	assert_int_equal(bridge_port_ofport(p.b, "bti"), 9);
-	char *show = text_of("ovs-vsctl --db=unix:$RUN/ovs/db.sock --columns=fail_mode,protocols,other_config,datapath_type list bridge skt0");
+	char *show = text_of(
+		"ovs-vsctl --db=unix:$RUN/ovs/db.sock --columns=fail_mode,protocols,other_config,datapath_type list bridge skt0");
 	assert_non_null(strstr(show, "secure"));
 	assert_non_null(strstr(show, "[OpenFlow15]"));
 	assert_non_null(strstr(show, "disable-in-band=\"true\""));
@@ -228,8 +229,9 @@ static void test_foreign_changes(void **state)
 	assert_true(pump_until(&p, BRIDGE_FOREIGN, "", PATIENCE_MS));
 	/* Six in a row: the last repair waits a little. */
 	(void)pump_until(&p, -1, "", 6000);
-	char *show = text_of("ovs-vsctl --db=unix:$RUN/ovs/db.sock get-fail-mode skt0; ovs-vsctl --db=unix:$RUN/ovs/db.sock get-controller skt0; "
-			     "ovs-vsctl --db=unix:$RUN/ovs/db.sock list-ports skt0; ovs-vsctl --db=unix:$RUN/ovs/db.sock get port bti tag");
+	char *show = text_of(
+		"ovs-vsctl --db=unix:$RUN/ovs/db.sock get-fail-mode skt0; ovs-vsctl --db=unix:$RUN/ovs/db.sock get-controller skt0; "
+		"ovs-vsctl --db=unix:$RUN/ovs/db.sock list-ports skt0; ovs-vsctl --db=unix:$RUN/ovs/db.sock get port bti tag");
 	assert_string_equal(show, "secure\nbti\n[]\n");
 	free(show);
 	end_bridge(&p);
@@ -314,7 +316,10 @@ static void test_restarts(void **state)
 static void test_adopted(void **state)
 {
 	(void)state;
-	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE, .datapath = OVS_DATAPATH_NETDEV, .run_dir = run_dir, .tso = true };
+	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE,
+		.datapath = OVS_DATAPATH_NETDEV,
+		.run_dir = run_dir,
+		.tso = true };
 	struct ovs second;
 	assert_int_equal(ovs_open(&c, &second, error), 0);
 	assert_true(second.adopted);
@@ -393,8 +398,14 @@ static void test_links(void **state)
 
 static struct uplink_conf nat_conf(void)
 {
-	struct uplink_conf c = { .run_dir = run_dir, .port = "bti", .next_hop_mac = { { 2, 0x5e, 0x6b, 0, 0, 1 } }, .tso = true };
-	c.v4 = (struct uplink_net){ .net = addr_v4(0x64400000), .prefix = 20, .gateway = addr_v4(0x64400002), .next_hop = addr_v4(0x64400001) };
+	struct uplink_conf c = { .run_dir = run_dir,
+		.port = "bti",
+		.next_hop_mac = { { 2, 0x5e, 0x6b, 0, 0, 1 } },
+		.tso = true };
+	c.v4 = (struct uplink_net){ .net = addr_v4(0x64400000),
+		.prefix = 20,
+		.gateway = addr_v4(0x64400002),
+		.next_hop = addr_v4(0x64400001) };
 	c.v6.prefix = 48;
 	assert_true(addr_parse("fd73:6b69:7368::", &c.v6.net));
 	assert_true(addr_parse("fd73:6b69:7368::2", &c.v6.gateway));
@@ -426,7 +437,8 @@ static void test_nat_uplink(void **state)
 	/* Somebody else's table and interface, forwarding off, one interface that listens to router advertisements. */
 	assert_int_equal(link_add_veth(links, "bt0", "bt1", -1), 0);
 	assert_int_equal(link_set_up(links, "bt0", true), 0);
-	const char *const other[] = { "nft", "add table inet other { chain c { type filter hook forward priority 0; }; }", NULL };
+	const char *const other[] = { "nft",
+		"add table inet other { chain c { type filter hook forward priority 0; }; }", NULL };
 	assert_int_equal(run(other), 0);
 	char *before = text_of(DUMP);
 	add_port(&p, "bti", true, 9);
@@ -473,8 +485,12 @@ static void test_nat_uplink(void **state)
 static void test_names_namespace(void **state)
 {
 	(void)state;
-	struct uplink_names_conf c = { .port = "btn0", .mac = { { 2, 0x5e, 0x72, 0, 0, 0 } }, .addr4 = addr_v4(0x64400003),
-		.next_hop4 = addr_v4(0x64400001), .next_hop_mac = { { 2, 0x5e, 0x6b, 0, 0, 1 } }, .tso = true };
+	struct uplink_names_conf c = { .port = "btn0",
+		.mac = { { 2, 0x5e, 0x72, 0, 0, 0 } },
+		.addr4 = addr_v4(0x64400003),
+		.next_hop4 = addr_v4(0x64400001),
+		.next_hop_mac = { { 2, 0x5e, 0x6b, 0, 0, 1 } },
+		.tso = true };
 	int fds[UPLINK_NAMES_FDS], netns = -1;
 	struct link_info i;
 	assert_true(addr_parse("fd73:6b69:7368::3", &c.addr6));
@@ -482,7 +498,9 @@ static void test_names_namespace(void **state)
 	assert_int_equal(uplink_names_up(&c, fds, &netns, error), 0);
 	assert_int_equal(link_get(links, "btn0", &i), 0);
 	char line[200];
-	snprintf(line, sizeof(line), "nsenter --net=/proc/%d/fd/%d sh -c 'ip addr; ip route; ip -6 route; ip neigh; ss -lnut'", (int)getpid(), netns);
+	snprintf(line, sizeof(line),
+		"nsenter --net=/proc/%d/fd/%d sh -c 'ip addr; ip route; ip -6 route; ip neigh; ss -lnut'",
+		(int)getpid(), netns);
 	char *show = text_of(line);
 	print_message("%s", show);
 	assert_non_null(strstr(show, "default via 100.64.0.1"));
@@ -541,7 +559,10 @@ static void test_lan_parse(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE, .datapath = OVS_DATAPATH_NETDEV, .run_dir = run_dir, .tso = true };
+	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE,
+		.datapath = OVS_DATAPATH_NETDEV,
+		.run_dir = run_dir,
+		.tso = true };
 	if (unshare(CLONE_NEWNET) != 0 || mkdtemp(run_dir) == NULL || link_open(&links) != 0)
 		return -1;
 	setenv("RUN", run_dir, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The switchd role as a process, confined as in the daemon, against a real private Open vSwitch. This program plays main, gate and desk.
- * Needs root (else 77).
+ * The switchd role as a process, confined as in the daemon, against a real private Open vSwitch. This program plays
+ * main, gate and desk. Needs root (else 77).
  */
 #include "base/clock.h"
 #include "daemon/boot.h"
@@ -208,8 +208,8 @@ static void make_entries(void)
 	static const char *const ends[] = { "192.0.2.2", "192.0.2.3", "2001:db8::2" };
 	const struct mac mac = { { 2, 0, 0, 0, 0, 1 } };
 	struct addr us4, us6, net4, net6;
-	assert_true(addr_parse("192.0.2.1", &us4) && addr_parse("2001:db8::1", &us6) && addr_parse("192.0.2.0", &net4) &&
-		addr_parse("2001:db8::", &net6));
+	assert_true(addr_parse("192.0.2.1", &us4) && addr_parse("2001:db8::1", &us6) &&
+		    addr_parse("192.0.2.0", &net4) && addr_parse("2001:db8::", &net6));
 	assert_int_equal(link_set_no_ipv6_auto(links, "bt1"), 0);
 	assert_int_equal(link_set_up(links, "bt0", true), 0);
 	assert_int_equal(link_set_up(links, "bt1", true), 0);
@@ -363,7 +363,10 @@ static int setup(void **state)
 {
 	(void)state;
 	char empty[200];
-	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE, .datapath = OVS_DATAPATH_NETDEV, .run_dir = run_dir, .tso = true };
+	struct ovs_conf c = { .which = OVS_SWITCH_PRIVATE,
+		.datapath = OVS_DATAPATH_NETDEV,
+		.run_dir = run_dir,
+		.tso = true };
 	conf_defaults(&conf);
 	if (unshare(CLONE_NEWNET) != 0 || mkdtemp(run_dir) == NULL || link_open(&links) != 0)
 		return -1;
@@ -371,7 +374,8 @@ static int setup(void **state)
 	conf.datapath = DATAPATH_NETDEV;
 	snprintf(empty, sizeof(empty), "%s/empty", run_dir);
 	chmod(run_dir, 0755);
-	if (mkdir(empty, 0555) != 0 || link_add_veth(links, PLAN_NAMES_PORT, "nm1", -1) != 0 || link_add_veth(links, "bt0", "bt1", -1) != 0)
+	if (mkdir(empty, 0555) != 0 || link_add_veth(links, PLAN_NAMES_PORT, "nm1", -1) != 0 ||
+		link_add_veth(links, "bt0", "bt1", -1) != 0)
 		return -1;
 	int err = ovs_open(&c, &ovs, error);
 	if (err != 0)

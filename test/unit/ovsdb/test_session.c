@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#define ROOT_UUID "8cd707bd-7018-45ac-b4bd-1df67984bc87"
+#define ROOT_UUID  "8cd707bd-7018-45ac-b4bd-1df67984bc87"
 #define OTHER_UUID "383b0081-158b-453c-bf48-47d40d2e4503"
 
 static int put(struct ovsdb_stream *s, const char *text)
@@ -101,8 +101,12 @@ static void test_echo_and_replies(void **state)
 	assert_int_equal(id, 1);
 	assert_string_equal(output(s), "{\"method\":\"list_dbs\",\"params\":[],\"id\":1}");
 	/* A notification and the server's echo come before the reply. */
-	assert_int_equal(input(s, "{\"method\":\"echo\",\"params\":[\"x\"],\"id\":\"echo\"}{\"method\":\"update\",\"params\":[\"m\",{\"T\":{}}],\"id\":null}"
-				  "{\"id\":1,\"result\":[\"db\"],\"error\":null}", 1), 0);
+	assert_int_equal(
+		input(s,
+			"{\"method\":\"echo\",\"params\":[\"x\"],\"id\":\"echo\"}{\"method\":\"update\",\"params\":[\"m\",{\"T\":{}}],\"id\":null}"
+			"{\"id\":1,\"result\":[\"db\"],\"error\":null}",
+			1),
+		0);
 	assert_int_equal(ovsdb_session_next(s, &ev), 1);
 	assert_int_equal(ev.type, OVSDB_EVENT_UPDATE);
 	assert_non_null(json_object_get(ev.result, "T"));
@@ -138,8 +142,9 @@ static void test_keep_alive(void **state)
 static void test_nonsense(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "{}", "{\"id\":9,\"result\":[],\"error\":null}", "{\"id\":\"x\",\"result\":[]}", "{\"a\":1,\"a\":2}",
-		"{\"method\":\"update\",\"params\":[\"m\",7]}", "{\"method\":\"update\"}", "{\"a\":\"\xff\"}", "{]}", "{\"id\":null,\"error\":\"no\"}" };
+	static const char *const bad[] = { "{}", "{\"id\":9,\"result\":[],\"error\":null}",
+		"{\"id\":\"x\",\"result\":[]}", "{\"a\":1,\"a\":2}", "{\"method\":\"update\",\"params\":[\"m\",7]}",
+		"{\"method\":\"update\"}", "{\"a\":\"\xff\"}", "{]}", "{\"id\":null,\"error\":\"no\"}" };
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct ovsdb_session *s;
 		struct ovsdb_event ev;
@@ -192,8 +197,11 @@ static void begin(struct fixture *f, const char *tables)
 	bridge_connected(f->b, 0);
 	take_output(f);
 	assert_non_null(strstr(f->sent, "\"method\":\"monitor\""));
-	snprintf(text, sizeof(text), "{\"id\":1,\"error\":null,\"result\":{\"Open_vSwitch\":{\"" ROOT_UUID "\":{\"new\":{\"bridges\":[\"set\",[%s]],"
-		"\"next_cfg\":1,\"cur_cfg\":1,\"datapaths\":[\"map\",[]]}}}%s}}", tables[0] == '\0' ? "" : "[\"uuid\",\"" OTHER_UUID "\"]", tables);
+	snprintf(text, sizeof(text),
+		"{\"id\":1,\"error\":null,\"result\":{\"Open_vSwitch\":{\"" ROOT_UUID
+		"\":{\"new\":{\"bridges\":[\"set\",[%s]],"
+		"\"next_cfg\":1,\"cur_cfg\":1,\"datapaths\":[\"map\",[]]}}}%s}}",
+		tables[0] == '\0' ? "" : "[\"uuid\",\"" OTHER_UUID "\"]", tables);
 	give(f, text, 1);
 }
 
@@ -240,7 +248,8 @@ static void test_foreign_bridge(void **state)
 	(void)state;
 	struct fixture f;
 	struct bridge_event e;
-	begin(&f, ",\"Bridge\":{\"" OTHER_UUID "\":{\"new\":{\"name\":\"sk0\",\"ports\":[\"set\",[]],\"external_ids\":[\"map\",[]]}}}");
+	begin(&f, ",\"Bridge\":{\"" OTHER_UUID
+		  "\":{\"new\":{\"name\":\"sk0\",\"ports\":[\"set\",[]],\"external_ids\":[\"map\",[]]}}}");
 	assert_string_equal(f.sent, "");
 	assert_true(bridge_next_event(f.b, &e));
 	assert_int_equal(e.type, BRIDGE_REFUSED);

@@ -68,17 +68,20 @@ enum policy_class naive_class(const struct policy_input *in, const struct addr *
 	const struct policy_env *e = &in->env;
 	struct addr a = unwrap(raw);
 	unsigned n = a.len * 8U, rn = raw->len * 8U;
-	static const char *const martian[] = { "0.0.0.0/8", "127.0.0.0/8", "198.18.0.0/15", "240.0.0.0/4", "::/8", "100::/64" };
+	static const char *const martian[] = { "0.0.0.0/8", "127.0.0.0/8", "198.18.0.0/15", "240.0.0.0/4", "::/8",
+		"100::/64" };
 	static const char *const metadata[] = { "169.254.169.254/32", "fd00:ec2::254/128" };
 	static const char *const link[] = { "169.254.0.0/16", "224.0.0.0/4", "fe80::/10", "ff00::/8" };
-	static const char *const lan[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7" };
+	static const char *const lan[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10",
+		"fc00::/7" };
 	for (unsigned i = 0; i < 6; i++)
 		if (inside_text(&a, n, martian[i]))
 			return POLICY_CLASS_MARTIAN;
 	if (in_any(raw, rn, e->synthetic, e->n_synthetic))
 		return POLICY_CLASS_MARTIAN;
 	for (size_t i = 0; i < e->n_onlink; i++) {
-		bool last = a.len == 4 && e->onlink[i].prefix < 31 && inside(&a, &e->onlink[i].addr, e->onlink[i].prefix);
+		bool last =
+			a.len == 4 && e->onlink[i].prefix < 31 && inside(&a, &e->onlink[i].addr, e->onlink[i].prefix);
 		for (unsigned b = e->onlink[i].prefix; last && b < 32; b++)
 			last = bit(&a, b) == 1;
 		if (last)
@@ -117,8 +120,8 @@ static bool inside_class(const struct policy_input *in, const struct policy_net 
 		return in_any(&a, prefix, e->peers, e->n_peers);
 	if (c == POLICY_CLASS_METADATA)
 		return inside_text(&a, prefix, "169.254.169.254/32") || inside_text(&a, prefix, "fd00:ec2::254/128");
-	return inside_text(&a, prefix, "169.254.0.0/16") || inside_text(&a, prefix, "224.0.0.0/4") || inside_text(&a, prefix, "fe80::/10") ||
-	       inside_text(&a, prefix, "ff00::/8");
+	return inside_text(&a, prefix, "169.254.0.0/16") || inside_text(&a, prefix, "224.0.0.0/4") ||
+	       inside_text(&a, prefix, "fe80::/10") || inside_text(&a, prefix, "ff00::/8");
 }
 
 /* One question as judged: the name may be hidden, the class rule lifted. */
@@ -157,12 +160,16 @@ static long name_rank(const struct policy_peer *p, const struct name *n)
 	return below ? 5000 + count_dots(want) : -1;
 }
 
-/* Best rank of one peer that is no set or list. `refusing`: deny and drop rules (and ask ones for the chain) look further. */
-static long plain_peer(const struct ask *k, const struct policy_peer *p, enum policy_verb verb, uint32_t rule_owner, bool exact_port)
+/* Best rank of one peer that is no set or list. `refusing`: deny and drop rules (and ask ones for the chain) look
+ * further. */
+static long plain_peer(const struct ask *k, const struct policy_peer *p, enum policy_verb verb, uint32_t rule_owner,
+	bool exact_port)
 {
 	const struct policy_request *q = k->q;
 	bool have_addr = q->addr != NULL && q->addr->len != 0;
-	enum policy_class c = q->peer_app != NULL ? POLICY_CLASS_PEERS : have_addr ? naive_class(k->in, q->addr) : POLICY_CLASS_INTERNET;
+	enum policy_class c = q->peer_app != NULL ? POLICY_CLASS_PEERS
+			    : have_addr		  ? naive_class(k->in, q->addr)
+						  : POLICY_CLASS_INTERNET;
 	bool classed = have_addr || q->peer_app != NULL;
 	bool soft = verb == POLICY_ALLOW || verb == POLICY_ASK;
 	long rank = -1;
@@ -171,11 +178,14 @@ static long plain_peer(const struct ask *k, const struct policy_peer *p, enum po
 		rank = 0;
 		reach = false;
 	} else if (p->kind == POLICY_PEER_ZONE) {
-		bool is = (p->zone == POLICY_ZONE_HOST && c == POLICY_CLASS_HOST) || (p->zone == POLICY_ZONE_PEERS && c == POLICY_CLASS_PEERS) ||
-			  (p->zone == POLICY_ZONE_LAN && c == POLICY_CLASS_LAN) || (p->zone == POLICY_ZONE_INTERNET && c == POLICY_CLASS_INTERNET);
+		bool is = (p->zone == POLICY_ZONE_HOST && c == POLICY_CLASS_HOST) ||
+			  (p->zone == POLICY_ZONE_PEERS && c == POLICY_CLASS_PEERS) ||
+			  (p->zone == POLICY_ZONE_LAN && c == POLICY_CLASS_LAN) ||
+			  (p->zone == POLICY_ZONE_INTERNET && c == POLICY_CLASS_INTERNET);
 		rank = is ? 1 : -1;
 	} else if (p->kind == POLICY_PEER_APP) {
-		bool is = q->peer_app != NULL && strcmp(p->id, q->peer_app) == 0 && (rule_owner == POLICY_OWNER_ANY || rule_owner == q->peer_owner);
+		bool is = q->peer_app != NULL && strcmp(p->id, q->peer_app) == 0 &&
+			  (rule_owner == POLICY_OWNER_ANY || rule_owner == q->peer_owner);
 		rank = is ? 8000 : -1;
 	} else if (p->kind == POLICY_PEER_NET) {
 		struct policy_net n = p->net;
@@ -202,7 +212,8 @@ static long plain_peer(const struct ask *k, const struct policy_peer *p, enum po
 	}
 	if (!soft || rank < 0)
 		return rank;
-	bool restricted = c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA || c == POLICY_CLASS_LINK;
+	bool restricted = c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA ||
+			  c == POLICY_CLASS_LINK;
 	if (classed && c == POLICY_CLASS_MARTIAN)
 		return -1;
 	if (classed && restricted && !reach && !k->lift)
@@ -215,10 +226,11 @@ static long plain_peer(const struct ask *k, const struct policy_peer *p, enum po
 }
 
 /*
- * An ask rule looks at the names of the chain, yet "counts" by the floor only as allow does; the chain's names are names, so the class
- * keeps them out alike.
+ * An ask rule looks at the names of the chain, yet "counts" by the floor only as allow does; the chain's names are
+ * names, so the class keeps them out alike.
  */
-static long peer_rank(const struct ask *k, const struct policy_peer *p, enum policy_verb verb, uint32_t owner, bool exact_port, int depth)
+static long peer_rank(const struct ask *k, const struct policy_peer *p, enum policy_verb verb, uint32_t owner,
+	bool exact_port, int depth)
 {
 	long best = -1;
 	const struct policy_peer *m = NULL;
@@ -257,7 +269,9 @@ static long port_rank(const struct policy_rule *r, const struct policy_request *
 		return tus || (q->proto == 1 && q->port == 8) || (q->proto == 58 && q->port == 128) ? 0 : -1;
 	for (size_t i = 0; i < r->n_ports; i++) {
 		const struct policy_port *p = &r->ports[i];
-		bool fits = p->proto_kind == POLICY_PROTO_NONE ? tus : p->proto_kind == POLICY_PROTO_ICMP ? icmp : p->proto == q->proto;
+		bool fits = p->proto_kind == POLICY_PROTO_NONE ? tus
+			  : p->proto_kind == POLICY_PROTO_ICMP ? icmp
+							       : p->proto == q->proto;
 		if (!fits || (p->ranged && (q->port < p->lo || q->port > p->hi)))
 			continue;
 		long span = p->ranged ? (long)p->hi - p->lo + 1 : 65536;
@@ -307,9 +321,11 @@ static struct rank rank_of(const struct ask *k, const struct policy_entry *e)
 	const struct policy_request *q = k->q;
 	struct rank none = { 0 }, out = { .match = true };
 	bool exact;
-	if (r->dir != q->dir || m->ended != POLICY_RUNNING || m->deadline_ms <= q->now_ms || (r->lives.times != 0 && m->times_left == 0))
+	if (r->dir != q->dir || m->ended != POLICY_RUNNING || m->deadline_ms <= q->now_ms ||
+		(r->lives.times != 0 && m->times_left == 0))
 		return none;
-	if (!window(k->in, &r->lives, q->now_ms) || (m->owner != POLICY_OWNER_ANY && m->owner != q->owner) || !subject_matches(k->in, r, q))
+	if (!window(k->in, &r->lives, q->now_ms) || (m->owner != POLICY_OWNER_ANY && m->owner != q->owner) ||
+		!subject_matches(k->in, r, q))
 		return none;
 	long port = port_rank(r, q, &exact);
 	if (port < 0)
@@ -332,7 +348,8 @@ static int place(enum policy_origin o)
 	return o == POLICY_ORIGIN_ANSWER ? 3 : o == POLICY_ORIGIN_FLEET ? 1 : 2;
 }
 
-static bool wins(const struct policy_entry *a, const struct rank *ra, const struct policy_entry *b, const struct rank *rb)
+static bool wins(const struct policy_entry *a, const struct rank *ra, const struct policy_entry *b,
+	const struct rank *rb)
 {
 	for (int i = 0; i < 6; i++)
 		if (ra->r[i] != rb->r[i])
@@ -374,14 +391,19 @@ static bool allowed(const struct policy_input *in, size_t rule)
 
 struct naive_verdict naive_decide(const struct policy_input *in, const struct policy_request *q)
 {
-	static const enum policy_answer says[] = { [POLICY_ALLOW] = POLICY_SAYS_ALLOW, [POLICY_ASK] = POLICY_SAYS_ASK,
-		[POLICY_DENY] = POLICY_SAYS_DENY, [POLICY_DROP] = POLICY_SAYS_DROP };
+	static const enum policy_answer says[] = { [POLICY_ALLOW] = POLICY_SAYS_ALLOW,
+		[POLICY_ASK] = POLICY_SAYS_ASK,
+		[POLICY_DENY] = POLICY_SAYS_DENY,
+		[POLICY_DROP] = POLICY_SAYS_DROP };
 	struct ask k = { .in = in, .q = q };
 	struct naive_verdict v = { .rule = best_rule(&k) };
 	bool have_addr = q->addr != NULL && q->addr->len != 0;
-	enum policy_class c = q->peer_app != NULL ? POLICY_CLASS_PEERS : have_addr ? naive_class(in, q->addr) : POLICY_CLASS_INTERNET;
+	enum policy_class c = q->peer_app != NULL ? POLICY_CLASS_PEERS
+			    : have_addr		  ? naive_class(in, q->addr)
+						  : POLICY_CLASS_INTERNET;
 	bool classed = have_addr || q->peer_app != NULL;
-	bool restricted = classed && (c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA || c == POLICY_CLASS_LINK);
+	bool restricted = classed && (c == POLICY_CLASS_HOST || c == POLICY_CLASS_PEERS || c == POLICY_CLASS_METADATA ||
+					     c == POLICY_CLASS_LINK);
 	if (q->dir == POLICY_OUT && q->name != NULL && classed) {
 		char name[NAME_TEXT_MAX];
 		name_format(q->name, name, sizeof(name));
@@ -403,13 +425,15 @@ struct naive_verdict naive_decide(const struct policy_input *in, const struct po
 	bool tus = q->proto == 6 || q->proto == 17 || q->proto == 132;
 	bool port = tus && (q->port == 853 || q->port == 5353 || q->port == 5355 || q->port == 137);
 	if (q->dir == POLICY_OUT)
-		v.answer = restricted || port || (classed && c == POLICY_CLASS_MARTIAN) ? POLICY_SAYS_DENY : POLICY_SAYS_ASK;
+		v.answer = restricted || port || (classed && c == POLICY_CLASS_MARTIAN) ? POLICY_SAYS_DENY
+											: POLICY_SAYS_ASK;
 	else
 		v.answer = q->peer_app != NULL && q->peer_owner == q->owner ? POLICY_SAYS_ALLOW : POLICY_SAYS_DROP;
 	return v;
 }
 
-int naive_may_resolve(const struct policy_input *in, const char *app, uint32_t owner, const struct name *name, int64_t now_ms)
+int naive_may_resolve(const struct policy_input *in, const char *app, uint32_t owner, const struct name *name,
+	int64_t now_ms)
 {
 	static const uint8_t protos[] = { 6, 17, 132 };
 	bool all_refused = true, some = false;

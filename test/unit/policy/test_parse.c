@@ -170,7 +170,8 @@ static void test_bad(void **unused)
 		struct policy_diag d;
 		if (policy_parse_rule(bad[i].line, strlen(bad[i].line), &r, &d) != -EINVAL)
 			fail_msg("accepted: %s", bad[i].line);
-		if (d.line != 1 || d.col != bad[i].col || strstr(d.message, bad[i].says) == NULL || strcmp(d.near, bad[i].near) != 0)
+		if (d.line != 1 || d.col != bad[i].col || strstr(d.message, bad[i].says) == NULL ||
+			strcmp(d.near, bad[i].near) != 0)
 			fail_msg("%s: %u:%u: %s (near %s)", bad[i].line, d.line, d.col, d.message, d.near);
 	}
 }
@@ -187,9 +188,10 @@ static void test_file(void **unused)
 	struct policy_diag d[4];
 	size_t n;
 	char *text;
-	assert_int_equal(parse("# head\r\n\ngroup office = { web, # who\n\tmail }\nset s = { 192.0.2.0/24,\n\n*.example.org }\n"
-			       "list ads from \"https://lists.example.org/\" every 1d\nallow @office to set:s # yes\ndeny any to list:ads",
-				 &doc, d, &n),
+	assert_int_equal(
+		parse("# head\r\n\ngroup office = { web, # who\n\tmail }\nset s = { 192.0.2.0/24,\n\n*.example.org }\n"
+		      "list ads from \"https://lists.example.org/\" every 1d\nallow @office to set:s # yes\ndeny any to list:ads",
+			&doc, d, &n),
 		0);
 	assert_int_equal(n, 0);
 	assert_int_equal(doc->n_groups, 1);
@@ -201,8 +203,9 @@ static void test_file(void **unused)
 	assert_int_equal(doc->rules[0].meta.line, 9);
 	assert_int_equal(doc->rules[1].meta.line, 10);
 	assert_int_equal(policy_print_doc(doc, &text), 0);
-	assert_string_equal(text, "group office = { web, mail }\nset s = { 192.0.2.0/24, *.example.org }\n"
-				  "list ads from \"https://lists.example.org/\" every 1d\nallow @office to set:s\ndeny any to list:ads\n");
+	assert_string_equal(text,
+		"group office = { web, mail }\nset s = { 192.0.2.0/24, *.example.org }\n"
+		"list ads from \"https://lists.example.org/\" every 1d\nallow @office to set:s\ndeny any to list:ads\n");
 	free(text);
 	policy_doc_free(doc);
 	assert_int_equal(parse("", &doc, d, &n), 0);
@@ -225,7 +228,8 @@ static void test_file_errors(void **unused)
 	assert_string_equal(d[1].near, "port");
 	assert_int_equal(d[2].line, 5);
 	assert_int_equal(d[2].col, 11);
-	assert_int_equal(parse("allow web to example.org\nask any\ndeny web to example.org log\n", &doc, d, &n), -EINVAL);
+	assert_int_equal(parse("allow web to example.org\nask any\ndeny web to example.org log\n", &doc, d, &n),
+		-EINVAL);
 	assert_int_equal(d[0].line, 3);
 	assert_int_equal(d[0].other_line, 1);
 	assert_int_equal(parse("allow web to example.org\ndeny web to example.org for 1h\n", &doc, d, &n), 0);
@@ -314,8 +318,9 @@ static void test_id(void **unused)
 	id_of("allow web to example.org port 443 for 1h log", POLICY_ORIGIN_ANSWER, 1000, a);
 	id_of("deny web to example.org port https once", POLICY_ORIGIN_ANSWER, 1000, b);
 	assert_string_equal(a, b);
-	static const char *const other[] = { "final allow web to example.org port 443 once", "allow any to example.org port 443 once",
-		"allow web to .example.org port 443 once", "allow web to example.org port 443/tcp once", "allow web to example.org port 443" };
+	static const char *const other[] = { "final allow web to example.org port 443 once",
+		"allow any to example.org port 443 once", "allow web to .example.org port 443 once",
+		"allow web to example.org port 443/tcp once", "allow web to example.org port 443" };
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
 		id_of(other[i], POLICY_ORIGIN_ANSWER, 1000, b);
 		assert_string_not_equal(a, b);
@@ -356,7 +361,8 @@ static void test_deadlines(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_bad), cmocka_unit_test(test_file),
-		cmocka_unit_test(test_file_errors), cmocka_unit_test(test_limits), cmocka_unit_test(test_id), cmocka_unit_test(test_deadlines) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_file), cmocka_unit_test(test_file_errors), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_id), cmocka_unit_test(test_deadlines) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

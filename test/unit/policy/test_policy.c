@@ -42,10 +42,20 @@ static void load(struct fixture *f, const char *text)
 	f->guests = net_of("100.64.0.0/20");
 	f->onlink = net_of("192.168.1.0/24");
 	f->p = NULL;
-	f->in = (struct policy_input){ .rules = f->doc->rules, .n_rules = f->doc->n_rules, .groups = f->doc->groups,
-		.n_groups = f->doc->n_groups, .sets = f->doc->sets, .n_sets = f->doc->n_sets, .lists = f->doc->lists,
+	f->in = (struct policy_input){ .rules = f->doc->rules,
+		.n_rules = f->doc->n_rules,
+		.groups = f->doc->groups,
+		.n_groups = f->doc->n_groups,
+		.sets = f->doc->sets,
+		.n_sets = f->doc->n_sets,
+		.lists = f->doc->lists,
 		.n_lists = f->doc->n_lists,
-		.env = { .host = &f->host, .n_host = 1, .peers = &f->guests, .n_peers = 1, .onlink = &f->onlink, .n_onlink = 1 } };
+		.env = { .host = &f->host,
+			.n_host = 1,
+			.peers = &f->guests,
+			.n_peers = 1,
+			.onlink = &f->onlink,
+			.n_onlink = 1 } };
 	for (size_t i = 0; i < f->doc->n_rules; i++)
 		f->doc->rules[i].meta.deadline_ms = policy_lives_deadline(&f->doc->rules[i].rule.lives, NULL, 0, NOW);
 }
@@ -77,7 +87,11 @@ static void ask(struct asked *a, const char *app, const char *peer, uint16_t por
 	snprintf(text, sizeof(text), "%s", peer);
 	char *addr = strchr(text, '=');
 	memset(a, 0, sizeof(*a));
-	a->q = (struct policy_request){ .owner = 1000, .app = app, .proto = POLICY_PROTO_TCP, .port = port, .now_ms = NOW };
+	a->q = (struct policy_request){ .owner = 1000,
+		.app = app,
+		.proto = POLICY_PROTO_TCP,
+		.port = port,
+		.now_ms = NOW };
 	if (addr != NULL)
 		*addr++ = '\0';
 	if (addr_parse(text, &a->addr)) {
@@ -92,14 +106,17 @@ static void ask(struct asked *a, const char *app, const char *peer, uint16_t por
 	}
 }
 
-static void expect(const struct fixture *f, const char *app, const char *peer, uint16_t port, const char *answer, long rule)
+static void expect(const struct fixture *f, const char *app, const char *peer, uint16_t port, const char *answer,
+	long rule)
 {
 	struct asked a;
 	struct policy_verdict v;
 	ask(&a, app, peer, port);
 	policy_decide(f->p, &a.q, &v);
-	if (strcmp(policy_answer_text(v.answer), answer) != 0 || (rule < 0 ? v.rule != POLICY_NO_RULE : v.rule != (size_t)rule))
-		fail_msg("%s %s:%u: %s by rule %zd, not %s by %ld", app, peer, port, policy_answer_text(v.answer), (ssize_t)v.rule, answer, rule);
+	if (strcmp(policy_answer_text(v.answer), answer) != 0 ||
+		(rule < 0 ? v.rule != POLICY_NO_RULE : v.rule != (size_t)rule))
+		fail_msg("%s %s:%u: %s by rule %zd, not %s by %ld", app, peer, port, policy_answer_text(v.answer),
+			(ssize_t)v.rule, answer, rule);
 }
 
 static void test_examples(void **unused)
@@ -107,9 +124,10 @@ static void test_examples(void **unused)
 	(void)unused;
 	struct fixture f;
 	struct policy_peer ads[2];
-	load(&f, "ask any\nallow firefox to internet port 80,443\ndeny any to list:ads quiet\n"
-		 "allow firefox to ads.example.com note \"needed by shop\"\nfinal deny untrusted-pdf\n"
-		 "ask agent-build to 192.0.2.7 port 22/tcp\nallow agent-build to internet port 22\nlist ads from \"ads\"\n");
+	load(&f,
+		"ask any\nallow firefox to internet port 80,443\ndeny any to list:ads quiet\n"
+		"allow firefox to ads.example.com note \"needed by shop\"\nfinal deny untrusted-pdf\n"
+		"ask agent-build to 192.0.2.7 port 22/tcp\nallow agent-build to internet port 22\nlist ads from \"ads\"\n");
 	assert_int_equal(policy_parse_peer(".example.com", 12, &ads[0], NULL), 0);
 	assert_int_equal(policy_parse_peer("ads.example.com", 15, &ads[1], NULL), 0);
 	f.doc->lists[0].peers = ads;
@@ -139,12 +157,14 @@ static void test_floor(void **unused)
 {
 	(void)unused;
 	struct fixture f;
-	compile(&f, "allow web\nallow db to nas.example.org\nallow db to nas.home.arpa\nallow db to evil.example.org\nallow mail to 169.254.169.254\n"
-		    "allow dns to dns.example.org port 853\nallow dns to any port 853/udp\nallow top to host\nallow both to nas.example.org\n"
-		    "allow both to lan\n");
+	compile(&f,
+		"allow web\nallow db to nas.example.org\nallow db to nas.home.arpa\nallow db to evil.example.org\nallow mail to 169.254.169.254\n"
+		"allow dns to dns.example.org port 853\nallow dns to any port 853/udp\nallow top to host\nallow both to nas.example.org\n"
+		"allow both to lan\n");
 	expect(&f, "web", "192.168.1.5", 80, "allow", 0);
-	static const char *const closed[] = { "192.168.1.2", "100.64.0.2", "169.254.169.254", "169.254.7.7", "224.0.0.1", "127.0.0.1", "0.0.0.0",
-		"255.255.255.255", "192.168.1.255", "198.18.0.1", "::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
+	static const char *const closed[] = { "192.168.1.2", "100.64.0.2", "169.254.169.254", "169.254.7.7",
+		"224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "192.168.1.255", "198.18.0.1", "::1",
+		"::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
 		"2002:a9fe:a9fe::", "2001:0:0:0:0:0:80ff:fffe", "fd00:ec2::254" };
 	for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++)
 		expect(&f, "web", closed[i], 80, "deny", -1);
@@ -215,9 +235,10 @@ static void test_lookups(void **unused)
 {
 	(void)unused;
 	struct fixture f;
-	compile(&f, "allow web to internet port 443\ndeny web to *.ads.example\ndeny web to half.example.org port 0-40000\nallow db to 10.0.0.0/8\n"
-		    "allow db to lan\ndeny mail\nallow mail to www.example.org port 853\nask web to asked.example.org\n"
-		    "deny web to all.example.org port 0-400/tcp,401-65535/tcp,/udp,/sctp,8/icmp,128/icmp\n");
+	compile(&f,
+		"allow web to internet port 443\ndeny web to *.ads.example\ndeny web to half.example.org port 0-40000\nallow db to 10.0.0.0/8\n"
+		"allow db to lan\ndeny mail\nallow mail to www.example.org port 853\nask web to asked.example.org\n"
+		"deny web to all.example.org port 0-400/tcp,401-65535/tcp,/udp,/sctp,8/icmp,128/icmp\n");
 	lookup(&f, "web", "www.example.org", POLICY_LOOKUP_ALLOWED);
 	lookup(&f, "web", "x.ads.example", POLICY_LOOKUP_DENIED);
 	lookup(&f, "web", "ads.example", POLICY_LOOKUP_ALLOWED);
@@ -236,14 +257,27 @@ static void test_peers(void **unused)
 	(void)unused;
 	struct fixture f;
 	struct policy_verdict v;
-	compile(&f, "allow web to app:db port 5432/tcp\nallow game from lan port 27015/udp\ndeny @g from any\ngroup g = { x }\n");
-	struct policy_request q = { .owner = 1000, .app = "web", .peer_app = "db", .peer_owner = 1000, .proto = 6, .port = 5432, .now_ms = NOW };
+	compile(&f,
+		"allow web to app:db port 5432/tcp\nallow game from lan port 27015/udp\ndeny @g from any\ngroup g = { x }\n");
+	struct policy_request q = { .owner = 1000,
+		.app = "web",
+		.peer_app = "db",
+		.peer_owner = 1000,
+		.proto = 6,
+		.port = 5432,
+		.now_ms = NOW };
 	policy_decide(f.p, &q, &v);
 	assert_int_equal(v.answer, POLICY_SAYS_ALLOW);
 	q.port = 80;
 	policy_decide(f.p, &q, &v);
 	assert_true(v.answer == POLICY_SAYS_DENY && v.origin == POLICY_ORIGIN_FLOOR);
-	q = (struct policy_request){ .owner = 1000, .app = "db", .dir = POLICY_IN, .peer_app = "web", .peer_owner = 1000, .proto = 6, .port = 5432 };
+	q = (struct policy_request){ .owner = 1000,
+		.app = "db",
+		.dir = POLICY_IN,
+		.peer_app = "web",
+		.peer_owner = 1000,
+		.proto = 6,
+		.port = 5432 };
 	policy_decide(f.p, &q, &v);
 	assert_int_equal(v.answer, POLICY_SAYS_ALLOW);
 	q.peer_owner = 1001;
@@ -300,8 +334,9 @@ static void test_wire(void **unused)
 	(void)unused;
 	struct fixture f;
 	struct policy_tz tz[2] = { { -1000, -3600 }, { 5, 7200 } };
-	load(&f, "group g = { web, db }\nset s = { lan, *.example.org, set:t }\nset t = { any }\nlist l from \"x\" every 1d\nallow @g to set:s once\n"
-		 "deny any to list:l note \"n\"\n");
+	load(&f,
+		"group g = { web, db }\nset s = { lan, *.example.org, set:t }\nset t = { any }\nlist l from \"x\" every 1d\nallow @g to set:s once\n"
+		"deny any to list:l note \"n\"\n");
 	f.doc->rules[0].meta.file = "a.rules";
 	f.doc->rules[1].meta.owner = 7;
 	f.doc->rules[1].meta.ended = POLICY_END_EXIT;
@@ -316,7 +351,8 @@ static void test_wire(void **unused)
 	assert_int_equal(b->in.n_rules, 2);
 	assert_string_equal(b->in.rules[0].meta.file, "a.rules");
 	assert_memory_equal(b->in.rules[1].meta.id, f.doc->rules[1].meta.id, POLICY_ID_LEN);
-	assert_true(b->in.rules[1].meta.owner == 7 && b->in.rules[1].meta.ended == POLICY_END_EXIT && b->in.rules[0].meta.times_left == 1);
+	assert_true(b->in.rules[1].meta.owner == 7 && b->in.rules[1].meta.ended == POLICY_END_EXIT &&
+		    b->in.rules[0].meta.times_left == 1);
 	assert_true(b->in.env.n_tz == 2 && b->in.env.tz[0].offset_s == -3600 && b->in.env.n_host == 1);
 	assert_true(policy_rule_equal(&b->in.rules[0].rule, &f.doc->rules[0].rule));
 	policy_bundle_free(b);
@@ -379,9 +415,10 @@ static void test_check(void **unused)
 	finds("allow web to example.org\nfinal deny web\n", POLICY_FIND_NEVER, 0, 1);
 	finds("allow web to www.example.org\nallow web to .example.org\n", POLICY_FIND_REDUNDANT, 0, 1);
 	finds("deny web to internet\nallow any to www.example.org\n", POLICY_FIND_SURPRISE, 0, 1);
-	static const char *const fine[] = { "deny any to internet\nallow web to www.example.org\n", "allow web\nallow web to host\n",
-		"allow web to www.example.org\nallow web to .example.org\ndeny web to *.example.org\n", "allow web\nallow web for 1h\ndeny db\n",
-		"allow web\nallow web to 192.0.2.1 port 853\n" };
+	static const char *const fine[] = { "deny any to internet\nallow web to www.example.org\n",
+		"allow web\nallow web to host\n",
+		"allow web to www.example.org\nallow web to .example.org\ndeny web to *.example.org\n",
+		"allow web\nallow web for 1h\ndeny db\n", "allow web\nallow web to 192.0.2.1 port 853\n" };
 	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
 		load(&f, fine[i]);
 		long n = policy_check(&f.in, out, 8);
@@ -399,7 +436,8 @@ static void test_many(void **unused)
 	char *text = malloc((size_t)RULES * 80);
 	size_t len = 0;
 	for (unsigned i = 0; i < RULES / 2; i++) {
-		len += (size_t)sprintf(text + len, "allow app%u to host%u.zone%u.example port 443\n", i % 500, i, i % 97);
+		len += (size_t)sprintf(text + len, "allow app%u to host%u.zone%u.example port 443\n", i % 500, i,
+			i % 97);
 		len += (size_t)sprintf(text + len, "deny app%u to 10.%u.%u.0/%u\n", i % 500, i >> 8, i & 255, 24);
 	}
 	struct timespec a, b;
@@ -407,7 +445,8 @@ static void test_many(void **unused)
 	compile(&f, text);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	print_message("%d rules: parsed and compiled in %.0f ms, %.1f MiB\n", RULES,
-		(double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6, (double)policy_memory(f.p) / 1048576);
+		(double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6,
+		(double)policy_memory(f.p) / 1048576);
 	struct asked x;
 	struct policy_verdict v;
 	ask(&x, "app7", "host1007.zone37.example=10.1.2.3", 443);
@@ -419,7 +458,8 @@ static void test_many(void **unused)
 		allowed += v.answer == POLICY_SAYS_WITHHELD;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	print_message("%.2f us a decision\n", ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / 1e3 / ASKS);
+	print_message("%.2f us a decision\n",
+		((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / 1e3 / ASKS);
 	assert_int_equal(allowed, ASKS);
 	free(text);
 	unload(&f);
@@ -427,8 +467,9 @@ static void test_many(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_examples), cmocka_unit_test(test_floor), cmocka_unit_test(test_lives),
-		cmocka_unit_test(test_lookups), cmocka_unit_test(test_peers), cmocka_unit_test(test_refused), cmocka_unit_test(test_wire),
-		cmocka_unit_test(test_suggest), cmocka_unit_test(test_check), cmocka_unit_test(test_many) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_examples), cmocka_unit_test(test_floor),
+		cmocka_unit_test(test_lives), cmocka_unit_test(test_lookups), cmocka_unit_test(test_peers),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_wire), cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_check), cmocka_unit_test(test_many) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

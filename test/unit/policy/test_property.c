@@ -33,25 +33,32 @@ static uint32_t rnd(uint32_t n)
 #define PICK(list) ((list)[rnd((uint32_t)(sizeof(list) / sizeof((list)[0])))])
 
 static const char *const apps[] = { "web", "db", "mail", "lone" };
-static const char *const names[] = { "example.org", "www.example.org", "a.www.example.org", "ads.example.org", "example.com", "cdn.example.net",
-	"nas.home.arpa", "db.app.internal", "printer.local", "x.s3.example.net", "badexample.org" };
-static const char *const addrs[] = { "192.0.2.1", "192.0.2.7", "198.51.100.9", "203.0.113.5", "10.0.0.5", "10.20.1.1", "192.168.1.5",
-	"192.168.1.255", "100.64.0.2", "100.64.0.6", "127.0.0.1", "0.0.0.0", "169.254.169.254", "169.254.1.1", "224.0.0.251", "255.255.255.255",
-	"198.18.0.7", "192.168.1.2", "203.0.113.77", "2001:db8::1", "2001:db8:5::9", "fd00:ec2::254", "fe80::1", "ff02::fb", "::1", "::",
-	"fd12::1", "::ffff:10.0.0.5", "::ffff:192.0.2.1", "64:ff9b::c000:201", "64:ff9b::a9fe:a9fe", "2002:c000:207::1", "2002:7f00:1::1",
+static const char *const names[] = { "example.org", "www.example.org", "a.www.example.org", "ads.example.org",
+	"example.com", "cdn.example.net", "nas.home.arpa", "db.app.internal", "printer.local", "x.s3.example.net",
+	"badexample.org" };
+static const char *const addrs[] = { "192.0.2.1", "192.0.2.7", "198.51.100.9", "203.0.113.5", "10.0.0.5", "10.20.1.1",
+	"192.168.1.5", "192.168.1.255", "100.64.0.2", "100.64.0.6", "127.0.0.1", "0.0.0.0", "169.254.169.254",
+	"169.254.1.1", "224.0.0.251", "255.255.255.255", "198.18.0.7", "192.168.1.2", "203.0.113.77", "2001:db8::1",
+	"2001:db8:5::9", "fd00:ec2::254", "fe80::1", "ff02::fb", "::1", "::", "fd12::1", "::ffff:10.0.0.5",
+	"::ffff:192.0.2.1", "64:ff9b::c000:201", "64:ff9b::a9fe:a9fe", "2002:c000:207::1", "2002:7f00:1::1",
 	"2001:0:c000:201::3fff:fdfe", "fd73:6b69:7368:ffff::7", "fd73:6b69:7368:1::2", "64:ff9b:1::1", "100::5" };
-static const char *const peers[] = { "any", "internet", "lan", "host", "peers", "example.org", "www.example.org", "ads.example.org",
-	"nas.home.arpa", "cdn.example.net", "*.example.org", "*.www.example.org", ".example.org", ".www.example.org", "*.home.arpa", ".s3.example.net",
-	"192.0.2.1", "192.0.2.0/24", "192.0.2.0/29", "0.0.0.0/0", "10.0.0.0/8", "10.0.0.5", "192.168.1.0/24", "192.168.1.5", "192.168.1.2",
-	"100.64.0.0/10", "100.64.0.2", "100.64.0.4/30", "169.254.169.254", "169.254.0.0/16", "169.254.1.0/24", "224.0.0.0/4", "224.0.0.251",
-	"2001:db8::/32", "2001:db8::1", "2001:db8:5::/48", "::/0", "fe80::/10", "fe80::1", "ff02::fb", "2002::/16", "64:ff9b::/96",
-	"64:ff9b::c000:201", "fd00:ec2::254", "fd00::/8", "127.0.0.1", "set:a", "set:b", "set:c", "list:ads", "app:web", "app:db", "app:mail" };
-static const char *const inbound[] = { "any", "internet", "lan", "host", "peers", "192.0.2.1", "192.0.2.0/24", "10.0.0.0/8", "192.168.1.2",
-	"2001:db8::/32", "fe80::1", "set:a", "set:b", "list:ads", "app:web", "app:db", "app:mail", "100.64.0.0/10", "2002::/16" };
-static const char *const ports[] = { "443", "443/tcp", "80,443", "80-90", "/tcp", "/udp", "0-65535", "53/udp", "853", "853/tcp", "850-860", "5353/udp",
-	"137", "/icmp", "8/icmp", "128/icmp", "/47", "/1", "400-500/tcp,443", "443/sctp", "5355-5355/udp", "8/1" };
-static const char *const lives[] = { "for 1h", "until 18:00", "until 2026-03-26", "between 09:00-17:00", "between 22:00-13:30", "on wed,thu",
-	"between 23:00-14:30 on tue", "3 times", "once", "for 2h 3 times", "until reboot", "until logout", "on mon between 01:00-02:00" };
+static const char *const peers[] = { "any", "internet", "lan", "host", "peers", "example.org", "www.example.org",
+	"ads.example.org", "nas.home.arpa", "cdn.example.net", "*.example.org", "*.www.example.org", ".example.org",
+	".www.example.org", "*.home.arpa", ".s3.example.net", "192.0.2.1", "192.0.2.0/24", "192.0.2.0/29", "0.0.0.0/0",
+	"10.0.0.0/8", "10.0.0.5", "192.168.1.0/24", "192.168.1.5", "192.168.1.2", "100.64.0.0/10", "100.64.0.2",
+	"100.64.0.4/30", "169.254.169.254", "169.254.0.0/16", "169.254.1.0/24", "224.0.0.0/4", "224.0.0.251",
+	"2001:db8::/32", "2001:db8::1", "2001:db8:5::/48", "::/0", "fe80::/10", "fe80::1", "ff02::fb", "2002::/16",
+	"64:ff9b::/96", "64:ff9b::c000:201", "fd00:ec2::254", "fd00::/8", "127.0.0.1", "set:a", "set:b", "set:c",
+	"list:ads", "app:web", "app:db", "app:mail" };
+static const char *const inbound[] = { "any", "internet", "lan", "host", "peers", "192.0.2.1", "192.0.2.0/24",
+	"10.0.0.0/8", "192.168.1.2", "2001:db8::/32", "fe80::1", "set:a", "set:b", "list:ads", "app:web", "app:db",
+	"app:mail", "100.64.0.0/10", "2002::/16" };
+static const char *const ports[] = { "443", "443/tcp", "80,443", "80-90", "/tcp", "/udp", "0-65535", "53/udp", "853",
+	"853/tcp", "850-860", "5353/udp", "137", "/icmp", "8/icmp", "128/icmp", "/47", "/1", "400-500/tcp,443",
+	"443/sctp", "5355-5355/udp", "8/1" };
+static const char *const lives[] = { "for 1h", "until 18:00", "until 2026-03-26", "between 09:00-17:00",
+	"between 22:00-13:30", "on wed,thu", "between 23:00-14:30 on tue", "3 times", "once", "for 2h 3 times",
+	"until reboot", "until logout", "on mon between 01:00-02:00" };
 static const uint16_t numbers[] = { 443, 443, 443, 80, 85, 53, 853, 5353, 5355, 137, 22, 8, 128, 0, 855, 450 };
 static const uint8_t protos[] = { 6, 6, 6, 17, 17, 132, 1, 58, 47 };
 
@@ -107,7 +114,8 @@ static void random_line(char *line, size_t cap)
 		snprintf(tail + strlen(tail), sizeof(tail) - strlen(tail), " %s", PICK(lives));
 	if (rnd(8) == 0)
 		snprintf(tail + strlen(tail), sizeof(tail) - strlen(tail), " log");
-	snprintf(line, cap, "%s%s %s %s %s%s", rnd(6) == 0 ? "final " : "", PICK(verbs), PICK(subjects), in ? "from" : "to", peer, tail);
+	snprintf(line, cap, "%s%s %s %s %s%s", rnd(6) == 0 ? "final " : "", PICK(verbs), PICK(subjects),
+		in ? "from" : "to", peer, tail);
 }
 
 static bool is_new(const struct policy_entry *rules, size_t n, const struct policy_entry *e)
@@ -121,8 +129,8 @@ static bool is_new(const struct policy_entry *rules, size_t n, const struct poli
 
 static void add_rule(struct policy_entry *rules, size_t *n, const struct policy_input *in)
 {
-	static const enum policy_origin origins[] = { POLICY_ORIGIN_FLEET, POLICY_ORIGIN_ADMIN, POLICY_ORIGIN_ANSWER, POLICY_ORIGIN_ANSWER,
-		POLICY_ORIGIN_FILE };
+	static const enum policy_origin origins[] = { POLICY_ORIGIN_FLEET, POLICY_ORIGIN_ADMIN, POLICY_ORIGIN_ANSWER,
+		POLICY_ORIGIN_ANSWER, POLICY_ORIGIN_FILE };
 	char line[512], again[POLICY_PRINT_MAX];
 	struct policy_diag d;
 	struct policy_entry *e = &rules[*n];
@@ -139,7 +147,8 @@ static void add_rule(struct policy_entry *rules, size_t *n, const struct policy_
 	policy_rule_fini(&back);
 	e->meta.origin = PICK(origins);
 	e->meta.owner = e->meta.origin == POLICY_ORIGIN_ANSWER ? 1000 + rnd(2) : POLICY_OWNER_ANY;
-	e->meta.deadline_ms = policy_lives_deadline(&e->rule.lives, in->env.tz, in->env.n_tz, (NOON - (int64_t)rnd(7200)) * 1000);
+	e->meta.deadline_ms =
+		policy_lives_deadline(&e->rule.lives, in->env.tz, in->env.n_tz, (NOON - (int64_t)rnd(7200)) * 1000);
 	e->meta.times_left = rnd(4) == 0 ? 0 : e->rule.lives.times;
 	e->meta.ended = rnd(20) == 0 ? POLICY_END_REMOVED : POLICY_RUNNING;
 	assert_int_equal(policy_id(&e->rule, e->meta.origin, e->meta.owner, e->meta.id), 0);
@@ -165,8 +174,13 @@ static void make_world(struct world *w, struct policy_entry *rules)
 	w->onlink[1] = net_of("203.0.113.64/26");
 	w->synthetic[0] = net_of("fd73:6b69:7368:ffff::/96");
 	w->tz[0] = (struct policy_tz){ .offset_s = 3600 };
-	w->in = (struct policy_input){ .rules = rules, .groups = w->doc->groups, .n_groups = w->doc->n_groups, .sets = w->doc->sets,
-		.n_sets = w->doc->n_sets, .lists = w->doc->lists, .n_lists = w->doc->n_lists,
+	w->in = (struct policy_input){ .rules = rules,
+		.groups = w->doc->groups,
+		.n_groups = w->doc->n_groups,
+		.sets = w->doc->sets,
+		.n_sets = w->doc->n_sets,
+		.lists = w->doc->lists,
+		.n_lists = w->doc->n_lists,
 		.env = { w->host, 2, w->guests, 2, w->onlink, 2, w->synthetic, 1, w->tz, 1 } };
 }
 
@@ -187,8 +201,12 @@ static void make_question(struct question *x)
 	memset(x, 0, sizeof(*x));
 	const char *text = PICK(names);
 	assert_true(name_from_text(text, strlen(text), &x->name));
-	x->q = (struct policy_request){ .owner = 1000 + rnd(2), .app = PICK(apps), .dir = rnd(4) == 0 ? POLICY_IN : POLICY_OUT,
-		.proto = PICK(protos), .port = PICK(numbers), .now_ms = ((int64_t)NOON + rnd(200000) - 1000) * 1000 };
+	x->q = (struct policy_request){ .owner = 1000 + rnd(2),
+		.app = PICK(apps),
+		.dir = rnd(4) == 0 ? POLICY_IN : POLICY_OUT,
+		.proto = PICK(protos),
+		.port = PICK(numbers),
+		.now_ms = ((int64_t)NOON + rnd(200000) - 1000) * 1000 };
 	if (rnd(2) == 0)
 		x->q.now_ms = (int64_t)NOON * 1000;
 	bool icmp = x->q.proto == 1 || x->q.proto == 58, tus = x->q.proto == 6 || x->q.proto == 17 || x->q.proto == 132;
@@ -212,23 +230,26 @@ static void make_question(struct question *x)
 	}
 }
 
-static void tell(const struct policy_input *in, const struct question *x, const struct policy_verdict *v, struct naive_verdict n)
+static void tell(const struct policy_input *in, const struct question *x, const struct policy_verdict *v,
+	struct naive_verdict n)
 {
 	char text[POLICY_PRINT_MAX], name[NAME_TEXT_MAX], addr[ADDR_TEXT_MAX];
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
 	for (size_t i = 0; i < in->n_rules; i++) {
 		assert_true(policy_print_rule(&in->rules[i].rule, text, sizeof(text)) > 0);
-		fprintf(stderr, "%zu %s %u ended %d left %u: %s\n", i, policy_origin_text(in->rules[i].meta.origin), in->rules[i].meta.owner,
-			in->rules[i].meta.ended, in->rules[i].meta.times_left, text);
+		fprintf(stderr, "%zu %s %u ended %d left %u: %s\n", i, policy_origin_text(in->rules[i].meta.origin),
+			in->rules[i].meta.owner, in->rules[i].meta.ended, in->rules[i].meta.times_left, text);
 	}
-	fprintf(stderr, "%s %s of %u, name %s (chain %zu), address %s, peer %s of %u, protocol %u port %u at %lld\n", x->q.app,
-		x->q.dir == POLICY_OUT ? "to" : "from", x->q.owner, x->q.name == NULL ? "none" : name_format(x->q.name, name, sizeof(name)),
-		x->q.n_chain, x->q.addr == NULL ? "none" : addr_format(x->q.addr, addr, sizeof(addr)), x->q.peer_app == NULL ? "none" : x->q.peer_app,
-		x->q.peer_owner, x->q.proto, x->q.port, (long long)x->q.now_ms);
+	fprintf(stderr, "%s %s of %u, name %s (chain %zu), address %s, peer %s of %u, protocol %u port %u at %lld\n",
+		x->q.app, x->q.dir == POLICY_OUT ? "to" : "from", x->q.owner,
+		x->q.name == NULL ? "none" : name_format(x->q.name, name, sizeof(name)), x->q.n_chain,
+		x->q.addr == NULL ? "none" : addr_format(x->q.addr, addr, sizeof(addr)),
+		x->q.peer_app == NULL ? "none" : x->q.peer_app, x->q.peer_owner, x->q.proto, x->q.port,
+		(long long)x->q.now_ms);
 	for (size_t i = 0; i < x->q.n_chain; i++)
 		fprintf(stderr, "chain %s\n", name_format(&x->chain[i], name, sizeof(name)));
-	fail_msg("evaluator: %s by %zd; naive: %s by %zd", policy_answer_text(v->answer), (ssize_t)v->rule, policy_answer_text(n.answer),
-		(ssize_t)n.rule);
+	fail_msg("evaluator: %s by %zd; naive: %s by %zd", policy_answer_text(v->answer), (ssize_t)v->rule,
+		policy_answer_text(n.answer), (ssize_t)n.rule);
 }
 
 static void explain_agrees(const struct policy *p, const struct question *x, const struct policy_verdict *v)
@@ -251,8 +272,10 @@ static void stays(const struct policy *p, const struct question *x, const struct
 	struct question later = *x;
 	struct policy_verdict w;
 	assert_true(v->next_change_ms > x->q.now_ms);
-	later.q.now_ms = v->next_change_ms == POLICY_NEVER ? x->q.now_ms + INT64_C(86400000) * (1 + rnd(400)) :
-							     x->q.now_ms + (int64_t)(rnd(1000000) / 1e6 * (double)(v->next_change_ms - x->q.now_ms));
+	later.q.now_ms =
+		v->next_change_ms == POLICY_NEVER
+			? x->q.now_ms + INT64_C(86400000) * (1 + rnd(400))
+			: x->q.now_ms + (int64_t)(rnd(1000000) / 1e6 * (double)(v->next_change_ms - x->q.now_ms));
 	later.q.name = x->q.name == NULL ? NULL : &later.name;
 	later.q.chain = x->q.chain == NULL ? NULL : later.chain;
 	policy_decide(p, &later.q, &w);
@@ -354,8 +377,8 @@ static void lookup_policy(void)
 		char line[POLICY_PRINT_MAX];
 		for (size_t i = 0; i < n; i++) {
 			assert_true(policy_print_rule(&rules[i].rule, line, sizeof(line)) > 0);
-			fprintf(stderr, "%s %u ended %d left %u: %s\n", policy_origin_text(rules[i].meta.origin), rules[i].meta.owner,
-				rules[i].meta.ended, rules[i].meta.times_left, line);
+			fprintf(stderr, "%s %u ended %d left %u: %s\n", policy_origin_text(rules[i].meta.origin),
+				rules[i].meta.owner, rules[i].meta.ended, rules[i].meta.times_left, line);
 		}
 		fail_msg("seed %llu: %s, %s: lookup %d, naive %d", (unsigned long long)seed, app, text, v.answer, want);
 	}

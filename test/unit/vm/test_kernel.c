@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 /* "\177ELF" as literals, then twelve bytes copied from four back, then "end" as literals. */
-static const uint8_t lz4[] = { 0x02, 0x21, 0x4c, 0x18, 11, 0, 0, 0, 0x48, 0x7f, 'E', 'L', 'F', 4, 0, 0x30, 'e', 'n', 'd' };
+static const uint8_t lz4[] = { 0x02, 0x21, 0x4c, 0x18, 11, 0, 0, 0, 0x48, 0x7f, 'E', 'L', 'F', 4, 0, 0x30, 'e', 'n',
+	'd' };
 static const char plain[] = "\177ELF\177ELF\177ELF\177ELFend";
 
 static void test_lz4(void **state)
@@ -105,7 +106,7 @@ static void test_cpio(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_lz4_reaches_back_too_far), cmocka_unit_test(test_extract),
-		cmocka_unit_test(test_cpio) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_lz4_reaches_back_too_far),
+		cmocka_unit_test(test_extract), cmocka_unit_test(test_cpio) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

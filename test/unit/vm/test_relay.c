@@ -265,7 +265,8 @@ static void test_console_is_bounded(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit), T(test_dies_without_exit), T(test_never_boots),
-		T(test_client_goes), T(test_client_breaks_rules), T(test_console_is_bounded) };
+	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit),
+		T(test_dies_without_exit), T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules),
+		T(test_console_is_bounded) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

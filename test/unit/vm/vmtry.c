@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Boots one VM without the daemon and runs a command in it, as `sekisho run` would: main's part, the keeper's part in a child, the client's.
- * usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...
+ * Boots one VM without the daemon and runs a command in it, as `sekisho run` would: main's part, the keeper's part in a
+ * child, the client's. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...
  */
 #include "base/clock.h"
 #include "vm/backend.h"
@@ -93,7 +93,8 @@ static void take(const struct agent_frame *f)
 	uint32_t credit;
 	struct agent_exit e;
 	if (verbose)
-		fprintf(stderr, "[%.3f s] frame %d/%d %zu\n", (double)(clock_mono_us() - started_us) / 1e6, f->type, f->stream, f->len);
+		fprintf(stderr, "[%.3f s] frame %d/%d %zu\n", (double)(clock_mono_us() - started_us) / 1e6, f->type,
+			f->stream, f->len);
 	if (f->type == AGENT_DATA) {
 		write_fd(f->stream == AGENT_STDERR ? 2 : 1, f->body, f->len);
 		agent_put_credit(&w, f->stream, (uint32_t)f->len);
@@ -142,7 +143,8 @@ static void client(void)
 	static uint8_t buf[65536];
 	bool more = true;
 	while (status < 0) {
-		struct pollfd p[2] = { { .fd = sock, .events = POLLIN }, { .fd = more && stdin_credit > 0 ? 0 : -1, .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = sock, .events = POLLIN },
+			{ .fd = more && stdin_credit > 0 ? 0 : -1, .events = POLLIN } };
 		int n_ready = poll(p, 2, -1);
 		pass_signals();
 		if (n_ready <= 0)
@@ -176,7 +178,9 @@ static void fill_exec(struct agent_exec *e, char **argv)
 		e->cols = size.ws_col;
 	}
 	for (; *argv != NULL; argv++, e->argc++)
-		e->strings_len += (uint32_t)snprintf(e->strings + e->strings_len, sizeof(e->strings) - e->strings_len, "%s", *argv) + 1;
+		e->strings_len += (uint32_t)snprintf(e->strings + e->strings_len, sizeof(e->strings) - e->strings_len,
+					  "%s", *argv) +
+				  1;
 	if (e->has_net) {
 		mac_parse("02:00:00:00:00:02", &e->mac);
 		addr_parse("192.0.2.2", &e->v4);
@@ -192,7 +196,12 @@ static void fill_exec(struct agent_exec *e, char **argv)
 int main(int argc, char **argv)
 {
 	static struct agent_exec e = { .uid = 1000, .gid = 1000 };
-	struct vm_spec spec = { .uid = VM_UID, .share_uid = VM_UID + 1, .host_tree = true, .tap_fd = -1, .accel = VM_ACCEL_TCG, .work_dir = "/tmp" };
+	struct vm_spec spec = { .uid = VM_UID,
+		.share_uid = VM_UID + 1,
+		.host_tree = true,
+		.tap_fd = -1,
+		.accel = VM_ACCEL_TCG,
+		.work_dir = "/tmp" };
 	char error[VM_ERROR_MAX] = "";
 	const char *tap = NULL;
 	bool try_kvm = false;
@@ -213,7 +222,8 @@ int main(int argc, char **argv)
 			return 125;
 	}
 	if (argc - optind < 4) {
-		fprintf(stderr, "usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...\n");
+		fprintf(stderr,
+			"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...\n");
 		return 125;
 	}
 	struct vm_kernel k;
@@ -237,7 +247,8 @@ int main(int argc, char **argv)
 		return 125;
 	}
 	if (verbose)
-		fprintf(stderr, "[%.3f s] vmm %d, share %d\n", (double)(clock_mono_us() - started_us) / 1e6, (int)p.vmm_pid, (int)p.share_pid);
+		fprintf(stderr, "[%.3f s] vmm %d, share %d\n", (double)(clock_mono_us() - started_us) / 1e6,
+			(int)p.vmm_pid, (int)p.share_pid);
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
 		return 125;
