@@ -55,7 +55,7 @@ def attack(t, frames, seconds=4.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         busy.append(connect())
-        time.sleep(0.004)  # a rate: four seconds must not fill the app's own zone of 4,096
+        time.sleep(0.004)  # style: a rate: four seconds must not fill the app's own zone of 4,096
     os.waitpid(pid, 0)
     busy.sort()
     t.say(f"the other app's connect(): idle p50 {idle[10] * 1000:.1f} ms, under attack p50 {busy[len(busy) // 2] * 1000:.1f} ms, "

@@ -122,7 +122,7 @@ def test_kill_gate_often(t):
         end = time.monotonic() + pause
         while time.monotonic() < end:
             raw.send(bad)
-            time.sleep(0.01)  # a rate, not a synchronisation
+            time.sleep(0.01)  # style: a rate, not a synchronisation
     raw.close()
     works_again(app)
 

@@ -193,82 +193,66 @@ static void fill_exec(struct agent_exec *e, char **argv)
 	}
 }
 
-int main(int argc, char **argv)
+struct options {
+	struct vm_spec spec;
+	struct agent_exec exec;
+	const char *tap;
+	bool try_kvm;
+};
+
+static bool take_options(struct options *o, int argc, char **argv)
 {
-	static struct agent_exec e = { .uid = 1000, .gid = 1000 };
-	struct vm_spec spec = { .uid = VM_UID,
-		.share_uid = VM_UID + 1,
-		.host_tree = true,
-		.tap_fd = -1,
-		.accel = VM_ACCEL_TCG,
-		.work_dir = "/tmp" };
-	char error[VM_ERROR_MAX] = "";
-	const char *tap = NULL;
-	bool try_kvm = false;
 	for (int c; (c = getopt(argc, argv, "+tm:u:T:kv")) != -1;) {
 		if (c == 't')
-			e.tty = true;
+			o->exec.tty = true;
 		else if (c == 'm')
-			spec.memory_mib = (unsigned)atoi(optarg);
+			o->spec.memory_mib = (unsigned)atoi(optarg);
 		else if (c == 'u')
-			e.uid = e.gid = (uint32_t)atoi(optarg);
+			o->exec.uid = o->exec.gid = (uint32_t)atoi(optarg);
 		else if (c == 'T')
-			tap = optarg;
+			o->tap = optarg;
 		else if (c == 'k')
-			try_kvm = true;
+			o->try_kvm = true;
 		else if (c == 'v')
 			verbose = true;
 		else
-			return 125;
+			return false;
 	}
-	if (argc - optind < 4) {
-		fprintf(stderr,
-			"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...\n");
-		return 125;
-	}
-	struct vm_kernel k;
-	if (vm_kernel_find(argv[optind], argv[optind + 1], &k, error) != 0) {
-		fprintf(stderr, "vmtry: %s\n", error);
-		return 125;
-	}
-	spec.kernel = &k;
-	spec.tap_fd = tap == NULL ? -1 : vm_tap_open(tap, true, spec.uid);
-	e.has_net = tap != NULL;
-	mac_parse("02:00:00:00:00:02", &spec.mac);
-	fill_exec(&e, argv + optind + (strcmp(argv[optind + 2], "--") == 0 ? 3 : 2));
-	if (try_kvm && vm_kvm_works(&spec))
-		spec.accel = VM_ACCEL_KVM;
+	if (argc - optind >= 4)
+		return true;
+	fprintf(stderr, "usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...\n");
+	return false;
+}
+
+static void say(const char *what)
+{
 	if (verbose)
-		fprintf(stderr, "[%s]\n", spec.accel == VM_ACCEL_KVM ? "kvm" : "tcg");
-	struct vm_proc p;
-	started_us = clock_mono_us();
-	if (vm_start(&spec, &p, error) != 0) {
-		fprintf(stderr, "vmtry: %s\n", error);
-		return 125;
-	}
-	if (verbose)
-		fprintf(stderr, "[%.3f s] vmm %d, share %d\n", (double)(clock_mono_us() - started_us) / 1e6,
-			(int)p.vmm_pid, (int)p.share_pid);
+		fprintf(stderr, "[%.3f s] %s\n", (double)(clock_mono_us() - started_us) / 1e6, what);
+}
+
+/* The keeper in a process of its own, the client here. */
+static int converse(struct vm_proc *p, const struct agent_exec *e)
+{
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-		return 125;
+		return -1;
 	pid_t pid = fork();
 	if (pid == 0) {
 		close(pair[0]);
 		signal(SIGINT, SIG_IGN);
 		signal(SIGTERM, SIG_IGN);
 		prctl(PR_SET_PDEATHSIG, 0);
-		_exit(keeper(&p, pair[1], &e, verbose));
+		_exit(keeper(p, pair[1], e, verbose));
 	}
 	close(pair[1]);
-	vm_proc_close_channels(&p);
+	vm_proc_close_channels(p);
 	sock = pair[0];
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGWINCH, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	struct termios was;
-	bool raw = e.tty && tcgetattr(0, &was) == 0;
+	bool raw = e->tty && tcgetattr(0, &was) == 0;
 	if (raw) {
 		struct termios t = was;
 		cfmakeraw(&t);
@@ -278,8 +262,46 @@ int main(int argc, char **argv)
 	if (raw)
 		tcsetattr(0, TCSANOW, &was);
 	waitpid(pid, NULL, 0);
-	vm_kill(&p);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct options o = { .exec = { .uid = 1000, .gid = 1000 },
+		.spec = { .uid = VM_UID,
+			.share_uid = VM_UID + 1,
+			.host_tree = true,
+			.tap_fd = -1,
+			.accel = VM_ACCEL_TCG,
+			.work_dir = "/tmp" } };
+	char error[VM_ERROR_MAX] = "";
+	struct vm_kernel k;
+	struct vm_proc p;
+	if (!take_options(&o, argc, argv))
+		return 125;
+	int err = vm_kernel_find(argv[optind], argv[optind + 1], &k, error);
+	if (err == 0) {
+		o.spec.kernel = &k;
+		o.spec.tap_fd = o.tap == NULL ? -1 : vm_tap_open(o.tap, true, o.spec.uid);
+		o.exec.has_net = o.tap != NULL;
+		mac_parse("02:00:00:00:00:02", &o.spec.mac);
+		fill_exec(&o.exec, argv + optind + (strcmp(argv[optind + 2], "--") == 0 ? 3 : 2));
+		if (o.try_kvm && vm_kvm_works(&o.spec))
+			o.spec.accel = VM_ACCEL_KVM;
+		started_us = clock_mono_us();
+		err = vm_start(&o.spec, &p, error);
+	}
+	if (err != 0) {
+		fprintf(stderr, "vmtry: %s\n", error);
+		return 125;
+	}
+	say(o.spec.accel == VM_ACCEL_KVM ? "started on KVM" : "started on TCG");
 	if (verbose)
-		fprintf(stderr, "[%.3f s] end\n", (double)(clock_mono_us() - started_us) / 1e6);
+		fprintf(stderr, "[%.3f s] vmm %d, share %d\n", (double)(clock_mono_us() - started_us) / 1e6,
+			(int)p.vmm_pid, (int)p.share_pid);
+	if (converse(&p, &o.exec) != 0)
+		return 125;
+	vm_kill(&p);
+	say("end");
 	return status;
 }
