@@ -420,8 +420,9 @@ int names_main(struct role *r)
 	static const char *const extra[] = { "accept4", NULL };
 	struct role_confine confine = { .extra = extra };
 	uint64_t seed;
-	struct names *n = calloc(1, sizeof(*n));
-	if (n == NULL || getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+	static struct names all;
+	struct names *n = &all;
+	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
 		return -ENOMEM;
 	n->r = r;
 	n->front = front_new(seed);

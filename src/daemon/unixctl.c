@@ -327,7 +327,7 @@ const char *unixctl_ct_tuple(const struct unixctl_ct *c, char *buf, size_t len)
 	char src[ADDR_TEXT_MAX], dst[ADDR_TEXT_MAX], ports[64];
 	const char *family = c->src.len == 4 ? "nw" : "ipv6";
 	if (c->protocol == IPPROTO_ICMP || c->protocol == PROTOCOL_ICMPV6)
-		snprintf(ports, sizeof(ports), "icmp_id=%u,icmp_type=%u,icmp_code=%u", c->sport, c->dport >> 8U, c->dport & 0xffU);
+		snprintf(ports, sizeof(ports), "icmp_id=%u,icmp_type=%u,icmp_code=%u", c->sport, (unsigned)c->dport >> 8, (unsigned)c->dport & 0xff);
 	else
 		snprintf(ports, sizeof(ports), "ct_tp_src=%u,ct_tp_dst=%u", c->sport, c->dport);
 	snprintf(buf, len, "ct_%s_src=%s,ct_%s_dst=%s,ct_nw_proto=%u,%s", family, addr_format(&c->src, src, sizeof(src)), family,

@@ -73,8 +73,9 @@ void uplink_port_down(const char *run_dir)
 	fclose(f);
 	if (got == 2 && link_open(&s) == 0) {
 		link_release(s, name);
-		if (strcmp(was, "up") == 0 && link_set_up(s, name, true) != 0)
-			was[0] = '\0'; /* it is gone */
+		/* An interface that is gone by now needs nothing put back. */
+		int err = strcmp(was, "up") == 0 ? link_set_up(s, name, true) : 0;
+		(void)err;
 		link_close(s);
 	}
 	unlink(path);

@@ -357,7 +357,7 @@ static bool object_of(struct build *b, const struct policy_peer *peer, size_t ru
 	if (n < 0)
 		return fail(b, -EINVAL, rule, SIZE_MAX, "this peer cannot be printed");
 	uint32_t before = b->objects.n_rows, object = keytab_add(&b->objects, text, (size_t)n);
-	if (object == KEYTAB_NONE || object >= OBJECT_MAX)
+	if (object >= OBJECT_MAX) /* KEYTAB_NONE is beyond it */
 		return no_memory(b);
 	*ret = object;
 	return b->objects.n_rows == before || open_peer(b, peer, rule, object);

@@ -401,8 +401,8 @@ void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now
 	while (at == AT_GUEST && hup && side_read(r, AT_GUEST, now_ms))
 		;
 	/* A failed write is followed by a hang-up, where it is dealt with. */
-	if (!queue_flush(r, AT_GUEST) || !queue_flush(r, AT_CLIENT))
-		at = AT_COUNT;
+	(void)queue_flush(r, AT_GUEST);
+	(void)queue_flush(r, AT_CLIENT);
 	watch(r);
 }
 
