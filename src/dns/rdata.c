@@ -5,8 +5,8 @@
 
 enum { SVC_MANDATORY = 0, SVC_IPV4HINT = 4, SVC_ECH = 5, SVC_IPV6HINT = 6 };
 
-/* The shape of each type's rdata: digits are that many bytes, n a name, s a character-string, S one or more of them, *
- * the rest (at least one byte), p service parameters. */
+/* The shape of each type's rdata: digits are that many bytes, n a name, s a character-string, S one or more of them,
+ * * the rest, p service parameters. */
 static const struct layout {
 	uint16_t type;
 	const char *fields;
@@ -130,7 +130,6 @@ static void copy_field(struct cursor *c, struct wr *w, char field)
 		while (!c->err && c->at < c->end);
 		break;
 	case '*':
-		c->err = c->err || c->at == c->end;
 		copy_bytes(c, w, c->end - c->at);
 		break;
 	case 'p':

@@ -45,7 +45,8 @@ static void write_record(struct dns_reply *r, const struct name *owner, uint16_t
 	const uint8_t *rdata, size_t len)
 {
 	const struct dns_query *q = r->query;
-	if (q->question_len != 0 && name_equal(owner, &q->name))
+	/* The root is shorter than a pointer to it. */
+	if (q->question_len > 1 && name_equal(owner, &q->name))
 		wr_u16(&r->w, POINTER_TO_QUESTION);
 	else
 		wr_bytes(&r->w, owner->wire, owner->len);
