@@ -23,6 +23,8 @@ int cmd_attach(struct cli *c, int argc, char **argv)
 	}
 	if (app == NULL || port == NULL)
 		return cli_usage("attach", "an application and --port IFACE are needed");
+	if (ask != NULL && strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0)
+		return cli_usage("attach", "--ask is desk or deny");
 	json_t *params = named(c, app), *reply;
 	json_object_set_new(params, "port", json_string(port));
 	json_object_set_new(params, "mac", mac == NULL ? json_null() : json_string(mac));
@@ -80,7 +82,7 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 		if (c->json)
 			cli_print_json(app);
 		for (unsigned k = 0; k < sizeof(members) / sizeof(members[0]); k++)
-			table_cell(t, cli_text(app, members[k], text, sizeof(text)));
+			table_cell(t, (strcmp(members[k], "started") == 0 ? cli_time : cli_text)(app, members[k], text, sizeof(text)));
 	}
 	table_print(t);
 	json_decref(reply);

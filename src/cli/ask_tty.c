@@ -3,25 +3,51 @@
  * is thrown away. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
-enum { QUESTIONS_MAX = 256, RULE_MAX = 4096 };
+/* HOLD_MS: an answer sooner than that after a question appeared was meant for something else. ESCAPE_MS: the rest of a key's sequence. */
+enum { QUESTIONS_MAX = 256, RULE_MAX = 4096, HOLD_MS = 700, ESCAPE_MS = 50 };
 
 struct terminal {
 	struct cli *c;
 	json_t *waiting; /* array; the first is the one shown */
-	bool shown, raw, once, answered, ended;
+	bool shown, raw, once, answered;
+	size_t told;	   /* how many waited when that was last said */
+	int64_t first_ms;  /* when the question was first shown; 0: not yet */
 	struct termios saved;
 	const char *life;
 };
 
 static const char *const lives[] = { "until exit", "for 10m", "for 1h", "once", "" };
+
+/* For the handler alone. */
+static struct termios before;
+
+static void restore_and_die(int sig)
+{
+	tcsetattr(STDIN_FILENO, TCSANOW, &before);
+	raise(sig); /* SA_RESETHAND: now the default; it arrives when this handler returns */
+}
+
+/* Ctrl-C is the way out, and leaves the terminal as it was. */
+static void guard_terminal(void)
+{
+	static const int deadly[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction sa = { .sa_handler = restore_and_die, .sa_flags = (int)SA_RESETHAND };
+	if (tcgetattr(STDIN_FILENO, &before) != 0)
+		return;
+	for (unsigned i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+		sigaction(deadly[i], &sa, NULL);
+}
 
 static void raw_on(struct terminal *t)
 {
@@ -41,6 +67,18 @@ static void raw_off(struct terminal *t)
 	t->raw = false;
 }
 
+/* A question carries how long its connection was held when it was sent; what passes here comes on top. */
+static void arrived(json_t *q)
+{
+	json_object_set_new(q, "arrived_ms", json_integer(clock_boot_ms()));
+}
+
+static long long held_s(const json_t *q)
+{
+	long long now = clock_boot_ms();
+	return (cli_number(q, "held_ms", 0) + now - cli_number(q, "arrived_ms", now)) / 1000;
+}
+
 static void target(const json_t *q, char *buf, size_t cap)
 {
 	char name[1100];
@@ -53,11 +91,17 @@ static void show(struct terminal *t)
 {
 	json_t *q = json_array_get(t->waiting, 0);
 	char app[80], to[1100], proto[16], address[64];
-	if (q == NULL || t->shown)
+	if (q == NULL || t->shown) {
+		if (q != NULL && json_array_size(t->waiting) > t->told)
+			printf("  (%zu wait now)\n", json_array_size(t->waiting));
+		t->told = json_array_size(t->waiting);
+		fflush(stdout);
 		return;
+	}
+	t->told = json_array_size(t->waiting);
 	target(q, to, sizeof(to));
 	printf("\n%s wants %s  %lld/%s  held %lld s   [1 of %zu]\n", cli_text(q, "app", app, sizeof(app)), to, cli_number(q, "port", 0),
-		cli_text(q, "protocol", proto, sizeof(proto)), cli_number(q, "held_ms", 0) / 1000, json_array_size(t->waiting));
+		cli_text(q, "protocol", proto, sizeof(proto)), held_s(q), json_array_size(t->waiting));
 	if (json_is_true(json_object_get(q, "withheld")))
 		printf("  this name is %s on your own network\n", cli_text(q, "address", address, sizeof(address)));
 	printf("  a  allow %-11s A  allow always   d  deny %-11s D  deny always\n", t->life, t->life);
@@ -65,6 +109,8 @@ static void show(struct terminal *t)
 	fflush(stdout);
 	if (t->raw)
 		tcflush(STDIN_FILENO, TCIFLUSH);
+	if (t->first_ms == 0)
+		t->first_ms = clock_boot_ms();
 	t->shown = true;
 }
 
@@ -72,6 +118,8 @@ static void drop_first(struct terminal *t)
 {
 	json_array_remove(t->waiting, 0);
 	t->shown = false;
+	t->first_ms = 0;
+	t->life = lives[0];
 }
 
 static void answer(struct terminal *t, const char *rule)
@@ -157,6 +205,8 @@ static void key(struct terminal *t, char k)
 	static const char *const help = "  a/A allow, d/D deny, s your own rule line, t other time, w what else could be answered, l leave it for later\n";
 	if (json_array_size(t->waiting) == 0)
 		return;
+	if (t->raw && strchr("aAdDs", k) != NULL && clock_boot_ms() - t->first_ms < HOLD_MS)
+		return;
 	switch (k) {
 	case 'a':
 		answer_with(t, "allow", t->life);
@@ -207,8 +257,10 @@ static void cancelled(struct terminal *t, const json_t *reply)
 			continue;
 		if (i == 0 && t->shown)
 			printf("  withdrawn: %s\n", cli_text(reply, "by", by, sizeof(by)));
-		json_array_remove(t->waiting, i);
-		t->shown = t->shown && i != 0;
+		if (i == 0)
+			drop_first(t);
+		else
+			json_array_remove(t->waiting, i);
 		return;
 	}
 }
@@ -216,12 +268,36 @@ static void cancelled(struct terminal *t, const json_t *reply)
 static void take_reply(struct terminal *t, const json_t *reply)
 {
 	const char *event = json_string_value(json_object_get(reply, "event"));
-	if (event != NULL && strcmp(event, "snapshot") == 0)
+	json_t *q;
+	size_t i;
+	json_array_foreach(json_object_get(reply, "questions"), i, q)
+		arrived(q);
+	if (event != NULL && strcmp(event, "snapshot") == 0) {
 		json_array_extend(t->waiting, json_object_get(reply, "questions"));
-	else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX)
+	} else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX) {
+		arrived(json_object_get(reply, "question"));
 		json_array_append(t->waiting, json_object_get(reply, "question"));
-	else if (event != NULL && strcmp(event, "cancelled") == 0)
+	} else if (event != NULL && strcmp(event, "cancelled") == 0) {
 		cancelled(t, reply);
+	}
+}
+
+/* One key. An arrow or another key that sends several characters is none of ours ("\033[A" ends in the key for "allow always"), nor is
+ * what was pasted. False at the end of input. */
+static bool take_keys(struct terminal *t)
+{
+	char k[64];
+	ssize_t n = read(STDIN_FILENO, k, t->raw ? sizeof(k) : 1);
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	struct pollfd more = { .fd = STDIN_FILENO, .events = POLLIN };
+	if (t->raw && n == 1 && k[0] == '\033' && poll(&more, 1, ESCAPE_MS) > 0) {
+		tcflush(STDIN_FILENO, TCIFLUSH);
+		return true;
+	}
+	if (n == 1)
+		key(t, k[0]);
+	return true;
 }
 
 /* The exit code when it is over, else -1. */
@@ -240,12 +316,8 @@ static int turn(struct terminal *t, struct api_client *serve)
 			take_reply(t, reply);
 		json_decref(reply);
 	}
-	if (p[1].revents != 0) {
-		char k;
-		if (read(STDIN_FILENO, &k, 1) != 1)
-			return EXIT_DONE;
-		key(t, k);
-	}
+	if (p[1].revents != 0 && !take_keys(t))
+		return EXIT_DONE;
 	return t->once && t->answered ? EXIT_DONE : -1;
 }
 
@@ -253,6 +325,7 @@ int ask_terminal(struct cli *c, struct api_client *serve, bool once)
 {
 	struct terminal t = { .c = c, .once = once, .life = lives[0], .waiting = json_array() };
 	int code = -1;
+	guard_terminal();
 	raw_on(&t);
 	fputs("waiting for questions; Ctrl-C leaves\n", stderr);
 	while (code < 0) {

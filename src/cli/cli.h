@@ -39,6 +39,10 @@ int cli_say_error(struct api_error *e);
 void cli_print_json(const json_t *object); /* one line, flushed */
 /* The member as text, escaped, into a buffer of the caller's; "-" when it is null or absent. */
 const char *cli_text(const json_t *object, const char *member, char *buf, size_t cap);
+/* A time of RFC 3339 as this place's clock shows it, "2026-11-22 14:05:00". */
+const char *cli_time(const json_t *object, const char *member, char *buf, size_t cap);
+/* A whole number from min to max that fills `text`. */
+bool cli_integer(const char *text, long min, long max, long *ret);
 long long cli_number(const json_t *object, const char *member, long long fallback);
 struct table;
 struct table *table_new(const char *const *columns); /* NULL-ended; NULL: no memory */
@@ -70,7 +74,9 @@ int cmd_log(struct cli *c, int argc, char **argv);
 int cmd_doctor(struct cli *c, int argc, char **argv);
 int cmd_version(struct cli *c, int argc, char **argv);
 
-/* why.c: with --policy, without a daemon. */
+/* why_offline.c: 0, or EXIT_USAGE after saying what cannot be asked. */
+int why_valid(const char *app, const char *peer, bool inbound, const char *at);
+/* With --policy, without a daemon. */
 int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app, const char *peer);
 
 /* ask_json.c, ask_tty.c */

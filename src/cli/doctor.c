@@ -67,7 +67,6 @@ static void check_daemon(const struct cli *c)
 		check(c, false, "daemon", e.text, "see the log of sekishod");
 		api_error_fini(&e);
 	} else {
-		check(c, true, "daemon", "answers", NULL);
 		json_array_foreach(json_object_get(reply, "checks"), i, k) {
 			char what[128], text[512], fix[512];
 			check(c, json_is_true(json_object_get(k, "ok")), cli_text(k, "check", what, sizeof(what)), cli_text(k, "text", text, sizeof(text)),
@@ -89,8 +88,8 @@ int cmd_doctor(struct cli *c, int argc, char **argv)
 
 int cmd_version(struct cli *c, int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
+	if (argc != 1)
+		return cli_usage("version", "\"%s\" is not expected here", argv[1]);
 	if (c->json)
 		printf("{\"version\":\"%s\"}\n", SEKISHO_VERSION);
 	else

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LIMIT_MAX = 2500 };
+
 static bool since_parse(const char *text, char buf[32])
 {
 	static const struct {
@@ -30,10 +32,13 @@ static bool since_parse(const char *text, char buf[32])
 static void entry_print(const struct cli *c, const json_t *e)
 {
 	char time[40], event[32], app[80], verdict[16], name[1100], address[64], protocol[16], text[4200];
-	cli_text(e, "time", time, sizeof(time));
+	cli_time(e, "time", time, sizeof(time));
 	cli_text(e, "event", event, sizeof(event));
 	cli_text(e, "app", app, sizeof(app));
-	printf("%.19s  %-13s %-12s", time, event, app);
+	bool more = json_is_string(json_object_get(e, "verdict")) || json_is_string(json_object_get(e, "name")) ||
+		    json_is_string(json_object_get(e, "address")) || json_is_string(json_object_get(e, "rule")) ||
+		    json_is_string(json_object_get(e, "text"));
+	printf("%s  %-13s %-*s", time, event, more ? 12 : 0, app);
 	if (json_is_string(json_object_get(e, "verdict"))) {
 		cli_text(e, "verdict", verdict, sizeof(verdict));
 		printf(" %s%s%s", cli_paint(c, verdict), verdict, cli_plain(c));
@@ -88,12 +93,14 @@ int cmd_log(struct cli *c, int argc, char **argv)
 		else if (strcmp(argv[i], "--since") == 0 && i + 1 < argc)
 			since = argv[++i];
 		else if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
-			limit = strtol(argv[++i], NULL, 10);
+			limit = cli_integer(argv[++i], 1, LIMIT_MAX, &limit) ? limit : -1;
 		else if (argv[i][0] != '-' && app == NULL)
 			app = argv[i];
 		else
 			return cli_usage("log", "\"%s\" is not expected here", argv[i]);
 	}
+	if (limit < 0)
+		return cli_usage("log", "-n takes a number of entries, 1 to %d", LIMIT_MAX);
 	if (since != NULL && !since_parse(since, since_text))
 		return cli_usage("log", "--since takes a duration such as 10m, 1h, 2d, or a time in RFC 3339");
 	int code = EXIT_FAILED;

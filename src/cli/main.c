@@ -94,27 +94,66 @@ static int unknown(const char *name)
 	return EXIT_USAGE;
 }
 
-/* Options that every command takes may stand before or behind it; what follows "--" is the program's. */
+static bool takes_value(const char *option)
+{
+	static const char *const options[] = { "-e", "--ask", "--user", "--memory", "--cpus" };
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		if (strcmp(option, options[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Where the words of a program begin, which are none of ours: behind "--", and behind the name that `run` takes. */
+static int own_words(int argc, char **argv)
+{
+	int i = 1;
+	while (i < argc && argv[i][0] == '-')
+		i += strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0 ? 2 : 1;
+	bool run = i < argc && strcmp(argv[i], "run") == 0;
+	for (i++; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (run && (takes_value(argv[i]) || strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0))
+			i++;
+		else if (run && argv[i][0] != '-')
+			return i + 1 < argc ? i + 1 : argc;
+	}
+	return i < argc ? i : argc;
+}
+
+/* Options that every command takes may stand before or behind it; 0: one lacks its value. */
 static int take_globals(struct cli *c, int argc, char **argv)
 {
-	int n = 1;
-	bool rest = false;
+	int n = 1, end = own_words(argc, argv);
 	for (int i = 1; i < argc; i++) {
-		if (!rest && strcmp(argv[i], "--") == 0)
-			rest = true;
-		if (!rest && strcmp(argv[i], "--json") == 0)
+		bool socket = strcmp(argv[i], "--socket") == 0, owner = strcmp(argv[i], "--owner") == 0;
+		if (i < end && strcmp(argv[i], "--json") == 0) {
 			c->json = true;
-		else if (!rest && strcmp(argv[i], "--all") == 0)
+		} else if (i < end && strcmp(argv[i], "--all") == 0) {
 			c->all = true;
-		else if (!rest && strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			c->socket = argv[++i];
-		else if (!rest && strcmp(argv[i], "--owner") == 0 && i + 1 < argc)
-			c->owner = argv[++i];
-		else
+		} else if (i < end && (socket || owner)) {
+			if (i + 1 >= argc) {
+				cli_error("%s needs a value", argv[i]);
+				return 0;
+			}
+			i++;
+			*(socket ? &c->socket : &c->owner) = argv[i];
+		} else {
 			argv[n++] = argv[i];
+		}
 	}
 	argv[n] = NULL;
 	return n;
+}
+
+/* "--help" among the command's own words. */
+static bool wants_help(int argc, char **argv)
+{
+	int end = own_words(argc, argv);
+	for (int i = 2; i < end; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -125,6 +164,8 @@ int main(int argc, char **argv)
 	c.colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
 	signal(SIGPIPE, SIG_IGN);
 	argc = take_globals(&c, argc, argv);
+	if (argc == 0)
+		return EXIT_USAGE;
 	if (argc < 2) {
 		help(stderr);
 		return EXIT_USAGE;
@@ -136,7 +177,7 @@ int main(int argc, char **argv)
 	const struct command *k = find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
 	if (k == NULL)
 		return unknown(argv[1]);
-	if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+	if (wants_help(argc, argv)) {
 		printf("usage: sekisho %s\n\n%s\n", k->usage, k->help);
 		return EXIT_DONE;
 	}

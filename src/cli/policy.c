@@ -43,7 +43,7 @@ static int check(struct cli *c, const char *const *names, size_t n)
 		cli_error("%s", error.message);
 	bool good = findings == 0 && error.rule == SIZE_MAX;
 	if (good && !c->json)
-		fprintf(stderr, "%zu rules, no problems\n", f.in.n_rules);
+		fprintf(stderr, "%zu rule%s, no problems\n", f.in.n_rules, f.in.n_rules == 1 ? "" : "s");
 	files_free(&f);
 	return good ? EXIT_DONE : EXIT_PROBLEMS;
 }
@@ -68,7 +68,9 @@ int cmd_policy(struct cli *c, int argc, char **argv)
 	size_t n = 0;
 	if (argc < 3)
 		return cli_usage("policy", "check or fmt, and at least one file, are needed (- is standard input)");
-	for (int i = 2; i < argc && n < sizeof(names) / sizeof(names[0]); i++)
+	if ((size_t)argc - 2 > sizeof(names) / sizeof(names[0]))
+		return cli_usage("policy", "at most %zu files at once", sizeof(names) / sizeof(names[0]));
+	for (int i = 2; i < argc; i++)
 		names[n++] = argv[i];
 	if (strcmp(argv[1], "check") == 0)
 		return check(c, names, n);

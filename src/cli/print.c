@@ -3,10 +3,12 @@
 
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { COLUMNS_MAX = 16 };
 
@@ -46,6 +48,28 @@ const char *cli_text(const json_t *object, const char *member, char *buf, size_t
 	else
 		snprintf(buf, cap, "%s", json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
 	return buf;
+}
+
+const char *cli_time(const json_t *object, const char *member, char *buf, size_t cap)
+{
+	const char *text = json_string_value(json_object_get(object, member));
+	struct tm tm = { 0 };
+	const char *end = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	time_t t = end == NULL ? (time_t)-1 : timegm(&tm);
+	if (t == (time_t)-1 || localtime_r(&t, &tm) == NULL || strftime(buf, cap, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		return cli_text(object, member, buf, cap);
+	return buf;
+}
+
+bool cli_integer(const char *text, long min, long max, long *ret)
+{
+	char *end;
+	errno = 0;
+	long v = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || v < min || v > max)
+		return false;
+	*ret = v;
+	return true;
 }
 
 long long cli_number(const json_t *object, const char *member, long long fallback)

@@ -65,10 +65,10 @@ int cmd_rule(struct cli *c, int argc, char **argv)
 			continue;
 		}
 		printf("%.8s  %s\n", cli_text(added, "rule_id", id, sizeof(id)), cli_text(added, "rule", text, sizeof(text)));
-		if (json_is_string(json_object_get(added, "replaced")))
-			fprintf(stderr, "sekisho: replaces: %s\n", cli_text(added, "replaced", text, sizeof(text)));
 		if (json_is_string(json_object_get(added, "note")))
 			fprintf(stderr, "sekisho: %s\n", cli_text(added, "note", note, sizeof(note)));
+		else if (json_is_string(json_object_get(added, "replaced")))
+			fprintf(stderr, "sekisho: replaces: %s\n", cli_text(added, "replaced", text, sizeof(text)));
 	}
 	if (json_is_false(json_object_get(reply, "in_force")))
 		fputs("sekisho: stored; the switch is away just now, the rule is in force before anything new passes\n", stderr);
@@ -106,7 +106,7 @@ static void life_text(const json_t *rule, char *buf, size_t cap)
 	else if (json_is_integer(json_object_get(rule, "times_left")))
 		snprintf(buf, cap, "%lld left", cli_number(rule, "times_left", 0));
 	else if (json_is_string(json_object_get(rule, "deadline")))
-		snprintf(buf, cap, "until %s", cli_text(rule, "deadline", text, sizeof(text)));
+		snprintf(buf, cap, "until %s", cli_time(rule, "deadline", text, sizeof(text)));
 	else
 		snprintf(buf, cap, "-");
 }

@@ -15,6 +15,7 @@ struct run_args {
 	json_t *env;
 	const char *ask, *user, *app;
 	long memory, cpus;
+	bool term; /* given by -e */
 	int tty; /* -1: when stdin and stdout are terminals */
 	int first; /* of the command */
 };
@@ -38,6 +39,7 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	if (*i + 1 >= argc)
 		return cli_usage("run", "%s needs a value", o);
 	const char *v = argv[++*i];
+	a->term = a->term || (strcmp(o, "-e") == 0 && strncmp(v, "TERM", 4) == 0 && (v[4] == '=' || v[4] == '\0'));
 	if (strcmp(o, "-e") == 0)
 		return add_env(a->env, v) ? 0 : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
 	if (strcmp(o, "--ask") == 0)
@@ -45,9 +47,9 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	else if (strcmp(o, "--user") == 0)
 		a->user = v;
 	else if (strcmp(o, "--memory") == 0)
-		a->memory = strtol(v, NULL, 10);
+		return cli_integer(v, 1, INT32_MAX, &a->memory) ? 0 : cli_usage("run", "--memory takes a number of MiB, such as 512");
 	else if (strcmp(o, "--cpus") == 0)
-		a->cpus = strtol(v, NULL, 10);
+		return cli_integer(v, 1, INT32_MAX, &a->cpus) ? 0 : cli_usage("run", "--cpus takes a number of processors");
 	else
 		return cli_usage("run", "there is no option \"%s\"", o);
 	return 0;
@@ -73,6 +75,9 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	a->first = i;
 	if (a->tty < 0)
 		a->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	/* Programs draw as this terminal understands, unless -e says otherwise. */
+	if (a->tty && !a->term && getenv("TERM") != NULL)
+		(void)add_env(a->env, "TERM");
 	return 0;
 }
 

@@ -51,9 +51,10 @@ static int why_daemon(struct cli *c, const char *app, const char *peer, bool inb
 {
 	struct cli_peer p;
 	json_t *reply;
-	if (!cli_peer_parse(peer, &p))
-		return cli_usage("why", "\"%s\" is not PEER[:PORT[/PROTO]] (IPv6 with a port stands in brackets)", peer);
-	int code = cli_call(c, "org.sekisho.Rules.Why", why_params(c, app, &p, inbound, at), &reply);
+	int code = why_valid(app, peer, inbound, at);
+	if (code != 0 || !cli_peer_parse(peer, &p))
+		return code != 0 ? code : EXIT_USAGE;
+	code = cli_call(c, "org.sekisho.Rules.Why", why_params(c, app, &p, inbound, at), &reply);
 	if (code != 0)
 		return code;
 	why_print(c, reply);
@@ -85,6 +86,10 @@ static int why_stdin(struct cli *c, const struct why_args *a)
 			continue;
 		int code = n < 2 ? cli_usage("why", "a line is: APP PEER[:PORT[/PROTO]] [--from]")
 				 : why_one(c, a, app, peer, a->inbound || (n == 3 && strcmp(flag, "--from") == 0));
+		/* A line is answered by a line, so that a program can count. */
+		if (code != EXIT_DONE && c->json)
+			puts("{\"error\":\"the line cannot be answered\"}");
+		fflush(stdout);
 		if (code != EXIT_DONE)
 			worst = code;
 	}
@@ -97,9 +102,13 @@ int cmd_why(struct cli *c, int argc, char **argv)
 	const char *word[2] = { NULL, NULL };
 	unsigned n = 0;
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--policy") == 0 && i + 1 < argc && a.n_files < FILES_MAX)
+		if ((strcmp(argv[i], "--policy") == 0 || strcmp(argv[i], "--at") == 0) && i + 1 == argc)
+			return cli_usage("why", "%s needs a value", argv[i]);
+		if (strcmp(argv[i], "--policy") == 0 && a.n_files == FILES_MAX)
+			return cli_usage("why", "at most %d policy files", FILES_MAX);
+		if (strcmp(argv[i], "--policy") == 0)
 			a.files[a.n_files++] = argv[++i];
-		else if (strcmp(argv[i], "--at") == 0 && i + 1 < argc)
+		else if (strcmp(argv[i], "--at") == 0)
 			a.at = argv[++i];
 		else if (strcmp(argv[i], "--from") == 0)
 			a.inbound = true;

@@ -62,6 +62,7 @@ struct asked {
 
 static int asked_init(struct asked *a, const char *app, const char *peer, bool inbound, const char *at)
 {
+	*a = (struct asked){ 0 };
 	a->q = (struct policy_request){ .owner = getuid(), .app = app, .dir = inbound ? POLICY_IN : POLICY_OUT };
 	if (!cli_peer_parse(peer, &a->peer))
 		return cli_usage("why", "\"%s\" is not PEER[:PORT[/PROTO]] (IPv6 with a port stands in brackets)", peer);
@@ -86,6 +87,12 @@ static int asked_init(struct asked *a, const char *app, const char *peer, bool i
 	a->q.proto = (uint8_t)proto;
 	a->q.port = (uint16_t)(a->peer.port >= 0 ? a->peer.port : proto == POLICY_ICMP4 ? 8 : proto == POLICY_ICMP6 ? 128 : 443);
 	return EXIT_DONE;
+}
+
+int why_valid(const char *app, const char *peer, bool inbound, const char *at)
+{
+	struct asked a;
+	return asked_init(&a, app, peer, inbound, at);
 }
 
 static json_t *rule_object(const struct policy *p, size_t rule)
@@ -135,8 +142,10 @@ static void print(const struct cli *c, json_t *o)
 	}
 	cli_text(o, "verdict", text, sizeof(text));
 	printf("%s%s%s", cli_paint(c, text), text, cli_plain(c));
-	printf("  by  %s\n", json_is_string(json_object_get(o, "rule")) ? cli_text(o, "rule", text, sizeof(text))
-								   : cli_text(o, "origin", text, sizeof(text)));
+	if (json_is_string(json_object_get(o, "rule")))
+		printf("  by  %s\n", cli_text(o, "rule", text, sizeof(text)));
+	else
+		printf("  by the built-in %s\n", cli_text(o, "origin", text, sizeof(text)));
 	json_array_foreach(json_object_get(o, "matched"), i, m)
 		printf("  matched  %s\n", cli_text(m, "rule", text, sizeof(text)));
 }
