@@ -13,7 +13,10 @@ int cmd_attach(struct cli *c, int argc, char **argv)
 {
 	const char *app = NULL, *port = NULL, *mac = NULL, *ask = NULL;
 	for (int i = 1; i < argc; i++) {
-		const char **to = strcmp(argv[i], "--port") == 0 ? &port : strcmp(argv[i], "--mac") == 0 ? &mac : strcmp(argv[i], "--ask") == 0 ? &ask : NULL;
+		const char **to = strcmp(argv[i], "--port") == 0 ? &port
+				: strcmp(argv[i], "--mac") == 0	 ? &mac
+				: strcmp(argv[i], "--ask") == 0	 ? &ask
+								 : NULL;
 		if (to != NULL && i + 1 < argc)
 			*to = argv[++i];
 		else if (argv[i][0] != '-' && app == NULL)
@@ -35,7 +38,8 @@ int cmd_attach(struct cli *c, int argc, char **argv)
 	if (c->json) {
 		cli_print_json(reply);
 	} else {
-		static const char *const members[] = { "mac", "ipv4", "ipv4_prefix", "ipv4_gateway", "ipv6", "ipv6_prefix", "ipv6_gateway" };
+		static const char *const members[] = { "mac", "ipv4", "ipv4_prefix", "ipv4_gateway", "ipv6",
+			"ipv6_prefix", "ipv6_gateway" };
 		char text[256];
 		for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 			printf("%-13s %s\n", members[i], cli_text(reply, members[i], text, sizeof(text)));
@@ -77,12 +81,14 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 		return code;
 	struct table *t = c->json ? NULL : table_new(columns);
 	size_t i;
-	json_array_foreach(json_object_get(reply, "apps"), i, app) {
+	json_array_foreach(json_object_get(reply, "apps"), i, app)
+	{
 		char text[256];
 		if (c->json)
 			cli_print_json(app);
 		for (unsigned k = 0; k < sizeof(members) / sizeof(members[0]); k++)
-			table_cell(t, (strcmp(members[k], "started") == 0 ? cli_time : cli_text)(app, members[k], text, sizeof(text)));
+			table_cell(t, (strcmp(members[k], "started") == 0 ? cli_time : cli_text)(app, members[k], text,
+					      sizeof(text)));
 	}
 	table_print(t);
 	json_decref(reply);

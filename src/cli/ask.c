@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret, struct api_error *reterr)
+int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret,
+	struct api_error *reterr)
 {
 	struct api_client *client;
 	int err = api_client_open(c->socket, &client);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `ask --json`: questions out, answers in, one object a line (surface.md). The program on the other side is trusted no more than a person. */
+/* `ask --json`: questions out, answers in, one object a line (surface.md). The program on the other side is trusted no
+ * more than a person. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -34,12 +35,12 @@ static void say_reply(const json_t *reply)
 	if (event == NULL)
 		return;
 	if (strcmp(event, "snapshot") == 0) {
-		json_array_foreach(json_object_get(reply, "questions"), i, q)
-			say_question(q);
+		json_array_foreach(json_object_get(reply, "questions"), i, q) say_question(q);
 	} else if (strcmp(event, "question") == 0) {
 		say_question(json_object_get(reply, "question"));
 	} else {
-		json_t *o = json_pack("{s:s, s:O?, s:O?}", "event", "cancelled", "id", json_object_get(reply, "id"), "by", json_object_get(reply, "by"));
+		json_t *o = json_pack("{s:s, s:O?, s:O?}", "event", "cancelled", "id", json_object_get(reply, "id"),
+			"by", json_object_get(reply, "by"));
 		cli_print_json(o);
 		json_decref(o);
 	}
@@ -62,9 +63,12 @@ static void say_result(const char *id, int err, json_t *reply, struct api_error 
 
 static void take_line(struct agent *a, const char *line, size_t len)
 {
-	struct api_error e = { .text = "the line is not an answer: {\"id\":…,\"digest\":…,\"rule\":… or \"later\":true}" };
+	struct api_error e = {
+		.text = "the line is not an answer: {\"id\":…,\"digest\":…,\"rule\":… or \"later\":true}"
+	};
 	json_t *reply = NULL, *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-	const char *id = json_string_value(json_object_get(o, "id")), *digest = json_string_value(json_object_get(o, "digest"));
+	const char *id = json_string_value(json_object_get(o, "id")),
+		   *digest = json_string_value(json_object_get(o, "digest"));
 	const char *rule = json_string_value(json_object_get(o, "rule"));
 	bool later = json_is_true(json_object_get(o, "later"));
 	int err = -EINVAL;
@@ -123,7 +127,8 @@ int ask_json(struct cli *c, struct api_client *serve, bool once)
 	static struct agent a;
 	a = (struct agent){ .c = c, .once = once };
 	while (!(a.once && a.answered)) {
-		struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN },
+			{ .fd = STDIN_FILENO, .events = POLLIN } };
 		if (!api_client_buffered(serve) && poll(p, 2, -1) < 0 && errno != EINTR)
 			return EXIT_FAILED;
 		if (p[0].revents != 0 || api_client_buffered(serve)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `ask` in a terminal: one line a question, one key an answer. Nothing is answered by Return alone, and what was typed before the question stood there
- * is thrown away. */
+/* `ask` in a terminal: one line a question, one key an answer. Nothing is answered by Return alone, and what was typed
+ * before the question stood there is thrown away. */
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -14,15 +14,16 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* HOLD_MS: an answer sooner than that after a question appeared was meant for something else. ESCAPE_MS: the rest of a key's sequence. */
+/* HOLD_MS: an answer sooner than that after a question appeared was meant for something else. ESCAPE_MS: the rest of a
+ * key's sequence. */
 enum { QUESTIONS_MAX = 256, RULE_MAX = 4096, HOLD_MS = 700, ESCAPE_MS = 50 };
 
 struct terminal {
 	struct cli *c;
 	json_t *waiting; /* array; the first is the one shown */
 	bool shown, raw, once, answered;
-	size_t told;	   /* how many waited when that was last said */
-	int64_t first_ms;  /* when the question was first shown; 0: not yet */
+	size_t told;	  /* how many waited when that was last said */
+	int64_t first_ms; /* when the question was first shown; 0: not yet */
 	struct termios saved;
 	const char *life;
 };
@@ -100,8 +101,9 @@ static void show(struct terminal *t)
 	}
 	t->told = json_array_size(t->waiting);
 	target(q, to, sizeof(to));
-	printf("\n%s wants %s  %lld/%s  held %lld s   [1 of %zu]\n", cli_text(q, "app", app, sizeof(app)), to, cli_number(q, "port", 0),
-		cli_text(q, "protocol", proto, sizeof(proto)), held_s(q), json_array_size(t->waiting));
+	printf("\n%s wants %s  %lld/%s  held %lld s   [1 of %zu]\n", cli_text(q, "app", app, sizeof(app)), to,
+		cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)), held_s(q),
+		json_array_size(t->waiting));
 	if (json_is_true(json_object_get(q, "withheld")))
 		printf("  this name is %s on your own network\n", cli_text(q, "address", address, sizeof(address)));
 	printf("  a  allow %-11s A  allow always   d  deny %-11s D  deny always\n", t->life, t->life);
@@ -127,7 +129,8 @@ static void answer(struct terminal *t, const char *rule)
 	json_t *q = json_array_get(t->waiting, 0), *reply = NULL;
 	struct api_error e = { 0 };
 	char text[RULE_MAX];
-	int err = ask_answer(t->c, json_string_value(json_object_get(q, "id")), json_string_value(json_object_get(q, "digest")), rule, &reply, &e);
+	int err = ask_answer(t->c, json_string_value(json_object_get(q, "id")),
+		json_string_value(json_object_get(q, "digest")), rule, &reply, &e);
 	if (err != 0) {
 		cli_say_error(&e);
 		/* A line that was refused may be mended; a question that is gone will be cancelled. */
@@ -146,10 +149,12 @@ static void answer_with(struct terminal *t, const char *verb, const char *life)
 	json_t *q = json_array_get(t->waiting, 0), *s;
 	char best[RULE_MAX] = "";
 	size_t i, life_len = strlen(life);
-	json_array_foreach(json_object_get(q, "suggestions"), i, s) {
+	json_array_foreach(json_object_get(q, "suggestions"), i, s)
+	{
 		const char *line = json_string_value(s);
 		size_t len = line == NULL ? 0 : strlen(line), verb_len = strlen(verb);
-		if (len <= verb_len + life_len || len >= sizeof(best) || strncmp(line, verb, verb_len) != 0 || line[verb_len] != ' ')
+		if (len <= verb_len + life_len || len >= sizeof(best) || strncmp(line, verb, verb_len) != 0 ||
+			line[verb_len] != ' ')
 			continue;
 		if (life_len > 0 && strcmp(line + len - life_len, life) == 0) {
 			answer(t, line);
@@ -162,7 +167,8 @@ static void answer_with(struct terminal *t, const char *verb, const char *life)
 		if (cut == NULL && len > 5 && strcmp(line + len - 5, " once") == 0)
 			cut = line + len - 5;
 		if (best[0] == '\0')
-			snprintf(best, sizeof(best), "%.*s%s%s", cut == NULL ? (int)len : (int)(cut - line), line, life_len > 0 ? " " : "", life);
+			snprintf(best, sizeof(best), "%.*s%s%s", cut == NULL ? (int)len : (int)(cut - line), line,
+				life_len > 0 ? " " : "", life);
 	}
 	if (best[0] != '\0')
 		answer(t, best);
@@ -175,7 +181,8 @@ static void write_rule(struct terminal *t)
 	char line[RULE_MAX];
 	json_t *first = json_array_get(json_object_get(json_array_get(t->waiting, 0), "suggestions"), 0);
 	raw_off(t);
-	printf("  such as: %s\n  rule> ", json_is_string(first) ? json_string_value(first) : "allow APP to HOST port 443/tcp");
+	printf("  such as: %s\n  rule> ",
+		json_is_string(first) ? json_string_value(first) : "allow APP to HOST port 443/tcp");
 	fflush(stdout);
 	bool got = fgets(line, sizeof(line), stdin) != NULL;
 	raw_on(t);
@@ -191,8 +198,10 @@ static void why(struct terminal *t)
 	char owner[80], address[64], text[RULE_MAX];
 	size_t i;
 	json_t *s;
-	printf("  owner %s, address %s\n", cli_text(q, "owner", owner, sizeof(owner)), cli_text(q, "address", address, sizeof(address)));
-	json_array_foreach(json_object_get(q, "suggestions"), i, s) {
+	printf("  owner %s, address %s\n", cli_text(q, "owner", owner, sizeof(owner)),
+		cli_text(q, "address", address, sizeof(address)));
+	json_array_foreach(json_object_get(q, "suggestions"), i, s)
+	{
 		json_t *o = json_pack("{s:O}", "s", s);
 		printf("    %s\n", cli_text(o, "s", text, sizeof(text)));
 		json_decref(o);
@@ -202,7 +211,8 @@ static void why(struct terminal *t)
 
 static void key(struct terminal *t, char k)
 {
-	static const char *const help = "  a/A allow, d/D deny, s your own rule line, t other time, w what else could be answered, l leave it for later\n";
+	static const char *const help =
+		"  a/A allow, d/D deny, s your own rule line, t other time, w what else could be answered, l leave it for later\n";
 	if (json_array_size(t->waiting) == 0)
 		return;
 	if (t->raw && strchr("aAdDs", k) != NULL && clock_boot_ms() - t->first_ms < HOLD_MS)
@@ -270,8 +280,7 @@ static void take_reply(struct terminal *t, const json_t *reply)
 	const char *event = json_string_value(json_object_get(reply, "event"));
 	json_t *q;
 	size_t i;
-	json_array_foreach(json_object_get(reply, "questions"), i, q)
-		arrived(q);
+	json_array_foreach(json_object_get(reply, "questions"), i, q) arrived(q);
 	if (event != NULL && strcmp(event, "snapshot") == 0) {
 		json_array_extend(t->waiting, json_object_get(reply, "questions"));
 	} else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX) {
@@ -282,8 +291,8 @@ static void take_reply(struct terminal *t, const json_t *reply)
 	}
 }
 
-/* One key. An arrow or another key that sends several characters is none of ours ("\033[A" ends in the key for "allow always"), nor is
- * what was pasted. False at the end of input. */
+/* One key. An arrow or another key that sends several characters is none of ours ("\033[A" ends in the key for "allow
+ * always"), nor is what was pasted. False at the end of input. */
 static bool take_keys(struct terminal *t)
 {
 	char k[64];
@@ -303,7 +312,8 @@ static bool take_keys(struct terminal *t)
 /* The exit code when it is over, else -1. */
 static int turn(struct terminal *t, struct api_client *serve)
 {
-	struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN } };
 	if (!api_client_buffered(serve) && poll(p, 2, -1) < 0 && errno != EINTR)
 		return EXIT_FAILED;
 	if (p[0].revents != 0 || api_client_buffered(serve)) {

@@ -12,7 +12,8 @@ struct api_client *cli_connect(const struct cli *c, int *ret_exit)
 		return client;
 	*ret_exit = EXIT_DAEMON;
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		cli_error("no daemon listens on %s (start it: systemctl start sekishod, or sekishod as root)", c->socket);
+		cli_error("no daemon listens on %s (start it: systemctl start sekishod, or sekishod as root)",
+			c->socket);
 	else
 		cli_error("cannot reach the daemon on %s: %s", c->socket, strerror(-err));
 	return NULL;
@@ -20,7 +21,9 @@ struct api_client *cli_connect(const struct cli *c, int *ret_exit)
 
 int cli_say_error(struct api_error *e)
 {
-	cli_error("%s", e->text[0] != '\0' ? e->text : e->name[0] != '\0' ? e->name : "the daemon closed the connection");
+	cli_error("%s", e->text[0] != '\0'   ? e->text
+			: e->name[0] != '\0' ? e->name
+					     : "the daemon closed the connection");
 	int code = e->exit_code;
 	api_error_fini(e);
 	return code == 0 ? EXIT_FAILED : code;

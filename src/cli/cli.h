@@ -9,7 +9,16 @@
 #include <stddef.h>
 
 /* sekisho(1). Data on stdout, the rest on stderr; whatever came from outside is escaped before a terminal sees it. */
-enum cli_exit { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOTHING, EXIT_DENIED, EXIT_CHANGED, EXIT_DAEMON, EXIT_PROBLEMS };
+enum cli_exit {
+	EXIT_DONE,
+	EXIT_FAILED,
+	EXIT_USAGE,
+	EXIT_NOTHING,
+	EXIT_DENIED,
+	EXIT_CHANGED,
+	EXIT_DAEMON,
+	EXIT_PROBLEMS
+};
 
 struct cli {
 	const char *socket;
@@ -55,8 +64,8 @@ const char *cli_plain(const struct cli *c);
 /* peer.c: "PEER[:PORT[/PROTO]]" of `why`. */
 struct cli_peer {
 	char name[1100], address[64], app[80]; /* empty: none */
-	int port;		    /* -1: none */
-	char protocol[16];	    /* empty: none */
+	int port;			       /* -1: none */
+	char protocol[16];		       /* empty: none */
 };
 bool cli_peer_parse(const char *text, struct cli_peer *ret);
 
@@ -77,12 +86,14 @@ int cmd_version(struct cli *c, int argc, char **argv);
 /* why_offline.c: 0, or EXIT_USAGE after saying what cannot be asked. */
 int why_valid(const char *app, const char *peer, bool inbound, const char *at);
 /* With --policy, without a daemon. */
-int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app, const char *peer);
+int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app,
+	const char *peer);
 
 /* ask_json.c, ask_tty.c */
 int ask_json(struct cli *c, struct api_client *serve, bool once);
 int ask_terminal(struct cli *c, struct api_client *serve, bool once);
 /* The answer to a question: 0 with *ret the reply, else negative errno with *reterr. */
-int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret, struct api_error *reterr);
+int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret,
+	struct api_error *reterr);
 
 #endif

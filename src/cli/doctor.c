@@ -17,7 +17,8 @@ static void check(const struct cli *c, bool ok, const char *what, const char *te
 {
 	n_bad += !ok;
 	if (c->json) {
-		json_t *o = json_pack("{s:s, s:b, s:s, s:s?}", "check", what, "ok", ok, "text", text, "fix", ok ? NULL : fix);
+		json_t *o = json_pack("{s:s, s:b, s:s, s:s?}", "check", what, "ok", ok, "text", text, "fix",
+			ok ? NULL : fix);
 		cli_print_json(o);
 		json_decref(o);
 		return;
@@ -47,7 +48,9 @@ static void check_host(const struct cli *c)
 		check(c, there, files[i].what, text, files[i].fix);
 	}
 	bool kvm = access("/dev/kvm", R_OK | W_OK) == 0;
-	check(c, true, "virtualisation", kvm ? "/dev/kvm is there; whether it boots a guest is tried at the first run" : "no /dev/kvm: virtual machines run emulated, slowly",
+	check(c, true, "virtualisation",
+		kvm ? "/dev/kvm is there; whether it boots a guest is tried at the first run"
+		    : "no /dev/kvm: virtual machines run emulated, slowly",
 		NULL);
 }
 
@@ -67,10 +70,11 @@ static void check_daemon(const struct cli *c)
 		check(c, false, "daemon", e.text, "see the log of sekishod");
 		api_error_fini(&e);
 	} else {
-		json_array_foreach(json_object_get(reply, "checks"), i, k) {
+		json_array_foreach(json_object_get(reply, "checks"), i, k)
+		{
 			char what[128], text[512], fix[512];
-			check(c, json_is_true(json_object_get(k, "ok")), cli_text(k, "check", what, sizeof(what)), cli_text(k, "text", text, sizeof(text)),
-				cli_text(k, "fix", fix, sizeof(fix)));
+			check(c, json_is_true(json_object_get(k, "ok")), cli_text(k, "check", what, sizeof(what)),
+				cli_text(k, "text", text, sizeof(text)), cli_text(k, "fix", fix, sizeof(fix)));
 		}
 		json_decref(reply);
 	}

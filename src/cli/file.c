@@ -51,9 +51,9 @@ static void say_line(const char *text, size_t offset, unsigned col)
 static void say_diag(const char *name, const char *text, const struct policy_diag *d, bool json)
 {
 	if (json) {
-		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s, s:s?, s:s?}", "file", name, "line", (int)d->line, "column", (int)d->col,
-			"severity", "error", "message", d->message, "expected", d->expected[0] != '\0' ? d->expected : NULL, "near",
-			d->near[0] != '\0' ? d->near : NULL);
+		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s, s:s?, s:s?}", "file", name, "line", (int)d->line,
+			"column", (int)d->col, "severity", "error", "message", d->message, "expected",
+			d->expected[0] != '\0' ? d->expected : NULL, "near", d->near[0] != '\0' ? d->near : NULL);
 		cli_print_json(o);
 		json_decref(o);
 		return;

@@ -17,7 +17,8 @@ struct policy_files {
 	struct policy_list *lists;
 };
 
-/* Reads and parses all; "-" is standard input. False after every error was said ("FILE:LINE:COL: error: …", or objects with `json`). */
+/* Reads and parses all; "-" is standard input. False after every error was said ("FILE:LINE:COL: error: …", or objects
+ * with `json`). */
 bool files_read(const char *const *names, size_t n, bool json, struct policy_files *ret);
 void files_free(struct policy_files *f);
 /* A whole file, NUL-ended; NULL after saying why not. */

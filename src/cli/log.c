@@ -69,7 +69,8 @@ static int log_read(struct cli *c, struct api_client *client, json_t *params)
 		got = api_client_next(client, -1, &reply, &e);
 		if (got < 0)
 			break;
-		json_array_foreach(json_object_get(reply, "entries"), i, entry) {
+		json_array_foreach(json_object_get(reply, "entries"), i, entry)
+		{
 			if (c->json)
 				cli_print_json(entry);
 			else
@@ -107,7 +108,8 @@ int cmd_log(struct cli *c, int argc, char **argv)
 	struct api_client *client = cli_connect(c, &code);
 	if (client == NULL)
 		return code;
-	json_t *params = json_pack("{s:s?, s:s?, s:b}", "app", app, "since", since == NULL ? NULL : since_text, "follow", follow);
+	json_t *params = json_pack("{s:s?, s:s?, s:b}", "app", app, "since", since == NULL ? NULL : since_text,
+		"follow", follow);
 	if (limit > 0)
 		json_object_set_new(params, "limit", json_integer(limit));
 	code = log_read(c, client, params);

@@ -11,7 +11,8 @@
 #define DEFAULT_SOCKET "/run/sekisho/api"
 
 static const struct command commands[] = {
-	{ "run", cmd_run, "run [-e VAR[=VALUE]] [--ask desk|deny] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
+	{ "run", cmd_run,
+		"run [-e VAR[=VALUE]] [--ask desk|deny] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
 		"Runs CMD alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"
@@ -23,28 +24,40 @@ static const struct command commands[] = {
 		"  sekisho --json attach db --port veth0" },
 	{ "detach", cmd_detach, "detach APP",
 		"Gives the interface of APP back.\n  sekisho detach db\n  sekisho --owner alice detach db\n  sekisho --json detach db" },
-	{ "ps", cmd_ps, "ps", "Lists the applications that run.\n  sekisho ps\n  sekisho --all ps\n  sekisho --json ps" },
-	{ "stop", cmd_stop, "stop APP", "Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
+	{ "ps", cmd_ps, "ps",
+		"Lists the applications that run.\n  sekisho ps\n  sekisho --all ps\n  sekisho --json ps" },
+	{ "stop", cmd_stop, "stop APP",
+		"Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
 	{ "ask", cmd_ask, "ask [--once] [--json]",
 		"Answers questions in this terminal; with --json serves a program on its standard streams.\n"
 		"  sekisho ask\n  sekisho ask --once\n  sekisho ask --json" },
-	{ "allow", cmd_rule, "allow RULE…", "Adds a rule (sekisho-rules(5)).\n"
+	{ "allow", cmd_rule, "allow RULE…",
+		"Adds a rule (sekisho-rules(5)).\n"
 		"  sekisho allow web to www.example.org port 443/tcp for 1h\n  sekisho allow web to 192.0.2.7 port 22 once\n"
 		"  sekisho allow backup to '*.example.net' port https" },
-	{ "deny", cmd_rule, "deny RULE…", "Adds a rule that refuses at once.\n  sekisho deny web to ads.example.com\n  sekisho deny any to lan\n  sekisho final deny viewer" },
-	{ "drop", cmd_rule, "drop RULE…", "Adds a rule that is silent.\n  sekisho drop web to 192.0.2.9\n  sekisho drop any to internet port 25\n  sekisho drop web" },
-	{ "ask-rule", cmd_rule, "ask-rule RULE…", "Adds a rule that asks each time.\n  sekisho ask-rule web to 192.0.2.7 port 22\n  sekisho ask-rule any\n  sekisho ask-rule web to lan" },
-	{ "final", cmd_rule, "final allow|deny|drop|ask RULE…", "Adds a rule that nothing overrides (admins).\n  sekisho final deny viewer\n  sekisho final allow web to example.org\n  sekisho final drop any to lan" },
-	{ "rules", cmd_rules, "rules [APP] [--ended] | rules rm ID…", "Lists or removes rules.\n  sekisho rules\n  sekisho rules web --ended\n  sekisho rules rm 7f3a" },
+	{ "deny", cmd_rule, "deny RULE…",
+		"Adds a rule that refuses at once.\n  sekisho deny web to ads.example.com\n  sekisho deny any to lan\n  sekisho final deny viewer" },
+	{ "drop", cmd_rule, "drop RULE…",
+		"Adds a rule that is silent.\n  sekisho drop web to 192.0.2.9\n  sekisho drop any to internet port 25\n  sekisho drop web" },
+	{ "ask-rule", cmd_rule, "ask-rule RULE…",
+		"Adds a rule that asks each time.\n  sekisho ask-rule web to 192.0.2.7 port 22\n  sekisho ask-rule any\n  sekisho ask-rule web to lan" },
+	{ "final", cmd_rule, "final allow|deny|drop|ask RULE…",
+		"Adds a rule that nothing overrides (admins).\n  sekisho final deny viewer\n  sekisho final allow web to example.org\n  sekisho final drop any to lan" },
+	{ "rules", cmd_rules, "rules [APP] [--ended] | rules rm ID…",
+		"Lists or removes rules.\n  sekisho rules\n  sekisho rules web --ended\n  sekisho rules rm 7f3a" },
 	{ "why", cmd_why, "why [--policy FILE]… [--at \"YYYY-MM-DD HH:MM\"] [--from] APP PEER[:PORT[/PROTO]] | why - …",
 		"Prints the verdict, the rule that decides and every rule that matches.\n"
 		"  sekisho why web www.example.org:443\n  sekisho why web '[2001:db8::1]:22/tcp'\n"
 		"  sekisho why --policy my.rules --json web www.example.org=192.0.2.1:443" },
-	{ "policy", cmd_policy, "policy check|fmt FILE…", "Checks policy files, or prints one in canonical form. No daemon is needed.\n"
+	{ "policy", cmd_policy, "policy check|fmt FILE…",
+		"Checks policy files, or prints one in canonical form. No daemon is needed.\n"
 		"  sekisho policy check my.rules\n  sekisho policy fmt my.rules\n  sekisho policy check --json a.rules b.rules" },
-	{ "log", cmd_log, "log [APP] [--since 1h] [-f] [-n N]", "What happened.\n  sekisho log\n  sekisho log web --since 10m\n  sekisho log --json -f" },
-	{ "doctor", cmd_doctor, "doctor", "Checks this machine and says what repairs it.\n  sekisho doctor\n  sekisho --json doctor\n  sekisho --socket /run/x/api doctor" },
-	{ "version", cmd_version, "version", "Prints the version.\n  sekisho version\n  sekisho --version\n  sekisho --json version" },
+	{ "log", cmd_log, "log [APP] [--since 1h] [-f] [-n N]",
+		"What happened.\n  sekisho log\n  sekisho log web --since 10m\n  sekisho log --json -f" },
+	{ "doctor", cmd_doctor, "doctor",
+		"Checks this machine and says what repairs it.\n  sekisho doctor\n  sekisho --json doctor\n  sekisho --socket /run/x/api doctor" },
+	{ "version", cmd_version, "version",
+		"Prints the version.\n  sekisho version\n  sekisho --version\n  sekisho --json version" },
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -78,9 +91,12 @@ static void help(FILE *to)
 		to);
 	for (unsigned i = 0; i < N_COMMANDS; i++) {
 		const char *end = strchr(commands[i].help, '\n');
-		fprintf(to, "  %-9s %.*s\n", commands[i].name, end == NULL ? 0 : (int)(end - commands[i].help), commands[i].help);
+		fprintf(to, "  %-9s %.*s\n", commands[i].name, end == NULL ? 0 : (int)(end - commands[i].help),
+			commands[i].help);
 	}
-	fputs("\n`sekisho COMMAND --help` shows examples. The socket: --socket, else SEKISHO_SOCKET, else " DEFAULT_SOCKET ".\n", to);
+	fputs("\n`sekisho COMMAND --help` shows examples. The socket: --socket, else SEKISHO_SOCKET, else " DEFAULT_SOCKET
+	      ".\n",
+		to);
 }
 
 static int unknown(const char *name)
@@ -112,7 +128,8 @@ static int own_words(int argc, char **argv)
 		i += strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0 ? 2 : 1;
 	bool run = i < argc && strcmp(argv[i], "run") == 0;
 	for (i++; i < argc && strcmp(argv[i], "--") != 0; i++) {
-		if (run && (takes_value(argv[i]) || strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0))
+		if (run &&
+			(takes_value(argv[i]) || strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0))
 			i++;
 		else if (run && argv[i][0] != '-')
 			return i + 1 < argc ? i + 1 : argc;

@@ -14,11 +14,12 @@ enum { FINDINGS_MAX = 256 };
 static void say_finding(const struct policy_files *f, const struct policy_finding *k, bool json)
 {
 	const struct policy_meta *m = k->rule == SIZE_MAX ? NULL : &f->rules[k->rule].meta;
-	const char *severity = k->error ? "error" : "warning", *file = m == NULL || m->file == NULL ? "policy" : m->file;
+	const char *severity = k->error ? "error" : "warning",
+		   *file = m == NULL || m->file == NULL ? "policy" : m->file;
 	int line = m == NULL ? 1 : (int)m->line;
 	if (json) {
-		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", file, "line", line, "column", 1, "severity", severity, "message",
-			k->message);
+		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", file, "line", line, "column", 1, "severity",
+			severity, "message", k->message);
 		cli_print_json(o);
 		json_decref(o);
 	} else {
@@ -76,5 +77,6 @@ int cmd_policy(struct cli *c, int argc, char **argv)
 		return check(c, names, n);
 	if (strcmp(argv[1], "fmt") == 0 && n == 1)
 		return fmt(c, names[0]);
-	return cli_usage("policy", strcmp(argv[1], "fmt") == 0 ? "fmt takes one file" : "\"%s\" is neither check nor fmt", argv[1]);
+	return cli_usage("policy",
+		strcmp(argv[1], "fmt") == 0 ? "fmt takes one file" : "\"%s\" is neither check nor fmt", argv[1]);
 }

@@ -58,20 +58,23 @@ int cmd_rule(struct cli *c, int argc, char **argv)
 	if (code != 0)
 		return code;
 	size_t i;
-	json_array_foreach(json_object_get(reply, "added"), i, added) {
+	json_array_foreach(json_object_get(reply, "added"), i, added)
+	{
 		char id[80], text[4200], note[512];
 		if (c->json) {
 			cli_print_json(added);
 			continue;
 		}
-		printf("%.8s  %s\n", cli_text(added, "rule_id", id, sizeof(id)), cli_text(added, "rule", text, sizeof(text)));
+		printf("%.8s  %s\n", cli_text(added, "rule_id", id, sizeof(id)),
+			cli_text(added, "rule", text, sizeof(text)));
 		if (json_is_string(json_object_get(added, "note")))
 			fprintf(stderr, "sekisho: %s\n", cli_text(added, "note", note, sizeof(note)));
 		else if (json_is_string(json_object_get(added, "replaced")))
 			fprintf(stderr, "sekisho: replaces: %s\n", cli_text(added, "replaced", text, sizeof(text)));
 	}
 	if (json_is_false(json_object_get(reply, "in_force")))
-		fputs("sekisho: stored; the switch is away just now, the rule is in force before anything new passes\n", stderr);
+		fputs("sekisho: stored; the switch is away just now, the rule is in force before anything new passes\n",
+			stderr);
 	json_decref(reply);
 	return EXIT_DONE;
 }
@@ -87,7 +90,8 @@ static int rules_rm(struct cli *c, int argc, char **argv)
 	if (code != 0)
 		return code;
 	size_t i;
-	json_array_foreach(json_object_get(reply, "removed"), i, rule) {
+	json_array_foreach(json_object_get(reply, "removed"), i, rule)
+	{
 		char text[4200];
 		if (c->json)
 			cli_print_json(rule);
@@ -115,12 +119,14 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 {
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
 	json_t *reply, *rule;
-	int code = cli_call(c, "org.sekisho.Rules.List", json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), &reply);
+	int code = cli_call(c, "org.sekisho.Rules.List",
+		json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), &reply);
 	if (code != 0)
 		return code;
 	struct table *t = c->json ? NULL : table_new(columns);
 	size_t i;
-	json_array_foreach(json_object_get(reply, "rules"), i, rule) {
+	json_array_foreach(json_object_get(reply, "rules"), i, rule)
+	{
 		char id[80], origin[32], life[96], text[4200];
 		if (c->json) {
 			cli_print_json(rule);

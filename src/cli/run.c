@@ -16,7 +16,7 @@ struct run_args {
 	const char *ask, *user, *app;
 	long memory, cpus;
 	bool term; /* given by -e */
-	int tty; /* -1: when stdin and stdout are terminals */
+	int tty;   /* -1: when stdin and stdout are terminals */
 	int first; /* of the command */
 };
 
@@ -41,15 +41,19 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	const char *v = argv[++*i];
 	a->term = a->term || (strcmp(o, "-e") == 0 && strncmp(v, "TERM", 4) == 0 && (v[4] == '=' || v[4] == '\0'));
 	if (strcmp(o, "-e") == 0)
-		return add_env(a->env, v) ? 0 : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
+		return add_env(a->env, v) ? 0
+					  : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
 	if (strcmp(o, "--ask") == 0)
 		a->ask = v;
 	else if (strcmp(o, "--user") == 0)
 		a->user = v;
 	else if (strcmp(o, "--memory") == 0)
-		return cli_integer(v, 1, INT32_MAX, &a->memory) ? 0 : cli_usage("run", "--memory takes a number of MiB, such as 512");
+		return cli_integer(v, 1, INT32_MAX, &a->memory)
+			     ? 0
+			     : cli_usage("run", "--memory takes a number of MiB, such as 512");
 	else if (strcmp(o, "--cpus") == 0)
-		return cli_integer(v, 1, INT32_MAX, &a->cpus) ? 0 : cli_usage("run", "--cpus takes a number of processors");
+		return cli_integer(v, 1, INT32_MAX, &a->cpus) ? 0
+							      : cli_usage("run", "--cpus takes a number of processors");
 	else
 		return cli_usage("run", "there is no option \"%s\"", o);
 	return 0;
@@ -88,8 +92,9 @@ static json_t *params_of(const struct cli *c, const struct run_args *a, int argc
 	struct winsize ws = { 0 };
 	for (int i = a->first; i < argc; i++)
 		json_array_append_new(list, json_string(argv[i]));
-	json_t *o = json_pack("{s:s, s:o, s:O, s:b, s:s?, s:s?, s:s?, s:s?}", "app", a->app, "argv", list, "env", a->env, "tty", a->tty, "ask",
-		a->ask, "user", a->user, "owner", c->owner, "cwd", getcwd(cwd, sizeof(cwd)));
+	json_t *o = json_pack("{s:s, s:o, s:O, s:b, s:s?, s:s?, s:s?, s:s?}", "app", a->app, "argv", list, "env",
+		a->env, "tty", a->tty, "ask", a->ask, "user", a->user, "owner", c->owner, "cwd",
+		getcwd(cwd, sizeof(cwd)));
 	if (a->memory > 0)
 		json_object_set_new(o, "memory", json_integer(a->memory));
 	if (a->cpus > 0)
@@ -109,13 +114,15 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 	json_t *params = json_pack("{s:s, s:s}", "app", app, "since", since);
 	if (cli_call(c, "org.sekisho.Connections.Log", params, &reply) != 0)
 		return;
-	json_array_foreach(json_object_get(reply, "entries"), i, e) {
+	json_array_foreach(json_object_get(reply, "entries"), i, e)
+	{
 		const char *event = json_string_value(json_object_get(e, "event"));
 		char to[1100], proto[16], line[1300];
 		if (event == NULL || strcmp(event, "refused") != 0)
 			continue;
 		cli_text(e, json_is_string(json_object_get(e, "name")) ? "name" : "address", to, sizeof(to));
-		snprintf(line, sizeof(line), "allow %s to %s port %lld/%s", app, to, cli_number(e, "port", 0), cli_text(e, "protocol", proto, sizeof(proto)));
+		snprintf(line, sizeof(line), "allow %s to %s port %lld/%s", app, to, cli_number(e, "port", 0),
+			cli_text(e, "protocol", proto, sizeof(proto)));
 		if (json_object_get(seen, line) != NULL)
 			continue;
 		json_object_set_new(seen, line, json_true());
@@ -126,8 +133,8 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 }
 
 /*
- * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment later, so "it exists" is believed
- * only when it lasts.
+ * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment
+ * later, so "it exists" is believed only when it lasts.
  */
 static int begin(struct cli *c, json_t *params, int *ret_fd)
 {

@@ -22,7 +22,7 @@ struct stream {
 	int fd, signals;
 	bool tty, stdin_ended, over;
 	int code;
-	uint32_t credit;  /* of stdin */
+	uint32_t credit; /* of stdin */
 	size_t out_len;
 	uint8_t out[OUT_MAX]; /* frames not yet written */
 	struct agent_in in;
@@ -121,7 +121,8 @@ static void write_all(int fd, const uint8_t *p, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return; /* nobody reads any more; the program goes on, as under a shell whose pipe broke it would get SIGPIPE */
+			return; /* nobody reads any more; the program goes on, as under a shell whose pipe broke it
+				   would get SIGPIPE */
 		p += n;
 		len -= (size_t)n;
 	}
@@ -232,7 +233,11 @@ static int open_signals(bool tty)
 int stream_run(int fd, bool tty)
 {
 	static struct stream s;
-	s = (struct stream){ .fd = fd, .tty = tty, .code = STREAM_OURS, .credit = AGENT_WINDOW, .signals = open_signals(tty) };
+	s = (struct stream){ .fd = fd,
+		.tty = tty,
+		.code = STREAM_OURS,
+		.credit = AGENT_WINDOW,
+		.signals = open_signals(tty) };
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	raw_on(&s);
 	int err = s.signals < 0 ? -errno : 0;

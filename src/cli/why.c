@@ -38,9 +38,11 @@ static void why_print(const struct cli *c, const json_t *reply)
 		printf("  by  %s  (%s)\n", cli_text(reply, "rule", text, sizeof(text)), origin);
 	else
 		printf("  by the built-in %s\n", origin);
-	json_array_foreach(json_object_get(reply, "matched"), i, m) {
+	json_array_foreach(json_object_get(reply, "matched"), i, m)
+	{
 		json_t *rank = json_object_get(m, "rank");
-		printf("  matched  %s  (%s) rank", cli_text(m, "rule", text, sizeof(text)), cli_text(m, "origin", origin, sizeof(origin)));
+		printf("  matched  %s  (%s) rank", cli_text(m, "rule", text, sizeof(text)),
+			cli_text(m, "origin", origin, sizeof(origin)));
 		for (size_t k = 0; k < json_array_size(rank); k++)
 			printf(" %lld", (long long)json_integer_value(json_array_get(rank, k)));
 		putchar('\n');

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `why --policy`: the evaluator on files alone, without a daemon, so that a policy can be tested where it is written. */
+/* `why --policy`: the evaluator on files alone, without a daemon, so that a policy can be tested where it is written.
+ */
 #include "cli/cli.h"
 #include "cli/file.h"
 
@@ -65,7 +66,8 @@ static int asked_init(struct asked *a, const char *app, const char *peer, bool i
 	*a = (struct asked){ 0 };
 	a->q = (struct policy_request){ .owner = getuid(), .app = app, .dir = inbound ? POLICY_IN : POLICY_OUT };
 	if (!cli_peer_parse(peer, &a->peer))
-		return cli_usage("why", "\"%s\" is not PEER[:PORT[/PROTO]] (IPv6 with a port stands in brackets)", peer);
+		return cli_usage("why", "\"%s\" is not PEER[:PORT[/PROTO]] (IPv6 with a port stands in brackets)",
+			peer);
 	if (!time_parse(at, &a->q.now_ms))
 		return cli_usage("why", "--at takes \"YYYY-MM-DD HH:MM\"");
 	if (a->peer.address[0] != '\0') {
@@ -83,9 +85,13 @@ static int asked_init(struct asked *a, const char *app, const char *peer, bool i
 	}
 	int proto = protocol_number(a->peer.protocol, &a->addr);
 	if (proto < 0)
-		return cli_usage("why", "\"%s\" is not a protocol (tcp, udp, icmp, sctp or a number)", a->peer.protocol);
+		return cli_usage("why", "\"%s\" is not a protocol (tcp, udp, icmp, sctp or a number)",
+			a->peer.protocol);
 	a->q.proto = (uint8_t)proto;
-	a->q.port = (uint16_t)(a->peer.port >= 0 ? a->peer.port : proto == POLICY_ICMP4 ? 8 : proto == POLICY_ICMP6 ? 128 : 443);
+	a->q.port = (uint16_t)(a->peer.port >= 0       ? a->peer.port
+			       : proto == POLICY_ICMP4 ? 8
+			       : proto == POLICY_ICMP6 ? 128
+						       : 443);
 	return EXIT_DONE;
 }
 
@@ -99,8 +105,8 @@ static json_t *rule_object(const struct policy *p, size_t rule)
 {
 	char id[POLICY_ID_TEXT];
 	const struct policy_meta *m = policy_rule_meta(p, rule);
-	return json_pack("{s:s, s:s, s:s}", "rule", policy_rule_text(p, rule), "rule_id", policy_id_text(m->id, id), "origin",
-		policy_origin_text(m->origin));
+	return json_pack("{s:s, s:s, s:s}", "rule", policy_rule_text(p, rule), "rule_id", policy_id_text(m->id, id),
+		"origin", policy_origin_text(m->origin));
 }
 
 static json_t *verdict_object(const struct policy *p, const struct asked *a)
@@ -150,7 +156,8 @@ static void print(const struct cli *c, json_t *o)
 		printf("  matched  %s\n", cli_text(m, "rule", text, sizeof(text)));
 }
 
-int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app, const char *peer)
+int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app,
+	const char *peer)
 {
 	struct asked a;
 	struct policy_files pf;
