@@ -64,6 +64,7 @@ static int definitions_join(struct policy_doc *const *docs, unsigned n_docs, str
 		free(ret->groups);
 		free(ret->sets);
 		free(ret->lists);
+		*ret = (struct definitions){ 0 };
 		return -ENOMEM;
 	}
 	for (unsigned i = 0; i < n_docs; i++) {
