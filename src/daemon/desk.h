@@ -95,6 +95,8 @@ struct rule {
 struct question {
 	uint32_t id;  /* 0: free */
 	bool waiting; /* packets wait at the gate under this number */
+	bool told;    /* agents know it */
+	bool known;   /* it was asked before, under the same id */
 	struct ipc_question q;
 	uint32_t owner;
 	char app[IPC_APP_MAX], peer_app[IPC_APP_MAX];
@@ -152,6 +154,8 @@ struct desk {
 
 	struct question questions[DESK_QUESTIONS];
 	uint32_t question_next, question_end; /* numbers taken from the store */
+	struct ipc_question early[DESK_QUESTIONS]; /* what a gate asked before `loaded` */
+	unsigned n_early;
 
 	struct grant *grants[DESK_GRANT_BUCKETS];
 };
@@ -264,6 +268,8 @@ void client_bad_rule(struct desk *d, struct client *c, size_t index, const struc
 /* desk_questions.c */
 void questions_load(struct desk *d);
 void questions_ask(struct desk *d, const struct ipc_question *q);
+/* The policy is there: asks what came before it. */
+void questions_loaded(struct desk *d);
 void questions_end(struct desk *d, uint32_t number, const char *by);
 void questions_app_ended(struct desk *d, const struct app *a);
 /* The gate is new: what it had asked is no longer waited for. */

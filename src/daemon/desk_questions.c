@@ -159,9 +159,9 @@ static void tell_cancelled(struct desk *d, const struct question *q, const char 
 /* The inbox: what was shown, and what is needed to judge an answer. */
 static void question_store(struct desk *d, const struct question *q)
 {
-	json_t *j = json_pack("{s:O, s:s, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "inbound",
-		q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld, "held", (json_int_t)q->q.held_wall_ms,
-		"peer_app", q->peer_app, "peer_owner", (json_int_t)q->peer_owner);
+	json_t *j = json_pack("{s:O, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "run",
+		(json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld, "held",
+		(json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner", (json_int_t)q->peer_owner);
 	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
 	if (text == NULL || store_question_put(d->store, &row) != 0)
@@ -184,6 +184,7 @@ static bool inbox_read(const struct store_question *row, const json_t *j, struct
 	snprintf(q->app, sizeof(q->app), "%s", app);
 	snprintf(q->peer_app, sizeof(q->peer_app), "%s", peer);
 	q->peer_owner = (uint32_t)json_integer_value(json_object_get(j, "peer_owner"));
+	q->q.ref.run = (uint32_t)json_integer_value(json_object_get(j, "run"));
 	q->q.inbound = (uint8_t)json_integer_value(json_object_get(j, "inbound"));
 	q->q.proto = (uint8_t)json_integer_value(json_object_get(j, "proto"));
 	q->q.withheld = json_integer_value(json_object_get(j, "withheld")) != 0;
@@ -214,20 +215,49 @@ void questions_load(struct desk *d)
 	store_rows_end(rows);
 }
 
-/* The same thing asked before and left in the inbox: the new one takes its place. */
-static void inbox_drop_same(struct desk *d, const struct question *n)
+/* The same thing asked before and left in the inbox, or asked of an earlier desk; NULL. */
+static struct question *question_before(struct desk *d, const struct question *n)
 {
 	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
 		struct question *q = &d->questions[i];
-		if (q->id == 0 || q == n || q->waiting || q->owner != n->owner || strcmp(q->app, n->app) != 0 ||
-			q->q.port != n->q.port || q->q.proto != n->q.proto || q->q.inbound != n->q.inbound ||
-			q->q.withheld != n->q.withheld || !name_equal(&q->q.name, &n->q.name) ||
-			!addr_equal(&q->q.address, &n->q.address))
-			continue;
-		if (store_question_del(d->store, q->id) != 0)
-			log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
-		question_clear(q);
+		if (q->id != 0 && q != n && !q->waiting && q->owner == n->owner && strcmp(q->app, n->app) == 0 &&
+			q->q.port == n->q.port && q->q.proto == n->q.proto && q->q.inbound == n->q.inbound &&
+			q->q.withheld == n->q.withheld && name_equal(&q->q.name, &n->q.name) &&
+			addr_equal(&q->q.address, &n->q.address))
+			return q;
 	}
+	return NULL;
+}
+
+/* The old one's id when the same run asks and shows what was shown then; else the new one takes its place. */
+static int question_identify(struct desk *d, struct question *n)
+{
+	struct question *old = question_before(d, n);
+	if (old != NULL && old->q.ref.run == n->q.ref.run) {
+		n->id = old->id;
+		n->shown = shown_of(d, n);
+		digest_of(n->shown, n->digest);
+		if (n->shown != NULL && strcmp(n->digest, old->digest) == 0) {
+			n->known = true;
+			question_clear(old);
+			return 0;
+		}
+		json_decref(n->shown);
+		n->shown = NULL;
+	}
+	int err = question_number(d, &n->id);
+	if (err != 0)
+		return err;
+	n->shown = shown_of(d, n);
+	if (n->shown == NULL)
+		return -ENOMEM;
+	digest_of(n->shown, n->digest);
+	if (old == NULL)
+		return 0;
+	if (store_question_del(d->store, old->id) != 0)
+		log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
+	question_clear(old);
+	return 0;
 }
 
 static struct question *question_by_number(struct desk *d, uint32_t number)
@@ -240,54 +270,93 @@ static struct question *question_by_number(struct desk *d, uint32_t number)
 	return NULL;
 }
 
+static void log_question(struct desk *d, const struct question *q)
+{
+	char id[16], buf[8];
+	snprintf(id, sizeof(id), "q%u", q->id);
+	log_entry(d, "question", q->owner, q->app,
+		json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", id, "name", name_json(&q->q.name), "address",
+			addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
+}
+
+/* Until the admin's files are read nobody can say what would win. */
+static void ask_early(struct desk *d, const struct ipc_question *iq)
+{
+	if (d->n_early == sizeof(d->early) / sizeof(d->early[0]))
+		log_msg(LOG_WARNING, "a question came before the policy and had no place; it is not asked");
+	else
+		d->early[d->n_early++] = *iq;
+}
+
+static void early_end(struct desk *d, uint32_t number)
+{
+	for (unsigned i = 0; i < d->n_early; i++) {
+		if (d->early[i].number == number)
+			d->early[i--] = d->early[--d->n_early];
+	}
+}
+
+void questions_loaded(struct desk *d)
+{
+	for (unsigned i = 0; i < d->n_early; i++)
+		questions_ask(d, &d->early[i]);
+	d->n_early = 0;
+}
+
 void questions_ask(struct desk *d, const struct ipc_question *iq)
 {
 	const struct app *a = app_by_ref(d, &iq->ref);
 	const struct app *peer = iq->peer_slot == 0 || iq->peer_slot >= PLAN_SLOTS ? NULL : &d->apps[iq->peer_slot];
+	if (!d->loaded) {
+		ask_early(d, iq);
+		return;
+	}
 	if (a == NULL || question_by_number(d, iq->number) != NULL)
 		return;
-	struct question *q = question_place(d);
-	uint32_t id;
+	struct question *place = question_place(d);
+	struct question q = { .waiting = true, .q = *iq, .owner = a->gate.owner, .served_ms = clock_boot_ms() };
+	memcpy(q.app, a->gate.name, sizeof(q.app));
+	if (peer != NULL && peer->state != APP_FREE) {
+		memcpy(q.peer_app, peer->gate.name, sizeof(q.peer_app));
+		q.peer_owner = peer->gate.owner;
+	}
 	/* No room: the packet is refused when its patience ends, never allowed. */
-	if (q == NULL || question_number(d, &id) != 0) {
+	if (place == NULL || question_identify(d, &q) != 0) {
+		json_decref(q.shown);
 		log_msg(LOG_WARNING, "a question of %s had no place and is not asked", a->gate.name);
 		return;
 	}
-	*q = (struct question){ .id = id,
-		.waiting = true,
-		.q = *iq,
-		.owner = a->gate.owner,
-		.served_ms = clock_boot_ms() };
-	memcpy(q->app, a->gate.name, sizeof(q->app));
-	if (peer != NULL && peer->state != APP_FREE) {
-		memcpy(q->peer_app, peer->gate.name, sizeof(q->peer_app));
-		q->peer_owner = peer->gate.owner;
-	}
-	q->shown = shown_of(d, q);
-	if (q->shown == NULL) {
-		question_clear(q);
-		return;
-	}
-	digest_of(q->shown, q->digest);
-	inbox_drop_same(d, q);
-	question_store(d, q);
-	char ids[16];
-	snprintf(ids, sizeof(ids), "q%u", id);
-	char buf[8];
-	log_entry(d, "question", q->owner, q->app,
-		json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", ids, "name", name_json(&q->q.name), "address",
-			addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
-	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
-		struct client *c = &d->clients[i];
-		if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q))
-			tell(d, c, q);
+	*place = q;
+	question_store(d, place);
+	if (!q.known)
+		log_question(d, place);
+}
+
+/* Agents are told of a question when its id outlives us; one commit for all of a turn. */
+static void questions_tell(struct desk *d)
+{
+	bool committed = false;
+	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+		struct question *q = &d->questions[n];
+		if (q->id == 0 || !q->waiting || q->told)
+			continue;
+		if (!committed && store_commit(d->store) != 0)
+			log_msg(LOG_WARNING, "the inbox could not be stored; should the desk restart now, ids change");
+		committed = true;
+		q->told = true;
+		for (unsigned i = 0; i < DESK_CLIENTS; i++) {
+			struct client *c = &d->clients[i];
+			if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q))
+				tell(d, c, q);
+		}
 	}
 }
 
 /* Nothing waits any more; unanswered, it stays in the inbox. */
 static void question_end(struct desk *d, struct question *q, const char *by)
 {
-	tell_cancelled(d, q, by, NULL);
+	if (q->told)
+		tell_cancelled(d, q, by, NULL);
 	q->waiting = false;
 	q->admins_told = true;
 	if (strcmp(by, "gave up") == 0)
@@ -301,6 +370,7 @@ static void question_end(struct desk *d, struct question *q, const char *by)
 void questions_end(struct desk *d, uint32_t number, const char *by)
 {
 	struct question *q = question_by_number(d, number);
+	early_end(d, number);
 	if (q == NULL)
 		return;
 	if (by == NULL)
@@ -327,6 +397,7 @@ void questions_gate_lost(struct desk *d)
 
 void questions_tick(struct desk *d)
 {
+	questions_tell(d);
 	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
 		struct question *q = &d->questions[n];
 		if (q->id == 0 || !q->waiting || q->admins_told || clock_boot_ms() < q->served_ms + DESK_ADMIN_AFTER_MS)
@@ -365,7 +436,7 @@ void questions_serve(struct desk *d, struct client *c)
 	json_t *waiting = json_array();
 	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
 		const struct question *q = &d->questions[n];
-		if (q->id != 0 && q->waiting && may_see(c, q))
+		if (q->id != 0 && q->waiting && q->told && may_see(c, q))
 			json_array_append_new(waiting, question_json(q));
 	}
 	client_stream(d, c,

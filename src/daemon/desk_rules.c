@@ -755,6 +755,7 @@ static void install_files(struct desk *d, struct rule_list *l, struct build *b)
 	build_install(d, b);
 	if (!d->gate_synced)
 		gate_sync(d);
+	questions_loaded(d);
 }
 
 void rules_files_end(struct desk *d, uint32_t id)
