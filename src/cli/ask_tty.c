@@ -83,15 +83,15 @@ static long long held_s(const json_t *q)
 static void target(const json_t *q, char *buf, size_t cap)
 {
 	char name[1100];
-	bool named = json_is_string(json_object_get(q, "name"));
-	cli_text(q, named ? "name" : "address", name, sizeof(name));
-	snprintf(buf, cap, "%s", name);
+	bool app = json_is_string(json_object_get(q, "peer_app")), named = json_is_string(json_object_get(q, "name"));
+	cli_text(q, app ? "peer_app" : named ? "name" : "address", name, sizeof(name));
+	snprintf(buf, cap, "%s%s", app ? "app:" : "", name);
 }
 
 static void show(struct terminal *t)
 {
 	json_t *q = json_array_get(t->waiting, 0);
-	char app[80], to[1100], proto[16], address[64];
+	char app[160], to[1100], proto[16], address[64];
 	if (q == NULL || t->shown) {
 		if (q != NULL && json_array_size(t->waiting) > t->told)
 			printf("  (%zu wait now)\n", json_array_size(t->waiting));
@@ -101,8 +101,11 @@ static void show(struct terminal *t)
 	}
 	t->told = json_array_size(t->waiting);
 	target(q, to, sizeof(to));
-	printf("\n%s wants %s  %lld/%s  held %lld s   [1 of %zu]\n", cli_text(q, "app", app, sizeof(app)), to,
-		cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)), held_s(q),
+	const char *direction = json_string_value(json_object_get(q, "direction"));
+	bool in = direction != NULL && strcmp(direction, "in") == 0;
+	cli_app(q, app, sizeof(app));
+	printf("\n%s wants %s%s  %lld/%s  held %lld s   [1 of %zu]\n", in ? to : app, in ? "to reach " : "",
+		in ? app : to, cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)), held_s(q),
 		json_array_size(t->waiting));
 	if (json_is_true(json_object_get(q, "withheld")))
 		printf("  this name is %s on your own network\n", cli_text(q, "address", address, sizeof(address)));
@@ -215,8 +218,10 @@ static void key(struct terminal *t, char k)
 		"  a/A allow, d/D deny, s your own rule line, t other time, w what else could be answered, l leave it for later\n";
 	if (json_array_size(t->waiting) == 0)
 		return;
-	if (t->raw && strchr("aAdDs", k) != NULL && clock_boot_ms() - t->first_ms < HOLD_MS)
+	if (t->raw && strchr("aAdDs", k) != NULL && clock_boot_ms() - t->first_ms < HOLD_MS) {
+		puts("  this question has only just appeared: look, then press again");
 		return;
+	}
 	switch (k) {
 	case 'a':
 		answer_with(t, "allow", t->life);

@@ -48,6 +48,8 @@ int cli_say_error(struct api_error *e);
 void cli_print_json(const json_t *object); /* one line, flushed */
 /* The member as text, escaped, into a buffer of the caller's; "-" when it is null or absent. */
 const char *cli_text(const json_t *object, const char *member, char *buf, size_t cap);
+/* The application, with its owner behind it when that is somebody else: "db" or "db (alice)". */
+const char *cli_app(const json_t *object, char *buf, size_t cap);
 /* A time of RFC 3339 as this place's clock shows it, "2026-11-22 14:05:00". */
 const char *cli_time(const json_t *object, const char *member, char *buf, size_t cap);
 /* A whole number from min to max that fills `text`. */

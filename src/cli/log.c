@@ -31,10 +31,10 @@ static bool since_parse(const char *text, char buf[32])
 
 static void entry_print(const struct cli *c, const json_t *e)
 {
-	char time[40], event[32], app[80], verdict[16], name[1100], address[64], protocol[16], text[4200];
+	char time[40], event[32], app[160], verdict[16], name[1100], address[64], protocol[16], text[4200];
 	cli_time(e, "time", time, sizeof(time));
 	cli_text(e, "event", event, sizeof(event));
-	cli_text(e, "app", app, sizeof(app));
+	cli_app(e, app, sizeof(app));
 	bool more = json_is_string(json_object_get(e, "verdict")) || json_is_string(json_object_get(e, "name")) ||
 		    json_is_string(json_object_get(e, "address")) || json_is_string(json_object_get(e, "rule")) ||
 		    json_is_string(json_object_get(e, "text"));
@@ -47,7 +47,8 @@ static void entry_print(const struct cli *c, const json_t *e)
 		printf(" %s", cli_text(e, "name", name, sizeof(name)));
 	if (json_is_string(json_object_get(e, "address")))
 		printf(" %s", cli_text(e, "address", address, sizeof(address)));
-	if (json_is_integer(json_object_get(e, "port")))
+	/* A lookup has neither port nor protocol. */
+	if (cli_number(e, "port", 0) > 0 || strcmp(cli_text(e, "protocol", protocol, sizeof(protocol)), "icmp") == 0)
 		printf(" %lld/%s", cli_number(e, "port", 0), cli_text(e, "protocol", protocol, sizeof(protocol)));
 	if (cli_number(e, "bytes_out", 0) + cli_number(e, "bytes_in", 0) > 0)
 		printf(" out %lld in %lld bytes", cli_number(e, "bytes_out", 0), cli_number(e, "bytes_in", 0));

@@ -4,11 +4,13 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { COLUMNS_MAX = 16 };
 
@@ -47,6 +49,21 @@ const char *cli_text(const json_t *object, const char *member, char *buf, size_t
 		snprintf(buf, cap, "%lld", (long long)json_integer_value(v));
 	else
 		snprintf(buf, cap, "%s", json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
+	return buf;
+}
+
+const char *cli_app(const json_t *object, char *buf, size_t cap)
+{
+	static char self[80];
+	const struct passwd *me = self[0] == '\0' ? getpwuid(getuid()) : NULL;
+	char owner[80];
+	if (me != NULL)
+		snprintf(self, sizeof(self), "%s", me->pw_name);
+	cli_text(object, "app", buf, cap);
+	size_t at = strlen(buf);
+	if (json_is_string(json_object_get(object, "owner")) &&
+		strcmp(cli_text(object, "owner", owner, sizeof(owner)), self) != 0)
+		snprintf(buf + at, cap - at, " (%s)", owner);
 	return buf;
 }
 

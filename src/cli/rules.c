@@ -118,12 +118,13 @@ static void life_text(const json_t *rule, char *buf, size_t cap)
 static int rules_list(struct cli *c, const char *app, bool ended)
 {
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
+	static const char *const of_all[] = { "ID", "ORIGIN", "OWNER", "LIFE", "RULE", NULL };
 	json_t *reply, *rule;
 	int code = cli_call(c, "org.sekisho.Rules.List",
 		json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), &reply);
 	if (code != 0)
 		return code;
-	struct table *t = c->json ? NULL : table_new(columns);
+	struct table *t = c->json ? NULL : table_new(c->all ? of_all : columns);
 	size_t i;
 	json_array_foreach(json_object_get(reply, "rules"), i, rule)
 	{
@@ -137,6 +138,8 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 		life_text(rule, life, sizeof(life));
 		table_cell(t, id);
 		table_cell(t, cli_text(rule, "origin", origin, sizeof(origin)));
+		if (c->all)
+			table_cell(t, cli_text(rule, "owner", id, sizeof(id)));
 		table_cell(t, life);
 		table_cell(t, cli_text(rule, "rule", text, sizeof(text)));
 	}
