@@ -7,8 +7,15 @@
 
 static void tell_desk(struct gate *g, const struct app *app, const struct grant *gr)
 {
-	struct ipc_grant m = { .grant = gr->number, .ref = app->a.ref, .inbound = gr->key.inbound, .proto = gr->key.proto, .port = gr->key.port,
-		.peer = gr->key.peer, .real = gr->key.real, .name = gr->name, .since_wall_ms = gr->since_wall_ms };
+	struct ipc_grant m = { .grant = gr->number,
+		.ref = app->a.ref,
+		.inbound = gr->key.inbound,
+		.proto = gr->key.proto,
+		.port = gr->key.port,
+		.peer = gr->key.peer,
+		.real = gr->key.real,
+		.name = gr->name,
+		.since_wall_ms = gr->since_wall_ms };
 	memcpy(m.rule, gr->rule, sizeof(m.rule));
 	out_tell(&g->messages, ROLE_DESK, IPC_GRANT, 0, grant, &m);
 }
@@ -25,8 +32,8 @@ static bool make_room(struct gate *g, const struct app *app)
 	return true;
 }
 
-static struct grant *grant_for(struct gate *g, struct app *app, const struct grant_key *key, const struct name *name, unsigned syn,
-	const struct policy_verdict *v)
+static struct grant *grant_for(struct gate *g, struct app *app, const struct grant_key *key, const struct name *name,
+	unsigned syn, const struct policy_verdict *v)
 {
 	struct grant *gr = grants_find(g->grants, key);
 	bool fresh = gr == NULL;
@@ -49,11 +56,15 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 	return gr;
 }
 
-bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn, const struct addr *real,
-	const struct policy_verdict *v)
+bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn,
+	const struct addr *real, const struct policy_verdict *v)
 {
-	struct grant_key key = { .slot = app->a.ref.slot, .inbound = h->key.inbound, .proto = h->key.proto, .port = h->key.dport,
-		.peer = h->key.inbound ? h->key.src : h->key.dst, .real = *real };
+	struct grant_key key = { .slot = app->a.ref.slot,
+		.inbound = h->key.inbound,
+		.proto = h->key.proto,
+		.port = h->key.dport,
+		.peer = h->key.inbound ? h->key.src : h->key.dst,
+		.real = *real };
 	uint8_t frame[HELD_FRAME_MAX];
 	struct packet p;
 	memcpy(frame, h->frame, h->len);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an unmodified guest needs to find its gateway: ARP, ND, DHCP, RA, answered here and nowhere else (switch.md 7). */
+/* What an unmodified guest needs to find its gateway: ARP, ND, DHCP, RA, answered here and nowhere else (switch.md 7).
+ */
 #include "gate/state.h"
 #include "net/arp.h"
 #include "net/build.h"
@@ -33,13 +34,26 @@ static int answer_arp(struct wr *w, const struct app *app, const uint8_t *frame,
 
 static int answer_router(struct gate *g, struct wr *w, const struct app *app, const struct nd *rs)
 {
-	struct router_advert ra = { .mac = plan_router_mac(), .src = gateway6(), .hop_limit = 64, .managed = true, .other = true,
-		.lifetime_s = ROUTER_LIFETIME_S, .prefix = app->a.v6, .prefix_len = V6_PREFIX, .autonomous = true, .valid_s = LEASE_S,
-		.preferred_s = LEASE_S, .mtu = GUEST_MTU, .dns = { dns6(g, app) }, .n_dns = 1, .dns_lifetime_s = LEASE_S };
+	struct router_advert ra = { .mac = plan_router_mac(),
+		.src = gateway6(),
+		.hop_limit = 64,
+		.managed = true,
+		.other = true,
+		.lifetime_s = ROUTER_LIFETIME_S,
+		.prefix = app->a.v6,
+		.prefix_len = V6_PREFIX,
+		.autonomous = true,
+		.valid_s = LEASE_S,
+		.preferred_s = LEASE_S,
+		.mtu = GUEST_MTU,
+		.dns = { dns6(g, app) },
+		.n_dns = 1,
+		.dns_lifetime_s = LEASE_S };
 	return build_router_advert(w, rs, &ra);
 }
 
-static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len, const struct packet *p)
+static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len,
+	const struct packet *p)
 {
 	struct nd q;
 	struct mac router = plan_router_mac();
@@ -49,7 +63,8 @@ static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const 
 		return err;
 	if (q.type == ND_RS)
 		return answer_router(g, w, app, &q);
-	if (q.type != ND_NS || addr_is_unspecified(&q.src) || (!addr_equal(&q.target, &gw) && !addr_equal(&q.target, &own)))
+	if (q.type != ND_NS || addr_is_unspecified(&q.src) ||
+		(!addr_equal(&q.target, &gw) && !addr_equal(&q.target, &own)))
 		return -1;
 	return build_neighbor_advert(w, &q, &router, true);
 }
@@ -62,19 +77,32 @@ static int answer_dhcp(struct wr *w, const struct app *app, const uint8_t *frame
 		return err;
 	if (!mac_equal(&q.chaddr, &app->a.mac))
 		return -1;
-	struct dhcp_lease lease = { .mac = plan_router_mac(), .server = app->a.v4_gateway, .address = app->a.v4, .prefix_len = V4_PAIR_PREFIX,
-		.router = app->a.v4_gateway, .dns = { app->a.v4_gateway }, .n_dns = 1, .lease_s = LEASE_S, .mtu = GUEST_MTU };
+	struct dhcp_lease lease = { .mac = plan_router_mac(),
+		.server = app->a.v4_gateway,
+		.address = app->a.v4,
+		.prefix_len = V4_PAIR_PREFIX,
+		.router = app->a.v4_gateway,
+		.dns = { app->a.v4_gateway },
+		.n_dns = 1,
+		.lease_s = LEASE_S,
+		.mtu = GUEST_MTU };
 	return dhcp_answer(w, &q, &lease);
 }
 
-static int answer_dhcp6(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len, const struct packet *p)
+static int answer_dhcp6(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len,
+	const struct packet *p)
 {
 	struct dhcp6 q;
 	int err = dhcp6_parse(frame, len, p, &q);
 	if (err != 0)
 		return err;
-	struct dhcp6_lease lease = { .mac = plan_router_mac(), .src = gateway6(), .address = app->a.v6, .preferred_s = LEASE_S,
-		.valid_s = LEASE_S, .dns = { dns6(g, app) }, .n_dns = 1 };
+	struct dhcp6_lease lease = { .mac = plan_router_mac(),
+		.src = gateway6(),
+		.address = app->a.v6,
+		.preferred_s = LEASE_S,
+		.valid_s = LEASE_S,
+		.dns = { dns6(g, app) },
+		.n_dns = 1 };
 	return dhcp6_answer(w, &q, &lease);
 }
 

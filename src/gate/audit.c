@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The switch as it is against the switch as it should be: every few seconds the number of rows of each table that only a resync changes. A difference that
- * lasts is somebody else's doing: said, and put right. */
+/* The switch as it is against the switch as it should be: every few seconds the number of rows of each table that only
+ * a resync changes. A difference that lasts is somebody else's doing: said, and put right. */
 #include "gate/table.h"
 
 #include <string.h>
@@ -64,6 +64,7 @@ void audit_stats(struct gate *g, struct rd *body)
 	if (g->audit_bad < 2)
 		return;
 	struct flow_key none = { 0 };
-	gate_event(g, NULL, EVENT_SWITCH, VERDICT_DENY, &none, NULL, NULL, NULL, "somebody else changed our flows; they are put right");
+	gate_event(g, NULL, EVENT_SWITCH, VERDICT_DENY, &none, NULL, NULL, NULL,
+		"somebody else changed our flows; they are put right");
 	pipeline_resync(g);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a first packet to a verdict. A held packet is judged as often as something changes that could change the answer: it arrived, the policy
- * changed, the resolver spoke. Order (names.md): the name alone first, so that nothing is looked up before it is allowed; then name, real
- * address and chain together.
+ * From a first packet to a verdict. A held packet is judged as often as something changes that could change the answer:
+ * it arrived, the policy changed, the resolver spoke. Order (names.md): the name alone first, so that nothing is looked
+ * up before it is allowed; then name, real address and chain together.
  */
 #include "gate/state.h"
 
@@ -18,7 +18,8 @@ struct app *app_of(struct gate *g, uint16_t slot)
 	return &g->app[slot];
 }
 
-bool decide_name(struct gate *g, const struct app *app, const struct flow_key *key, struct name *ret_name, unsigned *ret_syn)
+bool decide_name(struct gate *g, const struct app *app, const struct flow_key *key, struct name *ret_name,
+	unsigned *ret_syn)
 {
 	ret_name->len = 0;
 	*ret_syn = 0;
@@ -28,10 +29,15 @@ bool decide_name(struct gate *g, const struct app *app, const struct flow_key *k
 	return syn_name(app->syn, *ret_syn, ret_name);
 }
 
-static struct policy_request request_of(const struct gate *g, const struct app *app, const struct flow_key *key, const struct name *name)
+static struct policy_request request_of(const struct gate *g, const struct app *app, const struct flow_key *key,
+	const struct name *name)
 {
-	struct policy_request q = { .owner = app->a.owner, .app = app->a.name, .dir = key->inbound ? POLICY_IN : POLICY_OUT,
-		.proto = key->proto, .port = key->dport, .now_ms = g->wall_ms };
+	struct policy_request q = { .owner = app->a.owner,
+		.app = app->a.name,
+		.dir = key->inbound ? POLICY_IN : POLICY_OUT,
+		.proto = key->proto,
+		.port = key->dport,
+		.now_ms = g->wall_ms };
 	if (name->len != 0)
 		q.name = name;
 	else
@@ -39,9 +45,10 @@ static struct policy_request request_of(const struct gate *g, const struct app *
 	return q;
 }
 
-/* The verdict over every address of the family: a private one among public ones withholds the whole answer (rebinding). */
-static void decide_addresses(struct gate *g, struct policy_request *q, const struct resolved *r, bool v6, struct addr *ret_addr,
-	struct policy_verdict *ret)
+/* The verdict over every address of the family: a private one among public ones withholds the whole answer (rebinding).
+ */
+static void decide_addresses(struct gate *g, struct policy_request *q, const struct resolved *r, bool v6,
+	struct addr *ret_addr, struct policy_verdict *ret)
 {
 	const struct addr *list = v6 ? r->v6 : r->v4;
 	unsigned n = v6 ? r->n_v6 : r->n_v4;
@@ -52,7 +59,8 @@ static void decide_addresses(struct gate *g, struct policy_request *q, const str
 		q->addr = &list[i];
 		policy_decide(g->policy, q, &v);
 		bool better = i == 0 || v.answer == POLICY_SAYS_WITHHELD ||
-			      (ret->answer != POLICY_SAYS_WITHHELD && ret->answer != POLICY_SAYS_ALLOW && v.answer == POLICY_SAYS_ALLOW);
+			      (ret->answer != POLICY_SAYS_WITHHELD && ret->answer != POLICY_SAYS_ALLOW &&
+				      v.answer == POLICY_SAYS_ALLOW);
 		if (better) {
 			*ret = v;
 			*ret_addr = list[i];
@@ -67,11 +75,12 @@ static const uint8_t *rule_id(const struct gate *g, const struct policy_verdict 
 	return v->rule == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, v->rule)->id;
 }
 
-static void refuse_held(struct gate *g, struct app *app, struct held *h, const struct name *name, const struct policy_verdict *v,
-	enum ipc_verdict verdict, const char *why)
+static void refuse_held(struct gate *g, struct app *app, struct held *h, const struct name *name,
+	const struct policy_verdict *v, enum ipc_verdict verdict, const char *why)
 {
 	if (v == NULL || !v->quiet)
-		gate_event(g, app, EVENT_REFUSED, verdict, &h->key, name, name->len == 0 ? NULL : &h->real, v == NULL ? NULL : rule_id(g, v), why);
+		gate_event(g, app, EVENT_REFUSED, verdict, &h->key, name, name->len == 0 ? NULL : &h->real,
+			v == NULL ? NULL : rule_id(g, v), why);
 	/* Who knocks from outside is not told that somebody is there. */
 	refuse_packet(g, app, h->frame, h->len, verdict == VERDICT_DROP || h->key.inbound);
 	held_remove(g->held, h);
@@ -103,14 +112,16 @@ static unsigned questions_of(const struct gate *g, uint16_t slot)
 	return n;
 }
 
-/* From here on the packet waits: only now does it take a place of the app's. An allowed packet never needs one, whatever else the app has open. */
+/* From here on the packet waits: only now does it take a place of the app's. An allowed packet never needs one,
+ * whatever else the app has open. */
 static struct held *keep(struct gate *g, struct held *h)
 {
 	return h->kept ? h : held_keep(g->held, h);
 }
 
 /* The packet waits for a person; the first of its kind opens the question. False: too many are open. */
-static bool ask(struct gate *g, struct app *app, struct held *h, const struct name *name, const struct addr *address, bool withheld)
+static bool ask(struct gate *g, struct app *app, struct held *h, const struct name *name, const struct addr *address,
+	bool withheld)
 {
 	struct question *k = question_find(g, h, name, withheld);
 	h = keep(g, h);
@@ -122,8 +133,14 @@ static bool ask(struct gate *g, struct app *app, struct held *h, const struct na
 		if (++g->next_question == 0)
 			g->next_question = 1;
 		k->number = g->next_question;
-		k->q = (struct ipc_question){ .number = k->number, .ref = app->a.ref, .inbound = h->key.inbound, .proto = h->key.proto,
-			.port = h->key.dport, .withheld = withheld, .name = *name, .held_wall_ms = g->wall_ms,
+		k->q = (struct ipc_question){ .number = k->number,
+			.ref = app->a.ref,
+			.inbound = h->key.inbound,
+			.proto = h->key.proto,
+			.port = h->key.dport,
+			.withheld = withheld,
+			.name = *name,
+			.held_wall_ms = g->wall_ms,
 			.gives_up_wall_ms = g->wall_ms + g->ask_expires_ms };
 		if (address != NULL)
 			k->q.address = *address;
@@ -136,7 +153,8 @@ static bool ask(struct gate *g, struct app *app, struct held *h, const struct na
 	return true;
 }
 
-static bool charge(struct gate *g, struct app *app, struct held *h, const struct policy_verdict *v, const struct addr *real)
+static bool charge(struct gate *g, struct app *app, struct held *h, const struct policy_verdict *v,
+	const struct addr *real)
 {
 	h = keep(g, h);
 	if (h == NULL)
@@ -151,8 +169,8 @@ static bool charge(struct gate *g, struct app *app, struct held *h, const struct
 	return true;
 }
 
-static void allow(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn, const struct addr *real,
-	const struct policy_verdict *v)
+static void allow(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn,
+	const struct addr *real, const struct policy_verdict *v)
 {
 	if (v->counted) {
 		if (!charge(g, app, h, v, real))
@@ -181,8 +199,8 @@ static bool need_address(struct gate *g, struct held *h, const struct name *name
 	return true;
 }
 
-static void act(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn, const struct addr *real,
-	const struct policy_verdict *v)
+static void act(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn,
+	const struct addr *real, const struct policy_verdict *v)
 {
 	h->real = *real;
 	switch (v->answer) {
@@ -243,7 +261,8 @@ void decide_held(struct gate *g, struct held *h)
 	struct addr real;
 	decide_addresses(g, &q, r, v6, &real, &v);
 	if (v.answer == POLICY_SAYS_WITHHELD) {
-		/* The address judged without the name: a question only where an answer could help, not where the floor says no. */
+		/* The address judged without the name: a question only where an answer could help, not where the floor
+		 * says no. */
 		struct policy_verdict alone;
 		struct policy_request by_address = request_of(g, app, &h->key, &(struct name){ 0 });
 		by_address.addr = &real;
@@ -280,12 +299,15 @@ void decide_charged(struct gate *g, struct held *h, int err)
 	if (app == NULL || h->state != WAIT_CHARGE)
 		return;
 	if (err != 0 || !decide_name(g, app, &h->key, &name, &syn)) {
-		/* Used up meanwhile, or the desk is away: the rule is not there for this packet; judged by the others. */
+		/* Used up meanwhile, or the desk is away: the rule is not there for this packet; judged by the others.
+		 */
 		h->state = WAIT_JUDGE;
 		decide_held(g, h);
 		return;
 	}
-	struct policy_verdict v = { .answer = POLICY_SAYS_ALLOW, .rule = decide_rule(g, h->rule), .counted = true,
+	struct policy_verdict v = { .answer = POLICY_SAYS_ALLOW,
+		.rule = decide_rule(g, h->rule),
+		.counted = true,
 		.next_change_ms = POLICY_NEVER };
 	if (v.rule == POLICY_NO_RULE || !admit_packet(g, app, h, &name, syn, &h->real, &v))
 		refuse_packet(g, app, h->frame, h->len, h->key.inbound);
@@ -297,7 +319,8 @@ size_t decide_rule(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN])
 {
 	for (size_t i = 0; i < policy_n_rules(g->policy); i++) {
 		const struct policy_meta *m = policy_rule_meta(g->policy, i);
-		if ((m->ended == POLICY_RUNNING || m->ended == POLICY_END_USED) && memcmp(m->id, id, sizeof(m->id)) == 0)
+		if ((m->ended == POLICY_RUNNING || m->ended == POLICY_END_USED) &&
+			memcmp(m->id, id, sizeof(m->id)) == 0)
 			return i;
 	}
 	return POLICY_NO_RULE;
@@ -345,7 +368,8 @@ void decide_tick(struct gate *g)
 		if (!decide_name(g, app, &h->key, &name, &syn))
 			name.len = 0;
 		gone = true;
-		refuse_held(g, app, h, &name, NULL, VERDICT_ASK, h->state == WAIT_ADDRESS ? "the name could not be resolved" : "nobody answered");
+		refuse_held(g, app, h, &name, NULL, VERDICT_ASK,
+			h->state == WAIT_ADDRESS ? "the name could not be resolved" : "nobody answered");
 	}
 	if (gone)
 		decide_questions(g);
@@ -370,7 +394,10 @@ static void decide_grant(struct gate *g, struct grant *gr)
 		live_end(g, gr, "the application ended");
 		return;
 	}
-	struct flow_key key = { .slot = gr->key.slot, .inbound = gr->key.inbound, .proto = gr->key.proto, .dport = gr->key.port };
+	struct flow_key key = { .slot = gr->key.slot,
+		.inbound = gr->key.inbound,
+		.proto = gr->key.proto,
+		.dport = gr->key.port };
 	if (gr->key.inbound)
 		key.src = gr->key.real;
 	else
@@ -387,12 +414,13 @@ static void decide_grant(struct gate *g, struct grant *gr)
 		live_set_rule(g, gr, &v);
 		return;
 	}
-	/* A used-up count admits nothing more; what it admitted runs to its own end. A refusal that stood when it was admitted was outranked then
-	 * and changes nothing; one that came since is meant. */
+	/* A used-up count admits nothing more; what it admitted runs to its own end. A refusal that stood when it was
+	 * admitted was outranked then and changes nothing; one that came since is meant. */
 	bool newly_refused = v.rule != POLICY_NO_RULE && v.answer != POLICY_SAYS_ASK &&
 			     policy_rule_meta(g->policy, v.rule)->created_ms > gr->since_wall_ms;
 	size_t own = decide_rule(g, gr->rule);
-	if (gr->counted && !newly_refused && own != POLICY_NO_RULE && policy_rule_meta(g->policy, own)->ended == POLICY_END_USED)
+	const struct policy_meta *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
+	if (gr->counted && !newly_refused && m != NULL && m->ended == POLICY_END_USED && m->deadline_ms > g->wall_ms)
 		return;
 	live_end(g, gr, "its rule ended");
 }

@@ -18,6 +18,7 @@ struct gate *gate_new(const struct plan *plan, uint64_t seed, uint32_t ask_expir
 	g->seed = seed;
 	g->ask_expires_ms = ask_expires_ms;
 	g->policy_next_wall_ms = POLICY_NEVER;
+	g->live_next_ms = -1;
 	/* Numbers start anywhere: an answer meant for an earlier life of gate must not fit a question of this one. */
 	g->next_question = (uint32_t)seed;
 	g->next_request = (uint32_t)(seed >> 32);
@@ -70,12 +71,20 @@ struct out *gate_messages(struct gate *g)
 	return &g->messages;
 }
 
+static bool client_is(const struct app *app, const struct addr *client)
+{
+	return addr_equal(client, &app->a.v4) || addr_in(client, &app->a.v6, 64);
+}
+
 struct app *app_of_client(struct gate *g, const struct addr *client)
 {
-	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
-		struct app *app = &g->app[i];
-		if (app->a.ref.slot != 0 && (addr_equal(client, &app->a.v4) || addr_in(client, &app->a.v6, 64)))
-			return app;
+	/* With addresses of our own pools the slot stands in the address; with a LAN's it has to be looked for. */
+	unsigned guess = plan_slot(&g->plan, client);
+	if (guess != 0 && g->app[guess].a.ref.slot != 0 && client_is(&g->app[guess], client))
+		return &g->app[guess];
+	for (unsigned i = 1; i < PLAN_SLOTS && guess == 0; i++) {
+		if (g->app[i].a.ref.slot != 0 && client_is(&g->app[i], client))
+			return &g->app[i];
 	}
 	return NULL;
 }
@@ -87,10 +96,15 @@ static void result(struct gate *g, uint32_t request, int err, const char *text)
 	out_tell(&g->messages, ROLE_DESK, IPC_RESULT, request, result, &r);
 }
 
-void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict, const struct flow_key *key,
-	const struct name *name, const struct addr *address, const uint8_t *rule, const char *text)
+void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict,
+	const struct flow_key *key, const struct name *name, const struct addr *address, const uint8_t *rule,
+	const char *text)
 {
-	struct ipc_event e = { .kind = (uint8_t)kind, .verdict = (uint8_t)verdict, .inbound = key->inbound, .proto = key->proto, .port = key->dport };
+	struct ipc_event e = { .kind = (uint8_t)kind,
+		.verdict = (uint8_t)verdict,
+		.inbound = key->inbound,
+		.proto = key->proto,
+		.port = key->dport };
 	if (app != NULL)
 		e.ref = app->a.ref;
 	if (name != NULL)
@@ -140,7 +154,8 @@ static void zone_set(struct gate *g, uint16_t zone, uint32_t limit)
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *a)
 {
 	uint16_t slot = a->ref.slot;
-	if (slot == 0 || slot >= PLAN_SLOTS || a->v4.len != 4 || a->v6.len != 16 || a->zone == 0 || a->names_zone == 0) {
+	if (slot == 0 || slot >= PLAN_SLOTS || a->v4.len != 4 || a->v6.len != 16 || a->zone == 0 ||
+		a->names_zone == 0) {
 		result(g, request, -EINVAL, "the application has no lawful place");
 		return;
 	}
@@ -157,7 +172,8 @@ void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *a)
 		return;
 	}
 	if (!again && g->sync_end) {
-		/* A new run inherits nothing of whoever had the zone before. During a resync live connections are in it. */
+		/* A new run inherits nothing of whoever had the zone before. During a resync live connections are in
+		 * it. */
 		zone_set(g, a->zone, ZONE_LIMIT);
 		zone_set(g, a->names_zone, NAMES_ZONE_LIMIT);
 	}
@@ -180,7 +196,7 @@ void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *re
 		live_forget_app(g, ref->slot);
 		for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
 			if (g->lookup[i].slot == ref->slot)
-				g->lookup[i].request = 0;
+				names_forget(g, i);
 		}
 		zone_set(g, app->a.zone, ZONE_LIMIT);
 		zone_set(g, app->a.names_zone, NAMES_ZONE_LIMIT);
@@ -224,9 +240,15 @@ uint32_t gate_number(struct gate *g)
 void gate_grant_restore(struct gate *g, const struct ipc_grant *m)
 {
 	struct app *app = app_of(g, m->ref.slot);
-	struct grant_key key = { .slot = m->ref.slot, .inbound = m->inbound, .proto = m->proto, .port = m->port, .peer = m->peer, .real = m->real };
-	if (app == NULL || app->a.ref.run != m->ref.run || m->grant == 0 || grants_by_number(g->grants, m->grant) != NULL ||
-		grants_find(g->grants, &key) != NULL || grants_count(g->grants, key.slot) >= GRANT_APP_MAX)
+	struct grant_key key = { .slot = m->ref.slot,
+		.inbound = m->inbound,
+		.proto = m->proto,
+		.port = m->port,
+		.peer = m->peer,
+		.real = m->real };
+	if (app == NULL || app->a.ref.run != m->ref.run || m->grant == 0 ||
+		grants_by_number(g->grants, m->grant) != NULL || grants_find(g->grants, &key) != NULL ||
+		grants_count(g->grants, key.slot) >= GRANT_APP_MAX)
 		return;
 	struct grant *gr = grants_add(g->grants, &key, m->grant);
 	if (gr == NULL)
@@ -306,7 +328,7 @@ int64_t gate_deadline(const struct gate *g)
 		if (h->expires_ms != 0 && (at < 0 || h->expires_ms < at))
 			at = h->expires_ms;
 	}
-	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+	for (unsigned i = 0; i < LOOKUPS_MAX && g->n_lookups > 0; i++) {
 		int64_t end = g->lookup[i].since_boot_ms + RESOLVE_PATIENCE_MS;
 		if (g->lookup[i].request != 0 && (at < 0 || end < at))
 			at = end;

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 /*
- * Where policy meets the switch, without I/O or clock: the role process (daemon/gate.c) moves bytes, gives messages and time, and sends what
- * the sessions and gate_messages() hold after each call. Theory of operation in gate/state.h.
+ * Where policy meets the switch, without I/O or clock: the role process (daemon/gate.c) moves bytes, gives messages and
+ * time, and sends what the sessions and gate_messages() hold after each call. Theory of operation in gate/state.h.
  *
  * `boot_ms` is clock_boot_ms(), `wall_ms` clock_wall_ms(); both are set by gate_clock() before anything else of a turn.
  */
@@ -26,7 +26,8 @@ struct gate *gate_new(const struct plan *plan, uint64_t seed, uint32_t ask_expir
 void gate_free(struct gate *g);
 void gate_clock(struct gate *g, int64_t boot_ms, int64_t wall_ms);
 
-/* The switch, with two new connections: their sessions (ofp/session.h) are started; the role reads into and writes from them. */
+/* The switch, with two new connections: their sessions (ofp/session.h) are started; the role reads into and writes from
+ * them. */
 void gate_switch(struct gate *g, const struct ipc_switch *sw);
 /* NULL before gate_switch() or without memory. */
 struct ofp_session *gate_session(struct gate *g, enum gate_conn conn);
@@ -39,7 +40,8 @@ void gate_last_error(const struct gate *g, unsigned *ret_type, unsigned *ret_cod
 bool gate_synced(const struct gate *g);
 struct out *gate_messages(struct gate *g);
 
-/* From desk. Requests are answered by IPC_RESULT among gate_messages(). `wire` are policy/wire.h bytes; bad ones keep the old policy. */
+/* From desk. Requests are answered by IPC_RESULT among gate_messages(). `wire` are policy/wire.h bytes; bad ones keep
+ * the old policy. */
 void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const uint8_t *wire, size_t len);
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *app);
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref);

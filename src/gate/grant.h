@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 /*
- * The table of grants (switch.md 2). A grant is (app run, direction, peer as the guest uses it, real address, protocol, destination port); the rule that
- * allows it is an attribute and may change while connections live. Numbers come from durable blocks and are never reused.
+ * The table of grants (switch.md 2). A grant is (app run, direction, peer as the guest uses it, real address, protocol,
+ * destination port); the rule that allows it is an attribute and may change while connections live. Numbers come from
+ * durable blocks and are never reused.
  */
 enum { GRANT_APP_MAX = 4096, GRANT_RULE_LEN = IPC_RULE_ID_LEN };
 
@@ -29,14 +30,14 @@ struct grant {
 	unsigned syn;	  /* index of the synthetic name, 0 none */
 	struct name name; /* len 0: none */
 	uint8_t rule[GRANT_RULE_LEN];
-	uint32_t cookie;	 /* low half of the live flows' cookie */
-	bool counted;		 /* by a rule with a count: each connection is charged */
-	bool logged;		 /* by a rule with `log`: each connection is told */
+	uint32_t cookie;		    /* low half of the live flows' cookie */
+	bool counted;			    /* by a rule with a count: each connection is charged */
+	bool logged;			    /* by a rule with `log`: each connection is told */
 	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
-	int64_t ends_wall_ms;	 /* the rule's own end; INT64_MAX: none */
-	int64_t lease_boot_ms;	 /* when the switch forgets it unless renewed */
-	int64_t used_boot_ms;	 /* last admit */
+	int64_t ends_wall_ms;  /* the rule's own end; INT64_MAX: none */
+	int64_t lease_boot_ms; /* when the switch forgets it unless renewed */
+	int64_t used_boot_ms;  /* last admit */
 	uint64_t connections;
 	uint64_t bytes_out, bytes_in; /* as last read from the switch */
 	/* The table's own. */

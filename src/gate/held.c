@@ -39,8 +39,8 @@ void held_free(struct held_table *t)
 
 bool flow_key_equal(const struct flow_key *a, const struct flow_key *b)
 {
-	return a->slot == b->slot && a->inbound == b->inbound && a->proto == b->proto && a->sport == b->sport && a->dport == b->dport &&
-	       addr_equal(&a->src, &b->src) && addr_equal(&a->dst, &b->dst);
+	return a->slot == b->slot && a->inbound == b->inbound && a->proto == b->proto && a->sport == b->sport &&
+	       a->dport == b->dport && addr_equal(&a->src, &b->src) && addr_equal(&a->dst, &b->dst);
 }
 
 static struct held *take_spare(struct held_table *t)

@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 /*
- * First packets that wait: for a person, for an address, for a count to become durable. At most HELD_APP_MAX per app and one per
- * 5-tuple, so that a guest's retransmissions cost nothing. The packet is a copy of ours; it survives a restart of the switch.
+ * First packets that wait: for a person, for an address, for a count to become durable. At most HELD_APP_MAX per app
+ * and one per 5-tuple, so that a guest's retransmissions cost nothing. The packet is a copy of ours; it survives a
+ * restart of the switch.
  *
- * A held packet is in one state. WAIT_JUDGE: to be judged (again) in this turn. WAIT_ANSWER: a question is open; left when the policy changes or the
- * patience ends. WAIT_ADDRESS: the resolver was asked. WAIT_CHARGE: allowed by a counted rule, desk is making the count durable;
- * from here it goes out or is refused, and is never judged again, so that what was charged is what passes.
+ * A held packet is in one state. WAIT_JUDGE: to be judged (again) in this turn. WAIT_ANSWER: a question is open; left
+ * when the policy changes or the patience ends. WAIT_ADDRESS: the resolver was asked. WAIT_CHARGE: allowed by a counted
+ * rule, desk is making the count durable; from here it goes out or is refused, and is never judged again, so that what
+ * was charged is what passes.
  */
 enum { HELD_APP_MAX = 64, HELD_FRAME_MAX = 2048, HELD_ALL_MAX = 4096 };
 
@@ -30,12 +32,12 @@ struct flow_key {
 struct held {
 	struct flow_key key;
 	enum held_state state;
-	uint32_t id;	   /* of this entry: the frame id of RESOLVE and CHARGE */
-	uint32_t question; /* 0: none */
+	uint32_t id;		      /* of this entry: the frame id of RESOLVE and CHARGE */
+	uint32_t question;	      /* 0: none */
 	int64_t since_ms, expires_ms; /* clock_boot_ms */
-	struct addr real;  /* chosen for WAIT_CHARGE */
-	uint8_t rule[32];  /* charged */
-	bool kept;	   /* in the table; else the caller's own, being judged for the first time */
+	struct addr real;	      /* chosen for WAIT_CHARGE */
+	uint8_t rule[32];	      /* charged */
+	bool kept;		      /* in the table; else the caller's own, being judged for the first time */
 	size_t len;
 	uint8_t frame[HELD_FRAME_MAX];
 	struct held *next;

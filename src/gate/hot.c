@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A known peer is admitted by the switch (switch.md 11). When a grant is used again, gate asks once whether the peer has ever answered; if it has, one
- * exact row lets further connections to it in without a packet-in, for at most HOT_MS, so that gate sees one now and then. It commits the grant's own
- * number, so whatever ends the grant ends these connections, too. Never for counted or logged rules; HOT_APP_MAX per app, exact fields only.
+ * A known peer is admitted by the switch (switch.md 11). When a grant is used again, gate asks once whether the peer
+ * has ever answered; if it has, one exact row lets further connections to it in without a packet-in, for at most
+ * HOT_MS, so that gate sees one now and then. It commits the grant's own number, so whatever ends the grant ends these
+ * connections, too. Never for counted or logged rules; HOT_APP_MAX per app, exact fields only.
  */
 #include "gate/table.h"
 
@@ -27,7 +28,11 @@ static void hot_add(struct gate *g, const struct app *app, const struct grant *g
 {
 	struct sink s = { .g = g, .conn = CONN_QUESTIONS };
 	struct row r;
-	struct ofp_ct ct = { .commit = true, .zone = app->a.zone, .table = T_LIVE, .mark_from = OFP_MARK_SET, .mark = gr->number };
+	struct ofp_ct ct = { .commit = true,
+		.zone = app->a.zone,
+		.table = T_LIVE,
+		.mark_from = OFP_MARK_SET,
+		.mark = gr->number };
 	if (!addr_equal(&gr->key.peer, &gr->key.real)) {
 		ct.nat = OFP_NAT_DST;
 		ct.nat_addr = gr->key.real;
@@ -56,7 +61,8 @@ void hot_consider(struct gate *g, struct grant *gr)
 	uint8_t buf[256];
 	struct wr w = wr_init(buf, sizeof(buf));
 	struct ofp_match m;
-	if (gr->connections < 2 || !eligible(gr) || !g->synced || gr->hot_until_ms > g->boot_ms || g->boot_ms - gr->hot_asked_ms < HOT_ASK_MS)
+	if (gr->connections < 2 || !eligible(gr) || !g->synced || gr->hot_until_ms > g->boot_ms ||
+		g->boot_ms - gr->hot_asked_ms < HOT_ASK_MS)
 		return;
 	gr->hot_asked_ms = g->boot_ms;
 	ofp_match_init(&m);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the switch says: packets by purpose, flows that went, barriers. Nothing a guest put into a packet is believed beyond its parsed header;
- * whose packet it is comes from the registers that the pipeline set and is held against the port it came in by. */
+/* What the switch says: packets by purpose, flows that went, barriers. Nothing a guest put into a packet is believed
+ * beyond its parsed header; whose packet it is comes from the registers that the pipeline set and is held against the
+ * port it came in by. */
 #include "gate/table.h"
 
 #include <errno.h>
@@ -11,8 +12,11 @@ enum { PROBE_MS = 5000, BULK_OUT_MAX = 64 << 20, QUESTIONS_OUT_MAX = 16 << 20, F
 static struct ofp_session *session_of(struct gate *g, enum gate_conn conn)
 {
 	struct conn *c = &g->conn[conn];
-	struct ofp_session_conf conf = { .packet_in = conn == CONN_QUESTIONS, .controller_id = conn == CONN_QUESTIONS ? CONTROLLER_ID : 0,
-		.role = OFP_ROLE_NOCHANGE, .probe_ms = PROBE_MS, .out_max = conn == CONN_BULK ? BULK_OUT_MAX : QUESTIONS_OUT_MAX };
+	struct ofp_session_conf conf = { .packet_in = conn == CONN_QUESTIONS,
+		.controller_id = conn == CONN_QUESTIONS ? CONTROLLER_ID : 0,
+		.role = OFP_ROLE_NOCHANGE,
+		.probe_ms = PROBE_MS,
+		.out_max = conn == CONN_BULK ? BULK_OUT_MAX : QUESTIONS_OUT_MAX };
 	if (c->session == NULL)
 		c->session = ofp_session_new(&conf);
 	return c->session;
@@ -60,12 +64,18 @@ static bool key_of(const struct app *app, const struct ofp_packet_in *pi, struct
 	struct packet p;
 	if (packet_parse(pi->frame, pi->frame_len, &p) != 0 || p.kind == PACKET_ARP || p.later_fragment)
 		return false;
-	/* OVS takes an atomic IPv6 fragment for none at all, and looks through extension headers: a connection may not begin so. */
+	/* OVS takes an atomic IPv6 fragment for none at all, and looks through extension headers: a connection may not
+	 * begin so. */
 	if (p.options || (p.fragment && !app->a.fragments))
 		return false;
 	bool icmp = p.has_l4 && (p.proto == IP_ICMP || p.proto == IP_ICMP6);
-	*ret = (struct flow_key){ .slot = app->a.ref.slot, .inbound = (uint8_t)pi->reg[R_DIR], .proto = p.proto, .src = p.src, .dst = p.dst,
-		.sport = icmp ? p.icmp_id : p.sport, .dport = icmp ? p.icmp_type : p.dport };
+	*ret = (struct flow_key){ .slot = app->a.ref.slot,
+		.inbound = (uint8_t)pi->reg[R_DIR],
+		.proto = p.proto,
+		.src = p.src,
+		.dst = p.dst,
+		.sport = icmp ? p.icmp_id : p.sport,
+		.dport = icmp ? p.icmp_type : p.dport };
 	return true;
 }
 
@@ -76,7 +86,8 @@ static void asked(struct gate *g, struct app *app, const struct ofp_packet_in *p
 		decide_packet(g, app, &key, pi->frame, pi->frame_len);
 }
 
-/* An entry whose number means nothing (any more): the sender is told if it just ended, the entry is flushed either way. */
+/* An entry whose number means nothing (any more): the sender is told if it just ended, the entry is flushed either way.
+ */
 static void stale(struct gate *g, struct app *app, const struct ofp_packet_in *pi)
 {
 	struct ended *e = live_ended(g, pi->ct_mark);
@@ -107,7 +118,8 @@ static void full(struct gate *g, struct app *app, const struct ofp_packet_in *pi
 static void packet_in(struct gate *g, const uint8_t *msg, size_t len)
 {
 	struct ofp_packet_in pi;
-	if (ofp_read_packet_in(msg, len, &pi) != 0 || pi.userdata_len != 4 || pi.userdata[0] != 0x5e || pi.userdata[1] != 0x6b)
+	if (ofp_read_packet_in(msg, len, &pi) != 0 || pi.userdata_len != 4 || pi.userdata[0] != 0x5e ||
+		pi.userdata[1] != 0x6b)
 		return;
 	struct app *app = app_of_packet(g, &pi);
 	if (app == NULL)
@@ -134,7 +146,8 @@ static void flow_removed(struct gate *g, const uint8_t *msg, size_t len)
 {
 	struct ofp_flow_removed fr;
 	if (ofp_read_flow_removed(msg, len, &fr) == 0 && fr.table == T_LIVE)
-		live_removed(g, (uint32_t)ofp_match_get(&fr.match, OFP_F_CT_MARK, 0), ofp_match_get_reg(&fr.match, R_DIR, NULL) == 1, fr.bytes);
+		live_removed(g, (uint32_t)ofp_match_get(&fr.match, OFP_F_CT_MARK, 0),
+			ofp_match_get_reg(&fr.match, R_DIR, NULL) == 1, fr.bytes);
 }
 
 static void message(struct gate *g, const struct ofp_event *ev)
@@ -147,7 +160,8 @@ static void message(struct gate *g, const struct ofp_event *ev)
 		pipeline_multipart(g, ev->msg, ev->len);
 }
 
-/* Meters are added and modified in pairs, one of which is always refused; any other error means the switch is not as we think. */
+/* Meters are added and modified in pairs, one of which is always refused; any other error means the switch is not as we
+ * think. */
 static int refused(struct gate *g, const struct ofp_event *ev)
 {
 	enum { ERROR_METER_MOD = 12 };

@@ -1,19 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a grant in the switch. Two flows in table 45, one per direction, match its number in ct_mark; they are leases. While they stand every
- * packet whose conntrack entry carries the number passes; when they go nothing does. An ended grant is remembered for two seconds so that the next
- * packet of each end can be answered with RST, then its conntrack entries are flushed (a fixed 5-tuple must not stay established under a dead number).
+ * The life of a grant in the switch. Two flows in table 45, one per direction, match its number in ct_mark; they are
+ * leases. While they stand every packet whose conntrack entry carries the number passes; when they go nothing does. An
+ * ended grant is remembered for two seconds so that the next packet of each end can be answered with RST, then its
+ * conntrack entries are flushed (a fixed 5-tuple must not stay established under a dead number).
  */
 #include "gate/state.h"
 
 #include <string.h>
 
-enum { LEASE_MS = 60000, RENEW_MS = 30000, TICK_MS = 1000 };
+enum { LEASE_MS = 60000, RENEW_MS = 30000 };
 
 static int64_t lease_ms(const struct gate *g, const struct grant *gr)
 {
 	int64_t left = gr->ends_wall_ms == POLICY_NEVER ? LEASE_MS : gr->ends_wall_ms - g->wall_ms;
 	return left < 1 ? 1 : left > LEASE_MS ? LEASE_MS : left;
+}
+
+/* Looked at before every wait, so it is kept and not computed: work per packet must not grow with the number of grants.
+ */
+static void due(struct gate *g, int64_t at_ms)
+{
+	if (g->live_next_ms < 0 || at_ms < g->live_next_ms)
+		g->live_next_ms = at_ms;
+}
+
+static void due_grant(struct gate *g, const struct grant *gr)
+{
+	int64_t end = gr->ends_wall_ms == POLICY_NEVER ? INT64_MAX : g->boot_ms + (gr->ends_wall_ms - g->wall_ms);
+	int64_t renew = gr->lease_boot_ms - RENEW_MS > g->boot_ms ? gr->lease_boot_ms - RENEW_MS : gr->lease_boot_ms;
+	due(g, end < renew ? end : renew);
 }
 
 void live_send(struct gate *g, struct grant *gr)
@@ -22,6 +38,7 @@ void live_send(struct gate *g, struct grant *gr)
 	unsigned timeout_s = (unsigned)((lease + 999) / 1000);
 	gr->lease_boot_ms = g->boot_ms + (int64_t)timeout_s * 1000;
 	pipeline_live(g, gr, timeout_s);
+	due_grant(g, gr);
 }
 
 static uint32_t cookie_of(const uint8_t id[GRANT_RULE_LEN])
@@ -36,7 +53,8 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 	int64_t ends = v->next_change_ms;
 	if (ends < g->policy_next_wall_ms)
 		g->policy_next_wall_ms = ends;
-	/* A life that begins or ends later may leave the grant allowed; only its judge can say. The lease is cut to that moment all the same. */
+	/* A life that begins or ends later may leave the grant allowed; only its judge can say. The lease is cut to
+	 * that moment all the same. */
 	bool same = !fresh && m != NULL && memcmp(gr->rule, m->id, sizeof(gr->rule)) == 0 && gr->ends_wall_ms == ends;
 	if (m != NULL)
 		memcpy(gr->rule, m->id, sizeof(gr->rule));
@@ -52,7 +70,10 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 
 static void tell_end(struct gate *g, const struct ended *e)
 {
-	struct ipc_grant_end m = { .grant = e->number, .bytes_out = e->bytes_out, .bytes_in = e->bytes_in, .connections = e->connections };
+	struct ipc_grant_end m = { .grant = e->number,
+		.bytes_out = e->bytes_out,
+		.bytes_in = e->bytes_in,
+		.connections = e->connections };
 	ipc_text_set(&m.reason, e->reason);
 	out_tell(&g->messages, ROLE_DESK, IPC_GRANT_END, 0, grant_end, &m);
 	struct ipc_cut c = { .zone = e->zone, .mark = e->number };
@@ -62,12 +83,17 @@ static void tell_end(struct gate *g, const struct ended *e)
 
 static void remember(struct gate *g, const struct grant *gr, uint16_t zone, const char *reason)
 {
-	struct ended *e = &g->ended[g->next_ended];
-	g->next_ended = (g->next_ended + 1) % ENDED_MAX;
+	struct ended *e = &g->ended[gr->number % ENDED_MAX];
 	if (e->number != 0)
 		tell_end(g, e);
-	*e = (struct ended){ .number = gr->number, .key = gr->key, .zone = zone, .until_boot_ms = g->boot_ms + ENDED_MS,
-		.bytes_out = gr->bytes_out, .bytes_in = gr->bytes_in, .connections = gr->connections, .reason = reason };
+	*e = (struct ended){ .number = gr->number,
+		.key = gr->key,
+		.zone = zone,
+		.until_boot_ms = g->boot_ms + ENDED_MS,
+		.bytes_out = gr->bytes_out,
+		.bytes_in = gr->bytes_in,
+		.connections = gr->connections,
+		.reason = reason };
 }
 
 void live_end(struct gate *g, struct grant *gr, const char *reason)
@@ -83,11 +109,8 @@ void live_end(struct gate *g, struct grant *gr, const char *reason)
 
 struct ended *live_ended(struct gate *g, uint32_t number)
 {
-	for (unsigned i = 0; i < ENDED_MAX; i++) {
-		if (g->ended[i].number == number && number != 0)
-			return &g->ended[i];
-	}
-	return NULL;
+	struct ended *e = &g->ended[number % ENDED_MAX];
+	return number != 0 && e->number == number ? e : NULL;
 }
 
 void live_removed(struct gate *g, uint32_t number, bool inbound, uint64_t bytes)
@@ -115,34 +138,30 @@ void live_forget_app(struct gate *g, uint16_t slot)
 
 int64_t live_deadline(const struct gate *g)
 {
-	int64_t at = -1;
-	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
-		int64_t renew = gr->lease_boot_ms - RENEW_MS;
-		int64_t end = gr->ends_wall_ms == POLICY_NEVER ? INT64_MAX : g->boot_ms + (gr->ends_wall_ms - g->wall_ms);
-		int64_t first = end < renew || gr->lease_boot_ms - g->boot_ms <= RENEW_MS ? end : renew;
-		if (first == INT64_MAX)
-			first = g->boot_ms + TICK_MS;
-		if (at < 0 || first < at)
-			at = first;
-	}
-	for (unsigned i = 0; i < ENDED_MAX; i++) {
-		if (g->ended[i].number != 0 && (at < 0 || g->ended[i].until_boot_ms < at))
-			at = g->ended[i].until_boot_ms;
-	}
-	return at;
+	return g->live_next_ms;
 }
 
 void live_tick(struct gate *g)
 {
+	if (g->live_next_ms < 0 || g->boot_ms < g->live_next_ms)
+		return;
+	g->live_next_ms = -1;
 	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
-		bool ends_first = gr->ends_wall_ms != POLICY_NEVER && gr->ends_wall_ms - g->wall_ms <= gr->lease_boot_ms - g->boot_ms;
+		bool ends_first = gr->ends_wall_ms != POLICY_NEVER &&
+				  gr->ends_wall_ms - g->wall_ms <= gr->lease_boot_ms - g->boot_ms;
 		if (gr->lease_boot_ms - g->boot_ms <= RENEW_MS && !ends_first)
 			live_send(g, gr);
+		else
+			due_grant(g, gr);
 	}
 	for (unsigned i = 0; i < ENDED_MAX; i++) {
 		struct ended *e = &g->ended[i];
-		if (e->number == 0 || g->boot_ms < e->until_boot_ms)
+		if (e->number == 0)
 			continue;
+		if (g->boot_ms < e->until_boot_ms) {
+			due(g, e->until_boot_ms);
+			continue;
+		}
 		tell_end(g, e);
 		e->number = 0;
 	}

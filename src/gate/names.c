@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A guest's DNS question, as the policy sees it (names.md). The answer is always an address of ours; a real one never leaves gate. */
+/* A guest's DNS question, as the policy sees it (names.md). The answer is always an address of ours; a real one never
+ * leaves gate. */
 #include "gate/state.h"
 
 #include <stdio.h>
@@ -93,8 +94,8 @@ static bool answer_reverse(struct gate *g, struct app *app, uint32_t request, co
 	return true;
 }
 
-static void answer_resolved(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l, const struct resolved *r,
-	bool one_family)
+static void answer_resolved(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l,
+	const struct resolved *r, bool one_family)
 {
 	bool v6 = l->qtype == TYPE_AAAA;
 	switch ((enum ipc_resolve_status)r->status) {
@@ -144,7 +145,11 @@ static bool wait_for(struct gate *g, const struct app *app, uint32_t request, co
 	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
 		if (g->lookup[i].request != 0)
 			continue;
-		g->lookup[i] = (struct lookup){ .request = request, .l = *l, .slot = app->a.ref.slot, .since_boot_ms = g->boot_ms };
+		g->lookup[i] = (struct lookup){ .request = request,
+			.l = *l,
+			.slot = app->a.ref.slot,
+			.since_boot_ms = g->boot_ms };
+		g->n_lookups++;
 		return true;
 	}
 	return false;
@@ -214,13 +219,19 @@ void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l)
 	judge(g, app, request, l);
 }
 
+void names_forget(struct gate *g, unsigned i)
+{
+	g->n_lookups -= g->lookup[i].request != 0;
+	g->lookup[i].request = 0;
+}
+
 void names_resolved(struct gate *g, const struct name *name)
 {
-	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+	for (unsigned i = 0; i < LOOKUPS_MAX && g->n_lookups > 0; i++) {
 		struct lookup w = g->lookup[i];
 		if (w.request == 0 || !name_equal(&w.l.name, name))
 			continue;
-		g->lookup[i].request = 0;
+		names_forget(g, i);
 		struct app *app = app_of(g, w.slot);
 		/* Judged anew: the policy may have changed while the resolver was asked. */
 		if (app != NULL)
@@ -231,7 +242,8 @@ void names_resolved(struct gate *g, const struct name *name)
 		struct app *app = app_of(g, h->key.slot);
 		struct name n;
 		unsigned syn;
-		if (h->state == WAIT_ADDRESS && app != NULL && decide_name(g, app, &h->key, &n, &syn) && name_equal(&n, name))
+		if (h->state == WAIT_ADDRESS && app != NULL && decide_name(g, app, &h->key, &n, &syn) &&
+			name_equal(&n, name))
 			decide_held(g, h);
 	}
 }
@@ -247,11 +259,11 @@ void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *
 
 void names_tick(struct gate *g)
 {
-	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+	for (unsigned i = 0; i < LOOKUPS_MAX && g->n_lookups > 0; i++) {
 		struct lookup *w = &g->lookup[i];
 		if (w->request != 0 && g->boot_ms - w->since_boot_ms >= RESOLVE_PATIENCE_MS) {
 			answer_kind(g, w->request, ANSWER_SERVFAIL, EDE_NETWORK);
-			w->request = 0;
+			names_forget(g, i);
 		}
 	}
 }

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * What gate wants sent: it has no sockets. The role process empties these after each event. Bytes for OpenFlow keep their order within
- * one connection; messages keep theirs within one peer.
+ * What gate wants sent: it has no sockets. The role process empties these after each event. Bytes for OpenFlow keep
+ * their order within one connection; messages keep theirs within one peer.
  */
 enum { OUT_BYTES_MAX = 16 << 20 };
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is sent to the switch and when: the resync, an app's rows, a grant's flows, frames of ours. The rows themselves are in rows.c. */
+/* What is sent to the switch and when: the resync, an app's rows, a grant's flows, frames of ours. The rows themselves
+ * are in rows.c. */
 #include "gate/table.h"
 
 #include "net/packet.h"
 
 enum { REFUSED_IDLE_S = 2, SYNTHETIC_PREFIX = 64 };
 
-static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_NAMES, T_NAMES_OUT, T_NAMES_IN, T_CONNTRACK, T_STATE,
-	T_STALE, T_UNKNOWN, T_ASK, T_EGRESS };
+static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_NAMES, T_NAMES_OUT, T_NAMES_IN,
+	T_CONNTRACK, T_STATE, T_STALE, T_UNKNOWN, T_ASK, T_EGRESS };
 
 static struct sink bulk(struct gate *g)
 {
@@ -176,7 +177,11 @@ static void packet_out(struct gate *g, uint32_t in_port, const struct wr *acts, 
 	static uint8_t buf[HELD_FRAME_MAX + 1024];
 	struct sink s = questions(g);
 	struct wr w = wr_init(buf, sizeof(buf));
-	struct ofp_packet_out po = { .in_port = in_port, .actions = acts->buf, .actions_len = acts->len, .frame = frame, .frame_len = len };
+	struct ofp_packet_out po = { .in_port = in_port,
+		.actions = acts->buf,
+		.actions_len = acts->len,
+		.frame = frame,
+		.frame_len = len };
 	ofp_put_packet_out(&w, sink_xid(&s), &po);
 	if (wr_ok(&w) && wr_ok(acts))
 		sink_bytes(&s, buf, w.len);
@@ -187,7 +192,11 @@ void pipeline_admit(struct gate *g, const struct app *app, const struct grant *g
 	uint8_t buf[512];
 	struct wr acts = wr_init(buf, sizeof(buf));
 	bool translated = !gr->key.inbound && !addr_equal(&gr->key.peer, &gr->key.real);
-	struct ofp_ct ct = { .commit = true, .zone = app->a.zone, .table = T_LIVE, .mark_from = OFP_MARK_SET, .mark = gr->number };
+	struct ofp_ct ct = { .commit = true,
+		.zone = app->a.zone,
+		.table = T_LIVE,
+		.mark_from = OFP_MARK_SET,
+		.mark = gr->number };
 	if (translated) {
 		ct.nat = OFP_NAT_DST;
 		ct.nat_addr = gr->key.real;

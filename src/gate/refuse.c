@@ -2,7 +2,8 @@
 #include "gate/state.h"
 #include "net/build.h"
 
-/* Answers go to the port the packet came from, as if from the gateway; what the app does with them is its own affair. */
+/* Answers go to the port the packet came from, as if from the gateway; what the app does with them is its own affair.
+ */
 void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent)
 {
 	struct packet p;
@@ -14,15 +15,17 @@ void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t
 	if (silent)
 		return;
 	struct addr from = p.kind == PACKET_IPV4 ? app->a.v4_gateway : plan_v6(&g->plan, app->a.ref.slot, 1);
-	int err = p.proto == IP_TCP ? build_tcp_reset(&w, &p) : build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from);
+	int err = p.proto == IP_TCP ? build_tcp_reset(&w, &p)
+				    : build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from);
 	if (err == 0)
 		pipeline_send(g, app->a.ofport, w.buf, w.len);
 }
 
 /*
- * A packet of an ended connection tells both ends, if it is TCP: its sender by RST whose sequence number is the packet's acknowledgement number, its
- * receiver by RST with the packet's own sequence number, which is the one the receiver waits for. Payload-free, within two seconds of the end: the one
- * class of frames that leaves without a live flow (trust.md).
+ * A packet of an ended connection tells both ends, if it is TCP: its sender by RST whose sequence number is the
+ * packet's acknowledgement number, its receiver by RST with the packet's own sequence number, which is the one the
+ * receiver waits for. Payload-free, within two seconds of the end: the one class of frames that leaves without a live
+ * flow (trust.md).
  */
 static void send_reset(struct gate *g, const struct packet *to_sender_of, uint32_t ofport)
 {
@@ -46,8 +49,8 @@ static struct packet mirrored(const struct packet *p)
 	return m;
 }
 
-/* Table 45 sees a packet after translation: what came from outside carries the address the guest uses, what goes out the real one. Each end is
- * told under the address it knows. */
+/* Table 45 sees a packet after translation: what came from outside carries the address the guest uses, what goes out
+ * the real one. Each end is told under the address it knows. */
 static void end_remote(struct gate *g, const struct ended *e, struct packet p)
 {
 	if (addr_equal(&p.src, &e->key.peer))
@@ -66,7 +69,8 @@ static void end_guest(struct gate *g, const struct app *app, const struct ended 
 	send_reset(g, &p, app->a.ofport);
 }
 
-void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame, size_t len)
+void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,
+	size_t len)
 {
 	struct packet p;
 	uint8_t buf[BUILD_MAX];

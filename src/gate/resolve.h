@@ -10,10 +10,16 @@
 #include <stdint.h>
 
 /*
- * What the resolver said about names, shared by all apps: whether an app may use an answer is policy's to say each time. Bounded; the
- * answer that is nearest its end makes room. A name is asked once at a time.
+ * What the resolver said about names, shared by all apps: whether an app may use an answer is policy's to say each
+ * time. Bounded; the answer that is nearest its end makes room. A name is asked once at a time.
  */
-enum { RESOLVE_TABLE = 4096, RESOLVE_TTL_MIN_MS = 5000, RESOLVE_TTL_MAX_MS = 300000, RESOLVE_FAIL_MS = 2000, RESOLVE_PATIENCE_MS = 10000 };
+enum {
+	RESOLVE_TABLE = 4096,
+	RESOLVE_TTL_MIN_MS = 5000,
+	RESOLVE_TTL_MAX_MS = 300000,
+	RESOLVE_FAIL_MS = 2000,
+	RESOLVE_PATIENCE_MS = 10000
+};
 
 struct resolved {
 	struct name name;
@@ -34,6 +40,7 @@ const struct resolved *resolve_get(struct resolve *t, const struct name *name, i
 /* Notes that `name` is being asked; returns the request's number for IPC_RESOLVE, 0: no room. */
 uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms);
 /* Takes the answer to a request. NULL: nobody asked (any more). */
-const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r, int64_t now_ms);
+const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r,
+	int64_t now_ms);
 
 #endif

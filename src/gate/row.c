@@ -36,7 +36,10 @@ void row_ask(struct row *r, uint8_t table)
 void row_controller(struct row *r, enum purpose purpose, uint32_t meter)
 {
 	const uint8_t userdata[4] = { 0x5e, 0x6b, (uint8_t)purpose, 0 };
-	struct ofp_controller c = { .max_len = 65535, .controller_id = CONTROLLER_ID, .reason = OFP_REASON_ACTION, .userdata = userdata,
+	struct ofp_controller c = { .max_len = 65535,
+		.controller_id = CONTROLLER_ID,
+		.reason = OFP_REASON_ACTION,
+		.userdata = userdata,
 		.userdata_len = sizeof(userdata) };
 	ofp_match_reg_masked(&r->fm.match, R_LARGE, 0, 1);
 	ofp_act_meter(&r->acts, meter);
@@ -46,7 +49,8 @@ void row_controller(struct row *r, enum purpose purpose, uint32_t meter)
 void sink_bytes(const struct sink *s, const void *msg, size_t len)
 {
 	struct conn *c = &s->g->conn[s->conn];
-	/* Before the connection is up nothing is lost: the resync sends it all. What does not fit later means a switch that does not read: the connection is given up and made anew in step. */
+	/* Before the connection is up nothing is lost: the resync sends it all. What does not fit later means a switch
+	 * that does not read: the connection is given up and made anew in step. */
 	if (c->up && ofp_session_send(c->session, msg, len) != 0)
 		c->broken = true;
 }

@@ -2,15 +2,14 @@
 /*
  * Theory of operation: the pipeline.
  *
- * 0 classify: in_port and exact source MAC, untagged → app (reg0), zone (reg1), port (reg3); from the uplink by exact destination, inbound (reg2 = 1).
- * 10 security: only the app's own addresses towards our router; ARP, ND, DHCP in their exact lawful forms → 11 → gate.
- * 20 names: port 53 to any server is committed in the app's names zone with mark 1 and translated to the names service; 22 outputs only what carries
- *    that mark, so a full zone lets nothing out untranslated. 23: the answers.
- * 30 conntrack in the app's zone. 40 state: established → 45; new without a grant's mark → 48; new with one (the kernel datapath says "new" until the
- *    first reply) → 45; TCP begins with SYN only.
- * 45 live: a grant's two flows lead to 60. A mark nobody knows, or no mark: 46 → gate; nothing leaves.
- * 48 hot and refused, exact rows of short life. 50 → 51 → gate.
- * 60 egress: never synthetic or guests' ranges, MACs rewritten, an explicit port.
+ * 0 classify: in_port and exact source MAC, untagged → app (reg0), zone (reg1), port (reg3); from the uplink by exact
+ * destination, inbound (reg2 = 1). 10 security: only the app's own addresses towards our router; ARP, ND, DHCP in their
+ * exact lawful forms → 11 → gate. 20 names: port 53 to any server is committed in the app's names zone with mark 1 and
+ * translated to the names service; 22 outputs only what carries that mark, so a full zone lets nothing out
+ * untranslated. 23: the answers. 30 conntrack in the app's zone. 40 state: established → 45; new without a grant's mark
+ * → 48; new with one (the kernel datapath says "new" until the first reply) → 45; TCP begins with SYN only. 45 live: a
+ * grant's two flows lead to 60. A mark nobody knows, or no mark: 46 → gate; nothing leaves. 48 hot and refused, exact
+ * rows of short life. 50 → 51 → gate. 60 egress: never synthetic or guests' ranges, MACs rewritten, an explicit port.
  *
  * A table without a matching row drops.
  */
@@ -258,7 +257,8 @@ static void app_names_in(const struct sink *s, const struct app *app)
 		begin_app(&r, app, T_NAMES_IN, 100);
 		match_guest(&r, app, v6 == 1, false);
 		ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
-		ofp_match_ct_state(&r.fm.match, OFP_CS_TRK | OFP_CS_EST | OFP_CS_RPL, OFP_CS_TRK | OFP_CS_EST | OFP_CS_RPL | OFP_CS_INV);
+		ofp_match_ct_state(&r.fm.match, OFP_CS_TRK | OFP_CS_EST | OFP_CS_RPL,
+			OFP_CS_TRK | OFP_CS_EST | OFP_CS_RPL | OFP_CS_INV);
 		ofp_match_ct_mark(&r.fm.match, NAMES_MARK);
 		ofp_act_dec_ttl(&r.acts);
 		ofp_act_set_mac(&r.acts, OFP_F_ETH_SRC, &router);
@@ -274,8 +274,13 @@ static void app_names_out(const struct sink *s, const struct app *app)
 	struct row r;
 	for (unsigned i = 0; i < 4; i++) {
 		bool v6 = i >= 2;
-		struct ofp_ct ct = { .commit = true, .zone = app->a.names_zone, .table = T_NAMES_OUT, .nat = OFP_NAT_DST,
-			.nat_addr = v6 ? plan_v6(&s->g->plan, 0, 3) : plan_v4(&s->g->plan, 0, 3), .mark_from = OFP_MARK_SET, .mark = NAMES_MARK };
+		struct ofp_ct ct = { .commit = true,
+			.zone = app->a.names_zone,
+			.table = T_NAMES_OUT,
+			.nat = OFP_NAT_DST,
+			.nat_addr = v6 ? plan_v6(&s->g->plan, 0, 3) : plan_v4(&s->g->plan, 0, 3),
+			.mark_from = OFP_MARK_SET,
+			.mark = NAMES_MARK };
 		begin_app(&r, app, T_NAMES, 100);
 		ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
 		ofp_match_ip_any(&r.fm.match, v6);
@@ -373,7 +378,8 @@ static void app_nd_dhcp6(const struct sink *s, const struct app *app)
 	row_send(s, &r);
 }
 
-static void app_controller(const struct sink *s, const struct app *app, uint8_t table, uint16_t priority, enum purpose purpose, enum meter m)
+static void app_controller(const struct sink *s, const struct app *app, uint8_t table, uint16_t priority,
+	enum purpose purpose, enum meter m)
 {
 	struct row r;
 	begin_app(&r, app, table, priority);
@@ -424,9 +430,12 @@ void rows_meters(const struct sink *s, const struct app *app)
 	static const uint32_t rate[METERS] = { [METER_ASK] = 4000, [METER_ANSWER] = 50, [METER_STALE] = 200 };
 	uint8_t buf[256];
 	for (unsigned m = 0; m < METERS; m++) {
-		struct ofp_meter meter = { .id = table_meter(app->a.ref.slot, (enum meter)m), .rate = rate[m], .burst = rate[m] };
+		struct ofp_meter meter = { .id = table_meter(app->a.ref.slot, (enum meter)m),
+			.rate = rate[m],
+			.burst = rate[m] };
 		struct wr w = wr_init(buf, sizeof(buf));
-		/* One of the two is refused, depending on whether an earlier life left it: both together always leave it right. */
+		/* One of the two is refused, depending on whether an earlier life left it: both together always leave
+		 * it right. */
 		ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_ADD, &meter);
 		ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_MODIFY, &meter);
 		if (wr_ok(&w))
@@ -439,7 +448,8 @@ void rows_inbound(const struct sink *s, const struct app *app, bool add)
 	const uint32_t fresh = OFP_CS_TRK | OFP_CS_NEW, fresh_mask = fresh | OFP_CS_INV;
 	struct row r;
 	for (unsigned kind = 0; kind < 3; kind++) {
-		/* TCP of either family by its SYN, then everything that is not TCP; the static rows below 120 drop other TCP. */
+		/* TCP of either family by its SYN, then everything that is not TCP; the static rows below 120 drop
+		 * other TCP. */
 		begin_app(&r, app, T_STATE, kind < 2 ? 121 : 101);
 		ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
 		ofp_match_reg(&r.fm.match, R_DIR, 1);

@@ -18,19 +18,22 @@
 /*
  * Theory of operation of gate/ – included by the files of this folder only.
  *
- * 1. The switch asks (packet-in with a purpose in its userdata), gate answers with a packet-out. Nothing in the switch forwards a packet of
- *    an app unless its conntrack entry carries the number of a grant that has a live flow in table 45 (switch.md 2, 4).
- * 2. A grant is made, its two live flows are sent, and only then, on the same connection, the packet-out that commits the number: the switch
- *    handles one connection in order, so the packet finds its flows.
- * 3. Policy changes as a whole (a new compiled set replaces the old); then every held packet and every grant is judged again: still
- *    allowed → the rule is an attribute that changes; else the grant ends.
+ * 1. The switch asks (packet-in with a purpose in its userdata), gate answers with a packet-out. Nothing in the switch
+ * forwards a packet of an app unless its conntrack entry carries the number of a grant that has a live flow in table 45
+ * (switch.md 2, 4).
+ * 2. A grant is made, its two live flows are sent, and only then, on the same connection, the packet-out that commits
+ * the number: the switch handles one connection in order, so the packet finds its flows.
+ * 3. Policy changes as a whole (a new compiled set replaces the old); then every held packet and every grant is judged
+ * again: still allowed → the rule is an attribute that changes; else the grant ends.
  * 4. A counted rule is charged by desk, durably, before the packet goes: the packet waits in WAIT_CHARGE.
  * 5. A live flow is a lease: hard_timeout, renewed at half. If gate dies, permissions end by themselves.
- * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered and their senders try again.
+ * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered
+ * and their senders try again.
  *
- * Files: pipeline.c (flows that do not depend on a connection) · live.c (grants, leases, their flows, their end) · decide.c (packet →
- * verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c
- * (ARP, ND, DHCP, RA) · hot.c (known peers) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
+ * Files: pipeline.c (flows that do not depend on a connection) · live.c (grants, leases, their flows, their end) ·
+ * decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused
+ * flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · hot.c (known peers) · audit.c (foreign
+ * changes) · gate.c (apps, policy, messages, time).
  */
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
 
@@ -40,12 +43,12 @@ enum purpose { PURPOSE_ASK = 1, PURPOSE_ANSWER, PURPOSE_STALE, PURPOSE_FULL, PUR
 struct app {
 	struct ipc_app a; /* a.ref.slot 0: free */
 	struct syn *syn;
-	bool inbound;	    /* its inbound row is in the switch */
-	uint32_t request;   /* desk's APP_ADD to answer at `barrier`; 0 none */
-	uint32_t barrier;   /* xid; 0: answered when the switch is in step */
-	uint32_t lookups;   /* in the second `second_boot_ms` */
+	bool inbound;	  /* its inbound row is in the switch */
+	uint32_t request; /* desk's APP_ADD to answer at `barrier`; 0 none */
+	uint32_t barrier; /* xid; 0: answered when the switch is in step */
+	uint32_t lookups; /* in the second `second_boot_ms` */
 	int64_t hot_until_ms[HOT_APP_MAX];
-	unsigned refused;   /* exact refused flows sent in this second */
+	unsigned refused; /* exact refused flows sent in this second */
 	int64_t second_boot_ms;
 	int64_t full_said_boot_ms;
 };
@@ -66,7 +69,8 @@ struct lookup {
 };
 enum { LOOKUPS_MAX = 2048 };
 
-/* A grant that ended less than two seconds ago: its next packets are answered with RST, then its entries are flushed. */
+/* A grant that ended less than two seconds ago: its next packets are answered with RST, then its entries are flushed.
+ */
 struct ended {
 	uint32_t number; /* 0: free */
 	struct grant_key key;
@@ -112,11 +116,12 @@ struct gate {
 	uint32_t next_question;
 	struct resolve *resolve;
 	struct lookup lookup[LOOKUPS_MAX];
-	struct ended ended[ENDED_MAX];
-	unsigned next_ended;
+	unsigned n_lookups;
+	struct ended ended[ENDED_MAX]; /* by number modulo ENDED_MAX: numbers are given in order */
+	int64_t live_next_ms;	       /* when a lease, an end or a rule's own time is due next; -1: nothing is */
 
-	uint32_t block_first, block_left;   /* grant numbers in use */
-	uint32_t spare_first, spare_left;   /* the next block */
+	uint32_t block_first, block_left; /* grant numbers in use */
+	uint32_t spare_first, spare_left; /* the next block */
 	bool block_wanted;
 	uint32_t next_request; /* ids of our own requests to desk and resolver */
 
@@ -126,8 +131,9 @@ struct gate {
 /* gate.c */
 struct app *app_of(struct gate *g, uint16_t slot); /* NULL: no such app */
 struct app *app_of_client(struct gate *g, const struct addr *client);
-void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict, const struct flow_key *key,
-	const struct name *name, const struct addr *address, const uint8_t *rule, const char *text);
+void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict,
+	const struct flow_key *key, const struct name *name, const struct addr *address, const uint8_t *rule,
+	const char *text);
 
 /* A durable number never used before; 0: none left, nothing may be admitted. */
 uint32_t gate_number(struct gate *g);
@@ -136,10 +142,14 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid);
 /* names.c: an answer of the resolver is in the table: lookups and held packets that waited for `name` go on. */
 void names_resolved(struct gate *g, const struct name *name);
 void names_tick(struct gate *g);
+/* Nobody waits for this one any more. */
+void names_forget(struct gate *g, unsigned i);
 
 /* decide.c */
-/* What the packet of `key` means: its name (synthetic destination) or nothing. False: a synthetic address that means nothing. */
-bool decide_name(struct gate *g, const struct app *app, const struct flow_key *key, struct name *ret_name, unsigned *ret_syn);
+/* What the packet of `key` means: its name (synthetic destination) or nothing. False: a synthetic address that means
+ * nothing. */
+bool decide_name(struct gate *g, const struct app *app, const struct flow_key *key, struct name *ret_name,
+	unsigned *ret_syn);
 /* A first packet came. */
 void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, const uint8_t *frame, size_t len);
 void decide_held(struct gate *g, struct held *h);
@@ -153,9 +163,10 @@ void decide_questions(struct gate *g);
 size_t decide_rule(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN]);
 void decide_forget_app(struct gate *g, uint16_t slot);
 
-/* admit.c: the packet goes, under a grant of rule `rule` (index into the policy). False: it cannot (limits, no number), refused. */
-bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn, const struct addr *real,
-	const struct policy_verdict *v);
+/* admit.c: the packet goes, under a grant of rule `rule` (index into the policy). False: it cannot (limits, no number),
+ * refused. */
+bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn,
+	const struct addr *real, const struct policy_verdict *v);
 
 /* live.c */
 void live_send(struct gate *g, struct grant *gr);
@@ -182,7 +193,8 @@ void audit_stats(struct gate *g, struct rd *body);
 /* refuse.c: the sender learns at once (RST, ICMP), or silence for `drop`. `frame` is what it sent. */
 void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent);
 /* A packet of an ended grant: RST towards both ends. */
-void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame, size_t len);
+void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,
+	size_t len);
 
 /* answer.c: ARP, ND, DHCP, RS of a guest. */
 void answer_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);
@@ -196,7 +208,8 @@ uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);
 /* The two flows of a grant, and their end. */
 void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s);
 void pipeline_live_delete(struct gate *g, uint32_t number);
-/* A multipart reply: flows of table 45 (those of grants nobody knows go; a peer that has answered may become hot), or the numbers for the audit. */
+/* A multipart reply: flows of table 45 (those of grants nobody knows go; a peer that has answered may become hot), or
+ * the numbers for the audit. */
 void pipeline_multipart(struct gate *g, const void *msg, size_t len);
 /* The packet-out that commits the grant's number and lets the packet go on at table 45. */
 void pipeline_admit(struct gate *g, const struct app *app, const struct grant *gr, const uint8_t *frame, size_t len);

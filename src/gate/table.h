@@ -4,7 +4,8 @@
 
 #include "gate/state.h"
 
-/* The tables of switch.md, with the small ones behind them that hold what must follow check_pkt_larger. Used inside gate/ only. */
+/* The tables of switch.md, with the small ones behind them that hold what must follow check_pkt_larger. Used inside
+ * gate/ only. */
 enum {
 	T_CLASSIFY = 0,
 	T_SECURITY = 10,
@@ -25,7 +26,8 @@ enum {
 /* What the registers say between the tables. */
 enum { R_APP = 0, R_ZONE = 1, R_DIR = 2, R_PORT = 3, R_GRANT = 6, R_LARGE = 7 };
 
-/* A longer frame than this never goes to a controller: near 65,400 bytes the message's length would wrap (switch.md 3). */
+/* A longer frame than this never goes to a controller: near 65,400 bytes the message's length would wrap (switch.md 3).
+ */
 enum { CONTROLLER_FRAME_MAX = HELD_FRAME_MAX, CONTROLLER_ID = 0x5e6b, NAMES_MARK = 1 };
 
 enum meter { METER_ASK, METER_ANSWER, METER_STALE, METERS };

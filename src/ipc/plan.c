@@ -58,6 +58,16 @@ struct addr plan_v6(const struct plan *p, unsigned slot, unsigned host)
 	return a;
 }
 
+unsigned plan_slot(const struct plan *p, const struct addr *a)
+{
+	unsigned slot = 0;
+	if (addr_in(a, &p->v4, p->v4_prefix))
+		slot = (addr_to_u32(a) - addr_to_u32(&p->v4)) / 4;
+	else if (addr_in(a, &p->v6, PLAN_V6_PREFIX))
+		slot = (unsigned)a->b[6] << 8 | a->b[7];
+	return slot < PLAN_SLOTS ? slot : 0;
+}
+
 struct mac plan_router_mac(void)
 {
 	return (struct mac){ { 0x02, 0x5e, 0x6b, 0x00, 0x00, 0x01 } };

@@ -31,6 +31,8 @@ bool plan_parse(const char *v4, const char *v6, struct plan *ret);
 
 struct addr plan_v4(const struct plan *p, unsigned slot, unsigned host);
 struct addr plan_v6(const struct plan *p, unsigned slot, unsigned host);
+/* The slot that an address of our pools belongs to; 0: ours, or of no pool. */
+unsigned plan_slot(const struct plan *p, const struct addr *a);
 /* The MAC of our router, the same towards every guest, the uplink and the names service. */
 struct mac plan_router_mac(void);
 /* A locally administered MAC for slot and run; kind 0 guest, 1 host end of the uplink, 2 names. */

@@ -76,6 +76,13 @@ static void plan_is_a_function(void **state)
 	assert_string_equal(addr_format(&a, buf, sizeof(buf)), "100.64.0.22");
 	a = plan_v6(&p, 5, 2);
 	assert_string_equal(addr_format(&a, buf, sizeof(buf)), "fd73:6b69:7368:5::2");
+	for (unsigned slot = 1; slot < PLAN_SLOTS; slot++) {
+		struct addr v4 = plan_v4(&p, slot, 2), v6 = plan_v6(&p, slot, 0x1234);
+		assert_int_equal(plan_slot(&p, &v4), slot);
+		assert_int_equal(plan_slot(&p, &v6), slot);
+	}
+	a = addr_v4(0xc0000201);
+	assert_int_equal(plan_slot(&p, &a), 0);
 	for (unsigned i = 1; i < PLAN_SYN_MAX; i += 977) {
 		struct addr s4 = plan_syn4(i), s6 = plan_syn6(&p, i);
 		assert_int_equal(plan_syn_index(&p, &s4), i);
