@@ -82,10 +82,9 @@ static long long held_s(const json_t *q)
 
 static void target(const json_t *q, char *buf, size_t cap)
 {
-	char name[1100];
 	bool app = json_is_string(json_object_get(q, "peer_app")), named = json_is_string(json_object_get(q, "name"));
-	cli_text(q, app ? "peer_app" : named ? "name" : "address", name, sizeof(name));
-	snprintf(buf, cap, "%s%s", app ? "app:" : "", name);
+	size_t at = (size_t)snprintf(buf, cap, "%s", app ? "app:" : "");
+	cli_text(q, app ? "peer_app" : named ? "name" : "address", buf + at, cap - at);
 }
 
 static void show(struct terminal *t)
