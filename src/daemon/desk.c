@@ -13,7 +13,7 @@
 /* What SQLite and the control socket need beyond the common calls. */
 static const char *const desk_calls[] = { "accept4", "openat", "open", "stat", "lstat", "access", "faccessat",
 	"faccessat2", "unlink", "unlinkat", "fsync", "fdatasync", "ftruncate", "pread64", "pwrite64", "fallocate",
-	"fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink", "memfd_create", "dup3", "statx",
+	"rename", "renameat", "renameat2", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink", "memfd_create", "dup3", "statx",
 	"clock_nanosleep", NULL };
 
 void desk_flush_later(struct desk *d)
@@ -56,6 +56,8 @@ static void from_main(struct desk *d, struct frame *f)
 		if (clients_init(d, f->fds[0]) == 0)
 			f->fds[0] = -1;
 	} else if (f->type == IPC_RELOAD) {
+		/* Perhaps somebody has decided: a fresh desk looks again. */
+		d->restart = d->restart || (d->loaded && d->damaged[0] != '\0');
 		rules_reload(d);
 	} else if (f->type == IPC_POLICY_FILE) {
 		rules_file(d, f);
@@ -205,10 +207,21 @@ static void desk_serve(struct desk *d)
 	desk_flush(d);
 }
 
+/* A damaged store must not become a policy with fewer denies: nothing passes, and whoever asks is told what to do. */
+static int desk_hold(struct desk *d, const char *why)
+{
+	char error[STORE_ERROR_MAX];
+	snprintf(d->damaged, sizeof(d->damaged), "%s", why);
+	log_msg(LOG_ERROR, "%s/store: nothing passes: %s", d->role->conf.state_dir, why);
+	return store_open(":memory:", &d->store, error);
+}
+
 static int desk_open(struct desk *d)
 {
 	char error[STORE_ERROR_MAX];
 	int err = store_open("store.db", &d->store, error);
+	if (err == -EUCLEAN)
+		err = desk_hold(d, error);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "%s/store/store.db: %s", d->role->conf.state_dir, error);
 		return err;

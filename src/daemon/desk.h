@@ -121,6 +121,7 @@ struct desk {
 	struct role *role;
 	struct host host;
 	struct store *store;
+	char damaged[STORE_ERROR_MAX]; /* "": the store is whole; else nothing passes, and `store` is in memory alone */
 	int listener;
 	int64_t started_ms, flush_at_ms; /* boot time; -1: nothing to flush */
 	bool restart;			 /* the host's users changed: begin afresh */

@@ -86,7 +86,11 @@ static void admin_doctor(struct desk *d, struct client *c)
 		d->in_force == d->generation ? "the policy is in force"
 					     : "the gate does not have the newest policy yet",
 		"journalctl -u sekishod");
-	check(checks, "store", true, "the store opened whole and is written durably", NULL);
+	char text[STORE_ERROR_MAX + 64], fix[sizeof(d->role->conf.state_dir) + 96];
+	snprintf(text, sizeof(text), "nothing passes: %s", d->damaged);
+	snprintf(fix, sizeof(fix), "rm %s/store/store.db.seal && systemctl reload sekishod", d->role->conf.state_dir);
+	check(checks, "store", d->damaged[0] == '\0',
+		d->damaged[0] == '\0' ? "the store opened whole and is written durably" : text, fix);
 	check(checks, "questions", agents,
 		agents ? "somebody answers questions"
 		       : "nobody answers questions: what is neither allowed nor denied is refused after a while",
@@ -112,30 +116,31 @@ static void ping(struct desk *d, struct client *c)
 }
 
 enum right { RIGHT_NONE, RIGHT_OWN };
+enum need { NEED_NOTHING, NEED_POLICY, NEED_STORE };
 
 static const struct {
 	const char *method;
 	enum right right; /* at least; each call asks for more where it must */
-	bool loaded;	  /* needs the policy files to have been read */
+	enum need need;	  /* policy: its files have been read; store: that, and whole */
 	void (*serve)(struct desk *, struct client *);
 } calls[] = {
-	{ "org.sekisho.Ping", RIGHT_NONE, false, ping },
-	{ "org.sekisho.Admin.Version", RIGHT_NONE, false, admin_version },
-	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, false, admin_doctor },
-	{ "org.sekisho.Admin.Status", RIGHT_OWN, false, admin_status },
-	{ "org.sekisho.Apps.Run", RIGHT_OWN, true, apps_run },
-	{ "org.sekisho.Apps.Attach", RIGHT_OWN, true, apps_attach },
-	{ "org.sekisho.Apps.Detach", RIGHT_OWN, true, apps_detach },
-	{ "org.sekisho.Apps.Stop", RIGHT_OWN, true, apps_end },
-	{ "org.sekisho.Apps.List", RIGHT_OWN, false, apps_list },
-	{ "org.sekisho.Rules.Add", RIGHT_OWN, true, rules_api_add },
-	{ "org.sekisho.Rules.Remove", RIGHT_OWN, true, rules_api_remove },
-	{ "org.sekisho.Rules.List", RIGHT_OWN, true, rules_api_list },
-	{ "org.sekisho.Rules.Why", RIGHT_OWN, true, rules_api_why },
-	{ "org.sekisho.Questions.Serve", RIGHT_OWN, false, questions_serve },
-	{ "org.sekisho.Questions.Answer", RIGHT_OWN, true, questions_answer },
-	{ "org.sekisho.Questions.List", RIGHT_OWN, false, questions_list },
-	{ "org.sekisho.Connections.Log", RIGHT_OWN, false, log_api },
+	{ "org.sekisho.Ping", RIGHT_NONE, NEED_NOTHING, ping },
+	{ "org.sekisho.Admin.Version", RIGHT_NONE, NEED_NOTHING, admin_version },
+	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, NEED_NOTHING, admin_doctor },
+	{ "org.sekisho.Admin.Status", RIGHT_OWN, NEED_NOTHING, admin_status },
+	{ "org.sekisho.Apps.Run", RIGHT_OWN, NEED_STORE, apps_run },
+	{ "org.sekisho.Apps.Attach", RIGHT_OWN, NEED_STORE, apps_attach },
+	{ "org.sekisho.Apps.Detach", RIGHT_OWN, NEED_STORE, apps_detach },
+	{ "org.sekisho.Apps.Stop", RIGHT_OWN, NEED_STORE, apps_end },
+	{ "org.sekisho.Apps.List", RIGHT_OWN, NEED_NOTHING, apps_list },
+	{ "org.sekisho.Rules.Add", RIGHT_OWN, NEED_STORE, rules_api_add },
+	{ "org.sekisho.Rules.Remove", RIGHT_OWN, NEED_STORE, rules_api_remove },
+	{ "org.sekisho.Rules.List", RIGHT_OWN, NEED_POLICY, rules_api_list },
+	{ "org.sekisho.Rules.Why", RIGHT_OWN, NEED_POLICY, rules_api_why },
+	{ "org.sekisho.Questions.Serve", RIGHT_OWN, NEED_NOTHING, questions_serve },
+	{ "org.sekisho.Questions.Answer", RIGHT_OWN, NEED_STORE, questions_answer },
+	{ "org.sekisho.Questions.List", RIGHT_OWN, NEED_NOTHING, questions_list },
+	{ "org.sekisho.Connections.Log", RIGHT_OWN, NEED_NOTHING, log_api },
 };
 
 void api_dispatch(struct desk *d, struct client *c)
@@ -148,7 +153,9 @@ void api_dispatch(struct desk *d, struct client *c)
 			client_denied(d, c,
 				"you are in neither of the groups %s and %s; an admin can add you: adduser %s %s",
 				conf->users_group, conf->admins_group, c->user.name, conf->users_group);
-		else if (calls[i].loaded && !d->loaded)
+		else if (calls[i].need == NEED_STORE && d->damaged[0] != '\0')
+			client_fail(d, c, "org.sekisho.Failed", "nothing passes and nothing starts: %s", d->damaged);
+		else if (calls[i].need != NEED_NOTHING && !d->loaded)
 			client_fail(d, c, "org.sekisho.Failed", "the daemon is still starting; try again in a moment");
 		else if (d->role->stopping)
 			client_fail(d, c, "org.sekisho.Failed", "the daemon is stopping");

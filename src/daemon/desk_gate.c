@@ -260,6 +260,8 @@ int gate_load(struct desk *d)
 void gate_block_give(struct desk *d)
 {
 	struct ipc_block b = { .count = STORE_BLOCK };
+	if (d->damaged[0] != '\0')
+		return;
 	int err = store_take(d->store, STORE_GRANTS, STORE_BLOCK, &b.first);
 	if (err != 0)
 		log_msg(LOG_ERROR, "no numbers for new permissions: %s; nothing new passes", strerror(-err));

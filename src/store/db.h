@@ -7,9 +7,15 @@
 #include <sqlite3.h>
 
 /* Inside of the store: statements with one-letter bindings, so that each query is one line at its place. */
+enum { STORE_SUM = 32, STORE_PATH_MAX = 256, STORE_DATABASE = 1000 /* row of `counter`: this database's own number */ };
+
 struct store {
 	sqlite3 *db;
 	bool pending;
+	int seal_fd;			/* -1: in memory */
+	uint8_t sum[STORE_SUM];		/* of the rules that run, with what is pending */
+	uint8_t sealed[STORE_SUM];	/* as committed last */
+	bool sum_lost;
 	unsigned events_since_prune;
 };
 
@@ -28,5 +34,17 @@ int db_step(struct store_rows *q) __attribute__((warn_unused_result));
 const char *db_text(struct store_rows *q, int column);
 uint32_t db_u32(struct store_rows *q, int column);
 int db_error(int rc);
+
+/* seal.c. Takes a rule into the sum, or out of it. */
+void seal_toggle(struct store *s, const struct store_rule *r);
+int seal_toggle_row(struct store *s, int64_t seq) __attribute__((warn_unused_result));
+int seal_toggle_all(struct store *s, struct store_rows *q) __attribute__((warn_unused_result));
+/* Before the commit that makes s->sum true, `durable`; after it with that sum alone. */
+int seal_write(struct store *s, const uint8_t before[STORE_SUM], bool durable) __attribute__((warn_unused_result));
+/* -EUCLEAN: this database is not the one that was sealed. Without a seal: makes one. */
+int seal_open(struct store *s, const char *path) __attribute__((warn_unused_result));
+bool seal_exists(const char *path);
+/* The damaged database gets a name beside its own. */
+int seal_set_aside(const char *path, char ret_name[STORE_PATH_MAX]) __attribute__((warn_unused_result));
 
 #endif

@@ -12,13 +12,19 @@ int store_rule_add(struct store *s, struct store_rule *r)
 		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
 		"ssuuiiuuuis", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left,
 		r->run, r->end, r->ended_ms, r->boot_id);
-	if (err == 0)
-		r->seq = sqlite3_last_insert_rowid(s->db);
-	return err;
+	if (err != 0)
+		return err;
+	r->seq = sqlite3_last_insert_rowid(s->db);
+	if (r->end == 0)
+		seal_toggle(s, r);
+	return 0;
 }
 
 int store_rule_end(struct store *s, int64_t seq, uint32_t end, int64_t ended_ms)
 {
+	int err = seal_toggle_row(s, seq);
+	if (err != 0)
+		return err;
 	return db_run(s, "UPDATE rule SET end = ?2, ended = ?3 WHERE seq = ?1 AND end = 0", "iui", seq, end, ended_ms);
 }
 
@@ -34,7 +40,8 @@ int store_rule_run(struct store *s, int64_t seq, uint32_t run)
 
 int store_rule_forget(struct store *s, int64_t seq)
 {
-	return db_run(s, "DELETE FROM rule WHERE seq = ?1", "i", seq);
+	int err = seal_toggle_row(s, seq);
+	return err != 0 ? err : db_run(s, "DELETE FROM rule WHERE seq = ?1", "i", seq);
 }
 
 int store_rules_prune(struct store *s, int64_t before_ms)

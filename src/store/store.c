@@ -4,10 +4,12 @@
 #include "store/db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char schema[] =
 	"CREATE TABLE counter(id INTEGER PRIMARY KEY, next INTEGER NOT NULL);"
@@ -27,7 +29,8 @@ static const char schema[] =
 	"CREATE TABLE event(seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, owner INTEGER NOT NULL, app TEXT,"
 	" json TEXT NOT NULL);"
 	"CREATE INDEX event_time ON event(time);"
-	"CREATE TABLE question(id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, time INTEGER NOT NULL, json TEXT NOT NULL);";
+	"CREATE TABLE question(id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, time INTEGER NOT NULL, json TEXT NOT NULL);"
+	"INSERT INTO counter VALUES(1000, random());";
 
 int db_error(int rc)
 {
@@ -148,11 +151,20 @@ int store_commit(struct store *s)
 {
 	if (!s->pending)
 		return 0;
-	int err = db_exec(s, "COMMIT");
-	if (err != 0)
+	bool rules = memcmp(s->sum, s->sealed, STORE_SUM) != 0;
+	int err = rules ? seal_write(s, s->sealed, true) : 0;
+	if (err == 0)
+		err = db_exec(s, "COMMIT");
+	if (err != 0) {
 		store_rollback(s);
+		return err;
+	}
 	s->pending = false;
-	return err;
+	memcpy(s->sealed, s->sum, STORE_SUM);
+	/* From now on a copy from before this change does not fit. Lost by a power cut it only fits one change longer. */
+	if (rules)
+		(void)!seal_write(s, s->sum, false);
+	return 0;
 }
 
 void store_rollback(struct store *s)
@@ -160,6 +172,8 @@ void store_rollback(struct store *s)
 	/* A full disk has SQLite roll back by itself; then this says "no transaction", which is what is wanted. */
 	if (s->pending)
 		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+	memcpy(s->sum, s->sealed, STORE_SUM);
+	s->sum_lost = false;
 	s->pending = false;
 }
 
@@ -228,30 +242,74 @@ static int store_prepare(struct store *s, char *error)
 	return err == 0 ? store_schema(s, error) : err;
 }
 
-int store_open(const char *path, struct store **ret, char *error)
+/* Opened and found whole; else *ret is closed by the caller all the same. */
+static int store_try(const char *path, struct store *s, char *error)
 {
-	struct store *s = calloc(1, sizeof(*s));
-	if (s == NULL)
-		return -ENOMEM;
-	error[0] = '\0';
+	bool memory = strcmp(path, ":memory:") == 0;
+	if (!memory && seal_exists(path) && access(path, F_OK) != 0) {
+		snprintf(error, STORE_ERROR_MAX, "the database is gone");
+		return -EUCLEAN;
+	}
 	int rc = sqlite3_open_v2(path, &s->db,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX, NULL);
 	int err = db_error(rc);
 	if (err == 0)
 		err = store_prepare(s, error);
-	if (err == -EUCLEAN && error[0] == '\0')
-		snprintf(error, STORE_ERROR_MAX,
-			"the store is damaged (%s); nothing passes. Keep a copy, then put a backup in its place or move it away",
-			sqlite3_errmsg(s->db));
-	else if (err != 0 && error[0] == '\0')
-		snprintf(error, STORE_ERROR_MAX, "the store cannot be used: %s",
-			s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
-	if (err != 0) {
-		store_close(s);
+	if (err != 0 && error[0] == '\0')
+		snprintf(error, STORE_ERROR_MAX, "%s", s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
+	if (err != 0 || memory)
 		return err;
+	err = seal_open(s, path);
+	if (err == -EUCLEAN)
+		snprintf(error, STORE_ERROR_MAX, "its rules are not those that were stored last");
+	else if (err != 0)
+		snprintf(error, STORE_ERROR_MAX, "%s.seal: %s", path, strerror(-err));
+	return err;
+}
+
+/* Whoever removes the seal has decided: until then every open fails. */
+static void store_damaged(const char *path, const char *why, char *error)
+{
+	char aside[STORE_PATH_MAX] = "", text[STORE_ERROR_MAX];
+	snprintf(text, sizeof(text), "%s", why);
+	int err = access(path, F_OK) == 0 ? seal_set_aside(path, aside) : -ENOENT;
+	snprintf(error, STORE_ERROR_MAX, "%.200s%s%.200s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
+		err == 0 ? "; it was moved to " : "", err == 0 ? aside : "", path);
+}
+
+/* A database that was never sealed must not be taken for a new one after it was moved aside. */
+static void store_mark(const char *path)
+{
+	char name[STORE_PATH_MAX];
+	snprintf(name, sizeof(name), "%s.seal", path);
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0)
+		close(fd);
+}
+
+int store_open(const char *path, struct store **ret, char *error)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	char why[STORE_ERROR_MAX] = "";
+	if (s == NULL)
+		return -ENOMEM;
+	s->seal_fd = -1;
+	error[0] = '\0';
+	int err = store_try(path, s, why);
+	if (err == 0) {
+		*ret = s;
+		return 0;
 	}
-	*ret = s;
-	return 0;
+	store_close(s);
+	if (err == -EUCLEAN) {
+		store_mark(path);
+		store_damaged(path, why, error);
+	} else if (err == -EPROTO) {
+		snprintf(error, STORE_ERROR_MAX, "%s", why);
+	} else {
+		snprintf(error, STORE_ERROR_MAX, "the store cannot be used: %.400s", why);
+	}
+	return err;
 }
 
 void store_close(struct store *s)
@@ -260,6 +318,8 @@ void store_close(struct store *s)
 		return;
 	store_rollback(s);
 	sqlite3_close_v2(s->db);
+	if (s->seal_fd >= 0)
+		close(s->seal_fd);
 	free(s);
 }
 

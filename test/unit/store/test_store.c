@@ -32,13 +32,9 @@ static int make_dir(void **state)
 static int drop_dir(void **state)
 {
 	(void)state;
-	static const char *const ends[] = { "", "-wal", "-shm", "-journal" };
-	for (unsigned i = 0; i < 4; i++) {
-		char p[128];
-		snprintf(p, sizeof(p), "%s%s", path, ends[i]);
-		unlink(p);
-	}
-	return rmdir(dir);
+	char cmd[128];
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	return system(cmd);
 }
 
 static struct store *open_store(void)
@@ -280,6 +276,121 @@ static void test_newer_and_damaged(void **state)
 	assert_null(s);
 }
 
+static void sql(const char *text)
+{
+	sqlite3 *db;
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void add_rule(const char *id)
+{
+	struct store *s = open_store();
+	struct store_rule r = rule_a();
+	r.id = id;
+	assert_int_equal(store_rule_add(s, &r), 0);
+	assert_int_equal(store_commit(s), 0);
+	store_close(s);
+}
+
+static void decide(void)
+{
+	char seal[128];
+	snprintf(seal, sizeof(seal), "%s.seal", path);
+	assert_int_equal(unlink(seal), 0);
+}
+
+static void expect_damaged(const char *why)
+{
+	struct store *s = NULL;
+	assert_int_equal(store_open(path, &s, error), -EUCLEAN);
+	assert_null(s);
+	if (strstr(error, why) == NULL || strstr(error, ".seal") == NULL)
+		fail_msg("%s", error);
+}
+
+/* Moved aside, kept, and never taken for a new one until a person has decided. */
+static void test_moved_aside(void **state)
+{
+	(void)state;
+	char aside[128];
+	add_rule(ID_A);
+	int fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "no database at all ", 16, 0), 16);
+	close(fd);
+	expect_damaged("store.db.damaged-1");
+	snprintf(aside, sizeof(aside), "%s.damaged-1", path);
+	assert_int_equal(access(aside, F_OK), 0);
+	assert_int_not_equal(access(path, F_OK), 0);
+	expect_damaged("gone");
+	expect_damaged("gone");
+	assert_int_not_equal(access(path, F_OK), 0);
+	decide();
+	add_rule(ID_B);
+	store_close(open_store());
+}
+
+/* Whole, but not what we left: a row gone, a row changed, an older copy, another database, no database. */
+static void test_seal(void **state)
+{
+	(void)state;
+	static const char *const harm[] = { "DELETE FROM rule", "UPDATE rule SET line = 'allow any'", "UPDATE rule SET end = 3",
+		"UPDATE rule SET deadline = 7", "UPDATE rule SET owner = 0", "UPDATE counter SET next = next + 1 WHERE id = 1000" };
+	for (unsigned i = 0; i < sizeof(harm) / sizeof(harm[0]); i++) {
+		add_rule(ID_A);
+		sql(harm[i]);
+		expect_damaged("not those that were stored last");
+		decide();
+	}
+	char cmd[400];
+	add_rule(ID_A);
+	snprintf(cmd, sizeof(cmd), "cp %s %s/old", path, dir);
+	assert_int_equal(system(cmd), 0);
+	add_rule(ID_B);
+	snprintf(cmd, sizeof(cmd), "mv %s/old %s; rm -f %s-wal", dir, path, path);
+	assert_int_equal(system(cmd), 0);
+	expect_damaged("not those that were stored last");
+	decide();
+	add_rule(ID_A);
+	unlink(path);
+	expect_damaged("gone");
+}
+
+/* Wherever a kill falls among many changes, the seal fits what is found. */
+static void test_seal_kill(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 60; round++) {
+		int p[2];
+		assert_int_equal(pipe(p), 0);
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct store *s = open_store();
+			for (unsigned i = 0;; i++) {
+				char id[STORE_RULE_ID];
+				snprintf(id, sizeof(id), "%026u%026u", round, i);
+				struct store_rule r = rule_a();
+				r.id = id;
+				if (store_rule_add(s, &r) != 0 || store_commit(s) != 0 ||
+					(i % 2 == 0 && store_rule_end(s, r.seq, 3, 9) != 0) || store_commit(s) != 0 ||
+					write(p[1], "x", 1) != 1)
+					_exit(1);
+			}
+		}
+		char c;
+		for (unsigned i = 0; i <= round % 7; i++)
+			assert_int_equal(read(p[0], &c, 1), 1);
+		for (volatile unsigned spin = 0; spin < round * 997U; spin++)
+			;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close(p[0]);
+		close(p[1]);
+		store_close(open_store());
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +401,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_history, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_full, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_newer_and_damaged, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(test_moved_aside, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(test_seal, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(test_seal_kill, make_dir, drop_dir),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
