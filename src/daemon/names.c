@@ -92,7 +92,7 @@ static void ask_gate(struct names *n, uint32_t id, const struct ipc_lookup *l)
 }
 
 /* A datagram that cannot be sent is one the network lost. */
-static void send_udp(struct names *n, struct route *to, uint8_t *p, size_t len)
+static void send_udp(struct names *n, struct route *to, void *p, size_t len)
 {
 	struct iovec iov = { .iov_base = p, .iov_len = len };
 	struct msghdr msg = { .msg_iov = &iov,
@@ -281,7 +281,7 @@ static struct conn *conn_place(struct names *n)
 
 static void take_listen(struct names *n, unsigned socket)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 	struct addr client;
 	int fd = accept4(n->socket[socket], (struct sockaddr *)&ss, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -183,6 +183,7 @@ static void ask_all(struct resolver *o, struct request *q)
 		complete(o, q);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): ub_event_callback_type */
 static void answered(void *key, int rcode, void *packet, int len, int sec, char *why, int limited)
 {
 	struct resolver *o = self;
@@ -203,6 +204,7 @@ static void answered(void *key, int rcode, void *packet, int len, int sec, char 
 }
 
 /* The root's keys, or what came instead of them. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): ub_event_callback_type */
 static void probed(void *arg, int rcode, void *packet, int len, int sec, char *why, int limited)
 {
 	struct resolver *o = self;
@@ -291,6 +293,7 @@ static size_t read_resolv_conf(char *buf, size_t cap)
 	return n < 0 ? 0 : (size_t)n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): ub_event_callback_type */
 static void said(void *arg, int rcode, void *packet, int len, int sec, char *why, int limited)
 {
 	(void)packet;
@@ -326,7 +329,10 @@ static int open_context(struct resolver *o, const struct servers *s, bool valida
 		err = UB_INITFAIL;
 	if (err != 0) {
 		log_msg(LOG_ERROR, "libunbound: %s%s", ub_strerror(err),
-			s->tls ? " (is " CERT_BUNDLE " there? package ca-certificates)" : "");
+			s->tls ? "; resolver = tls: needs " CERT_BUNDLE
+				 " and a libunbound built with OpenSSL, which Debian's is not:"
+				 " use forward:ADDR or recursive"
+			       : "");
 		return -EINVAL;
 	}
 	*ret = ctx;
@@ -395,7 +401,7 @@ int resolver_main(struct role *r)
 		return -ENOMEM;
 	self = o;
 	o->r = r;
-	for (uint16_t i = 0; i < REQUESTS_MAX; i++)
+	for (unsigned i = 0; i < REQUESTS_MAX; i++)
 		o->request[i].next_free = (uint16_t)(i + 1);
 	int err = open_unbound(o);
 	if (err == 0)

@@ -181,7 +181,8 @@ static const char *const local_names[] = { "home.arpa", "test", "lan", "local", 
 
 size_t servers_unbound_conf(const struct servers *s, bool validate, const char *cert_bundle, char *buf, size_t cap)
 {
-	struct out o = { buf, cap, 0 };
+	struct out o = { .cap = cap };
+	o.buf = buf;
 	put(&o, "%s%s", general, validate ? anchors : "\tmodule-config: \"iterator\"\n");
 	for (size_t i = 0; validate && !s->recursive && i < sizeof(local_names) / sizeof(local_names[0]); i++)
 		put(&o, "\tdomain-insecure: \"%s\"\n", local_names[i]);

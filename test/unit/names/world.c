@@ -164,26 +164,44 @@ struct frame world_recv(struct world *w, enum role_id peer, int patience_ms)
 	return f;
 }
 
-long world_queries(struct world *w)
-{
-	char command[256], line[256];
-	long n = -1;
-	snprintf(command, sizeof(command), "/usr/sbin/nsd-control -c %s/nsd.conf stats_noreset", w->dir);
-	FILE *f = popen(command, "re");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f) != NULL) {
-		if (strncmp(line, "num.queries=", 12) == 0)
-			n = strtol(line + 12, NULL, 10);
-	}
-	pclose(f);
-	return n;
-}
-
 static int ended(pid_t pid)
 {
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Runs a program and returns what it said. */
+static size_t run(char *const argv[], char *out, size_t cap)
+{
+	int pipefd[2];
+	size_t len = 0;
+	assert_int_equal(pipe(pipefd), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		dup2(pipefd[1], STDOUT_FILENO);
+		close(pipefd[0]);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	close(pipefd[1]);
+	for (ssize_t n = 1; n > 0 && len<cap - 1; len += n> 0 ? (size_t)n : 0)
+		n = read(pipefd[0], out + len, cap - 1 - len);
+	close(pipefd[0]);
+	out[len] = '\0';
+	return ended(pid) == 0 ? len : 0;
+}
+
+long world_queries(struct world *w)
+{
+	static char out[16384], path[128];
+	char program[] = "/usr/sbin/nsd-control", option[] = "-c", what[] = "stats_noreset", key[] = "num.queries=";
+	char *const argv[] = { program, option, path, what, NULL };
+	snprintf(path, sizeof(path), "%s/nsd.conf", w->dir);
+	const char *at = run(argv, out, sizeof(out)) == 0 ? NULL : strstr(out, key);
+	while (at != NULL && at != out && at[-1] != '\n')
+		at = strstr(at + 1, key);
+	return at == NULL ? -1 : strtol(at + sizeof(key) - 1, NULL, 10);
 }
 
 int world_stop(struct world *w)
@@ -201,11 +219,11 @@ int world_stop(struct world *w)
 
 void world_leave(struct world *w)
 {
-	char command[128];
+	char program[] = "/bin/rm", option[] = "-rf", out[16];
+	char *const argv[] = { program, option, w->dir, NULL };
 	if (w->nsd != 0) {
 		kill(w->nsd, SIGTERM);
 		ended(w->nsd);
 	}
-	snprintf(command, sizeof(command), "rm -rf %s", w->dir);
-	assert_int_equal(system(command), 0);
+	run(argv, out, sizeof(out));
 }
