@@ -13,8 +13,8 @@
 /* What SQLite and the control socket need beyond the common calls. */
 static const char *const desk_calls[] = { "accept4", "openat", "open", "stat", "lstat", "access", "faccessat",
 	"faccessat2", "unlink", "unlinkat", "fsync", "fdatasync", "ftruncate", "pread64", "pwrite64", "fallocate",
-	"rename", "renameat", "renameat2", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink", "memfd_create", "dup3", "statx",
-	"clock_nanosleep", NULL };
+	"rename", "renameat", "renameat2", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink",
+	"memfd_create", "dup3", "statx", "clock_nanosleep", NULL };
 
 void desk_flush_later(struct desk *d)
 {

@@ -154,7 +154,7 @@ struct desk {
 	unsigned n_charges;
 
 	struct question questions[DESK_QUESTIONS];
-	uint32_t question_next, question_end; /* numbers taken from the store */
+	uint32_t question_next, question_end;	   /* numbers taken from the store */
 	struct ipc_question early[DESK_QUESTIONS]; /* what a gate asked before `loaded` */
 	unsigned n_early;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * With the nat uplink the host owns the address that others see: what comes in for an app must be passed on by the host. That follows from the rules:
- * every running rule `allow APP from … port N/tcp` (or udp) of one running APP with explicit ports opens those ports, whoever may use them being gate's to
- * judge. The first app that names a port holds it.
+ * With the nat uplink the host owns the address that others see: what comes in for an app must be passed on by the
+ * host. That follows from the rules: every running rule `allow APP from … port N/tcp` (or udp) of one running APP with
+ * explicit ports opens those ports, whoever may use them being gate's to judge. The first app that names a port holds
+ * it.
  */
 #include "base/log.h"
 #include "daemon/desk.h"
@@ -28,7 +29,10 @@ static void add_port(struct ipc_forwards *m, const struct app *a, const struct p
 			continue;
 		for (unsigned port = p->lo; port <= p->hi && m->n < IPC_FORWARDS_MAX; port++) {
 			if (!taken(m, both[k], (uint16_t)port))
-				m->f[m->n++] = (struct ipc_forward){ .proto = both[k], .port = (uint16_t)port, .v4 = a->gate.v4, .v6 = a->gate.v6 };
+				m->f[m->n++] = (struct ipc_forward){ .proto = both[k],
+					.port = (uint16_t)port,
+					.v4 = a->gate.v4,
+					.v6 = a->gate.v6 };
 		}
 	}
 }
@@ -36,7 +40,8 @@ static void add_port(struct ipc_forwards *m, const struct app *a, const struct p
 static void add_rule(struct desk *d, struct ipc_forwards *m, const struct rule *r)
 {
 	const struct policy_rule *p = &r->e.rule;
-	if (!rule_running(r) || p->dir != POLICY_IN || p->verb != POLICY_ALLOW || p->subject != POLICY_SUBJECT_APP || p->peer.kind == POLICY_PEER_APP)
+	if (!rule_running(r) || p->dir != POLICY_IN || p->verb != POLICY_ALLOW || p->subject != POLICY_SUBJECT_APP ||
+		p->peer.kind == POLICY_PEER_APP)
 		return;
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		const struct app *a = &d->apps[i];

@@ -160,8 +160,9 @@ static void tell_cancelled(struct desk *d, const struct question *q, const char 
 static void question_store(struct desk *d, const struct question *q)
 {
 	json_t *j = json_pack("{s:O, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "run",
-		(json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld, "held",
-		(json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner", (json_int_t)q->peer_owner);
+		(json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld,
+		"held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
+		(json_int_t)q->peer_owner);
 	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
 	if (text == NULL || store_question_put(d->store, &row) != 0)

@@ -12,9 +12,9 @@ enum { STORE_SUM = 32, STORE_PATH_MAX = 256, STORE_DATABASE = 1000 /* row of `co
 struct store {
 	sqlite3 *db;
 	bool pending;
-	int seal_fd;			/* -1: in memory */
-	uint8_t sum[STORE_SUM];		/* of the rules that run, with what is pending */
-	uint8_t sealed[STORE_SUM];	/* as committed last */
+	int seal_fd;		   /* -1: in memory */
+	uint8_t sum[STORE_SUM];	   /* of the rules that run, with what is pending */
+	uint8_t sealed[STORE_SUM]; /* as committed last */
 	bool sum_lost;
 	unsigned events_since_prune;
 };

@@ -69,8 +69,8 @@ static int seal_sum(struct store *s)
 {
 	struct store_rows *q = NULL;
 	memset(s->sum, 0, sizeof(s->sum));
-	int err = db_rows(s, &q, "SELECT 0, next, '', 0, 0, 0 FROM counter WHERE id = ?1", "u",
-		(uint32_t)STORE_DATABASE);
+	int err =
+		db_rows(s, &q, "SELECT 0, next, '', 0, 0, 0 FROM counter WHERE id = ?1", "u", (uint32_t)STORE_DATABASE);
 	if (err == 0) {
 		err = seal_toggle_all(s, q);
 		store_rows_end(q);

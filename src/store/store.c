@@ -161,7 +161,8 @@ int store_commit(struct store *s)
 	}
 	s->pending = false;
 	memcpy(s->sealed, s->sum, STORE_SUM);
-	/* From now on a copy from before this change does not fit. Lost by a power cut it only fits one change longer. */
+	/* From now on a copy from before this change does not fit. Lost by a power cut it only fits one change longer.
+	 */
 	if (rules)
 		(void)!seal_write(s, s->sum, false);
 	return 0;
@@ -273,7 +274,8 @@ static void store_damaged(const char *path, const char *why, char *error)
 	char aside[STORE_PATH_MAX] = "", text[STORE_ERROR_MAX];
 	snprintf(text, sizeof(text), "%s", why);
 	int err = access(path, F_OK) == 0 ? seal_set_aside(path, aside) : -ENOENT;
-	snprintf(error, STORE_ERROR_MAX, "%.200s%s%.200s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
+	snprintf(error, STORE_ERROR_MAX,
+		"%.200s%s%.200s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
 		err == 0 ? "; it was moved to " : "", err == 0 ? aside : "", path);
 }
 

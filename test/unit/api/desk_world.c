@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -225,26 +227,31 @@ void start(const char *policy)
 	assert_int_equal(w.policy_result.err, 0);
 }
 
-int end_desk(int signal)
+/* Its end, while the roles are played; its exit status. */
+int wait_desk(void)
 {
 	int status;
-	if (signal != 0)
-		kill(w.pid, signal);
-	else
-		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_STOP, 0, NULL, 0, NULL, 0), 0);
-	for (enum role_id i = 0; signal != 0 && i < ROLE_COUNT; i++)
-		lose_channel(i);
-	while (signal == 0 && waitpid(w.pid, &status, WNOHANG) == 0) {
+	while (waitpid(w.pid, &status, WNOHANG) == 0) {
 		for (enum role_id i = 0; i < ROLE_COUNT; i++)
 			play_one(i);
 		poll(NULL, 0, 1);
 	}
-	if (signal != 0)
-		waitpid(w.pid, &status, 0);
 	for (enum role_id i = 0; i < ROLE_COUNT; i++)
 		lose_channel(i);
 	w.pid = 0;
 	return status;
+}
+
+int end_desk(int signal)
+{
+	if (signal == 0) {
+		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_STOP, 0, NULL, 0, NULL, 0), 0);
+	} else {
+		kill(w.pid, signal);
+		for (enum role_id i = 0; i < ROLE_COUNT; i++)
+			lose_channel(i);
+	}
+	return wait_desk();
 }
 
 int world_setup(void **state)
@@ -267,7 +274,40 @@ int world_setup(void **state)
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", w.api);
 	w.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	return bind(w.listener, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(w.listener, 16) == 0 ? 0 : -1;
+	return bind(w.listener, (struct sockaddr *)&sa, sizeof(sa)) == 0 && chmod(w.api, 0666) == 0 &&
+			       listen(w.listener, 16) == 0
+		     ? 0
+		     : -1;
+}
+
+static bool private_file(const char *target, const char *text)
+{
+	char path[] = "/mnt/etc-XXXXXX";
+	int fd = mkstemp(path);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && fchmod(fd, 0644) == 0 &&
+		  mount(path, target, NULL, MS_BIND, NULL) == 0;
+	if (fd >= 0)
+		close(fd);
+	/* Still linked, so that the desk does not take it for one that was replaced: its end is the namespace's. */
+	return ok;
+}
+
+bool private_users(void)
+{
+	char passwd[2048] = "root:x:0:0::/root:/bin/sh\n", group[2048] = "root:x:0:\nsekisho:x:901:bob";
+	static const char *const names[] = { "alice", "bob", "carol", "dave" };
+	/* alice by her own group, bob by being named in it. */
+	for (unsigned i = 0; i < 4; i++)
+		snprintf(passwd + strlen(passwd), 100, "%s:x:%u:%u::/home/%s:/bin/sh\n", names[i], 1001 + i,
+			i == 0 ? 901 : 1001 + i, names[i]);
+	for (unsigned i = 1; i <= 12; i++) {
+		snprintf(passwd + strlen(passwd), 100, "u%02u:x:%u:100::/:/bin/sh\n", i, 1100 + i);
+		snprintf(group + strlen(group), 100, ",u%02u", i);
+	}
+	strcat(group, "\nsekisho-admin:x:902:carol\n");
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("tmpfs", "/mnt", "tmpfs", 0, NULL) == 0 && private_file("/etc/passwd", passwd) &&
+	       private_file("/etc/group", group);
 }
 
 int world_teardown(void **state)
@@ -290,10 +330,14 @@ void call_begin(struct call *c, const char *method, json_t *params, const char *
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", w.api);
 	*c = (struct call){ .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-	/* An agent is a process: another one connects for us. */
-	pid_t agent = w.other_agent ? fork() : 0;
-	if (agent == 0 && w.other_agent)
-		_exit(connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 ? 0 : 1);
+	/* An agent is a process, and a user has an uid: another process connects for us. */
+	bool other = w.other_agent || w.as != 0;
+	pid_t agent = other ? fork() : 0;
+	if (agent == 0 && other)
+		_exit((w.as == 0 || setresuid(w.as, w.as, w.as) == 0) &&
+					connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0
+				? 0
+				: 1);
 	int status = 0;
 	if (agent > 0)
 		assert_int_equal(waitpid(agent, &status, 0), agent);
@@ -333,6 +377,45 @@ void call_end(struct call *c)
 {
 	close(c->fd);
 	api_in_fini(&c->in);
+}
+
+/* The connection is ended by the desk; what came before the end is given up. */
+void expect_closed(struct call *c)
+{
+	char buf[4096];
+	for (;;) {
+		ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			return;
+		if (n < 0)
+			play(c->fd);
+	}
+}
+
+void ask_gate(uint32_t number, const char *name, int64_t patience_ms)
+{
+	struct ipc_question q = { .number = number,
+		.ref = w.app.ref,
+		.proto = 6,
+		.port = 443,
+		.held_wall_ms = clock_wall_ms(),
+		.gives_up_wall_ms = clock_wall_ms() + patience_ms };
+	assert_true(name_from_text(name, strlen(name), &q.name));
+	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_QUESTION, 0, question, &q, NULL, 0), 0);
+}
+
+json_t *event(struct call *c, const char *what)
+{
+	json_t *m = call_next(c);
+	json_t *p = json_incref(json_object_get(m, "parameters"));
+	json_decref(m);
+	assert_string_equal(str(p, "event"), what);
+	return p;
+}
+
+json_t *answer_params(const json_t *q, const char *rule)
+{
+	return json_pack("{s:s, s:s, s:s}", "id", str(q, "id"), "digest", str(q, "digest"), "rule", rule);
 }
 
 static json_t *call(const char *method, json_t *params)

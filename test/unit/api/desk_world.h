@@ -32,6 +32,7 @@ struct world {
 	unsigned n_charged, n_policy_results, n_released, n_ports;
 	bool other_agent; /* calls come from another process */
 	int fail_type;	  /* this request is answered with an error */
+	uid_t as;	  /* calls come from this user; 0: root */
 };
 extern struct world w;
 
@@ -53,11 +54,21 @@ void give_policy(const char *text);
 void play(int extra_fd);
 void start(const char *policy);
 int end_desk(int signal);
+int wait_desk(void);
+/* For the whole program: users of our own in a private /etc. alice 1001 and bob 1002 may run, carol 1003 is an admin,
+ * dave 1004 is nobody special, u01..u12 (1101..1112) may run. 1999 has no entry. False: not permitted here. */
+bool private_users(void);
 int world_setup(void **state);
 int world_teardown(void **state);
 void call_begin(struct call *c, const char *method, json_t *params, const char *flag);
 json_t *call_next(struct call *c);
 void call_end(struct call *c);
+void expect_closed(struct call *c);
+/* The gate holds a packet of w.app to this name, port 443/tcp. */
+void ask_gate(uint32_t number, const char *name, int64_t patience_ms);
+/* The parameters of the next reply, which is this event of Questions.Serve. */
+json_t *event(struct call *c, const char *what);
+json_t *answer_params(const json_t *q, const char *rule);
 json_t *expect(const char *method, json_t *params);
 void expect_error(const char *method, json_t *params, const char *error);
 const char *str(const json_t *j, const char *key);

@@ -175,32 +175,6 @@ static void test_undo(void **state)
 	assert_int_equal(judge("exit.example.org"), POLICY_SAYS_ALLOW);
 }
 
-static void ask_gate(uint32_t number, const char *name, int64_t patience_ms)
-{
-	struct ipc_question q = { .number = number,
-		.ref = w.app.ref,
-		.proto = 6,
-		.port = 443,
-		.held_wall_ms = clock_wall_ms(),
-		.gives_up_wall_ms = clock_wall_ms() + patience_ms };
-	assert_true(name_from_text(name, strlen(name), &q.name));
-	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_QUESTION, 0, question, &q, NULL, 0), 0);
-}
-
-static json_t *event(struct call *c, const char *what)
-{
-	json_t *m = call_next(c);
-	json_t *p = json_incref(json_object_get(m, "parameters"));
-	json_decref(m);
-	assert_string_equal(str(p, "event"), what);
-	return p;
-}
-
-static json_t *answer_params(const json_t *q, const char *rule)
-{
-	return json_pack("{s:s, s:s, s:s}", "id", str(q, "id"), "digest", str(q, "digest"), "rule", rule);
-}
-
 static void test_questions(void **state)
 {
 	(void)state;

@@ -335,8 +335,9 @@ static void test_moved_aside(void **state)
 static void test_seal(void **state)
 {
 	(void)state;
-	static const char *const harm[] = { "DELETE FROM rule", "UPDATE rule SET line = 'allow any'", "UPDATE rule SET end = 3",
-		"UPDATE rule SET deadline = 7", "UPDATE rule SET owner = 0", "UPDATE counter SET next = next + 1 WHERE id = 1000" };
+	static const char *const harm[] = { "DELETE FROM rule", "UPDATE rule SET line = 'allow any'",
+		"UPDATE rule SET end = 3", "UPDATE rule SET deadline = 7", "UPDATE rule SET owner = 0",
+		"UPDATE counter SET next = next + 1 WHERE id = 1000" };
 	for (unsigned i = 0; i < sizeof(harm) / sizeof(harm[0]); i++) {
 		add_rule(ID_A);
 		sql(harm[i]);
