@@ -19,10 +19,17 @@
  *   desk_host.c       what it learns about the host before it is confined, and by a netlink socket after
  *   desk_client.c     connections of the control socket: who, how many, bytes, replies, errors
  *   desk_api.c        calls: dispatch, Admin, Apps
- *   desk_apps.c       the life of an application, step by step, each step answered by another role
- *   desk_rules.c      rules in memory and store, admin's files, lives, counts
- *   desk_rules_api.c  calls: Rules
- *   desk_questions.c  questions, their agents, answers
+ *   desk_apps.c       which applications there are; calls: Apps but Run
+ *   desk_run.c        calls: Apps.Run
+ *   desk_steps.c      the life of an application, step by step, each step answered by another role
+ *   desk_rules.c      rules in memory and store: added, ended, shown
+ *   desk_lives.c      ends and counts; rules from the store
+ *   desk_files.c      the admin's files
+ *   desk_rules_api.c  calls: Rules but Why
+ *   desk_why.c        calls: Rules.Why
+ *   desk_inbox.c      what a question is: shown, digest, id, store
+ *   desk_questions.c  who is asked when; calls: Questions
+ *   desk_forwards.c   inbound ports that main is to open
  *   desk_log.c        history and those who follow it
  *   desk_gate.c       what the gate is given: the policy, numbers, grants, synthetic names
  *
@@ -202,7 +209,7 @@ bool arg_app(struct desk *d, struct client *c, bool required, const char **ret);
 void api_dispatch(struct desk *d, struct client *c);
 json_t *owner_json(struct desk *d, uint32_t owner);
 
-/* desk_apps.c */
+/* desk_apps.c, desk_run.c, desk_steps.c */
 void apps_load(struct desk *d);
 void apps_attach(struct desk *d, struct client *c);
 void apps_run(struct desk *d, struct client *c);
@@ -219,7 +226,7 @@ struct app *app_by_ref(struct desk *d, const struct ipc_app_ref *ref);
 struct app *app_by_name(struct desk *d, uint32_t owner, const char *name);
 unsigned apps_count(const struct desk *d);
 
-/* desk_rules.c */
+/* desk_rules.c, desk_lives.c, desk_files.c */
 int rules_load(struct desk *d) __attribute__((warn_unused_result));
 void rules_file(struct desk *d, struct frame *f);
 void rules_reload(struct desk *d);
@@ -257,7 +264,7 @@ int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struc
 int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
 	__attribute__((warn_unused_result));
 
-/* desk_rules_api.c */
+/* desk_rules_api.c, desk_why.c */
 void rules_api_add(struct desk *d, struct client *c);
 void rules_api_remove(struct desk *d, struct client *c);
 void rules_api_list(struct desk *d, struct client *c);
@@ -266,7 +273,7 @@ void rules_api_why(struct desk *d, struct client *c);
 bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner);
 void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag);
 
-/* desk_questions.c */
+/* desk_questions.c, desk_inbox.c */
 void questions_load(struct desk *d);
 void questions_ask(struct desk *d, const struct ipc_question *q);
 /* The policy is there: asks what came before it. */

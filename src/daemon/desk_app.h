@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_DESK_APP_H
+#define DAEMON_DESK_APP_H
+
+#include "daemon/desk.h"
+
+/* What desk_apps.c, desk_steps.c and desk_run.c share. */
+
+/* A new application in its first step, waited for by `c`; NULL: an error was replied. */
+struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t owner, enum app_kind kind);
+/* Its place is free again. */
+void app_clear(struct app *a);
+/* The step that a->step names; what follows comes with its answer. */
+void step_begin(struct desk *d, struct app *a);
+void app_stop(struct desk *d, struct app *a);
+/* Member "ask" of the call as enum ipc_ask_mode. False: an error was replied. */
+bool arg_ask(struct desk *d, struct client *c, uint8_t *ret);
+
+#endif

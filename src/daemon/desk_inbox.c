@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a question is: immutable once made, its digest covers all that is shown, and its id outlives us in the inbox. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/desk_question.h"
+#include "policy/suggest.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUESTION_NUMBERS = 256 };
+
+void question_clear(struct question *q)
+{
+	json_decref(q->shown);
+	*q = (struct question){ 0 };
+}
+
+struct question *question_place(struct desk *d)
+{
+	struct question *oldest = NULL;
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id == 0)
+			return q;
+		if (!q->waiting && (oldest == NULL || q->id < oldest->id))
+			oldest = q;
+	}
+	if (oldest != NULL)
+		question_clear(oldest);
+	return oldest;
+}
+
+static int question_number(struct desk *d, uint32_t *ret)
+{
+	if (d->question_next == d->question_end) {
+		int err = store_take(d->store, STORE_QUESTIONS, QUESTION_NUMBERS, &d->question_next);
+		if (err != 0)
+			return err;
+		d->question_end = d->question_next + QUESTION_NUMBERS;
+	}
+	*ret = d->question_next++;
+	return 0;
+}
+
+struct policy_request question_request(const struct question *q)
+{
+	return (struct policy_request){ .owner = q->owner,
+		.app = q->app,
+		.dir = q->q.inbound ? POLICY_IN : POLICY_OUT,
+		.name = q->q.name.len == 0 || q->q.withheld || q->q.inbound ? NULL : &q->q.name,
+		.addr = q->q.address.len == 0 ? NULL : &q->q.address,
+		.peer_app = q->peer_app[0] == '\0' ? NULL : q->peer_app,
+		.peer_owner = q->peer_owner,
+		.proto = q->q.proto,
+		.port = q->q.port,
+		.now_ms = clock_wall_ms() };
+}
+
+static void digest_of(const json_t *shown, char ret[65])
+{
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	char *text = json_dumps(shown, JSON_COMPACT | JSON_SORT_KEYS);
+	ret[0] = '\0';
+	if (text != NULL && EVP_Digest(text, strlen(text), sum, &len, EVP_sha256(), NULL) == 1) {
+		for (unsigned i = 0; i < len && i < 32; i++)
+			snprintf(ret + 2 * i, 3, "%02x", sum[i]);
+	}
+	free(text);
+}
+
+static json_t *suggestions(struct desk *d, const struct question *q)
+{
+	static struct policy_suggestions s;
+	struct policy_request r = question_request(q);
+	json_t *lines = json_array();
+	s.n = 0;
+	int err = policy_suggest(&d->input, &r, &s);
+	if (err != 0)
+		log_msg(LOG_WARNING, "no suggestions for a question: %s", strerror(-err));
+	for (size_t i = 0; err == 0 && i < s.n; i++)
+		json_array_append_new(lines, json_string(s.line[i]));
+	return lines;
+}
+
+static json_t *shown_of(struct desk *d, const struct question *q)
+{
+	char buf[8], id[16];
+	snprintf(id, sizeof(id), "q%u", q->id);
+	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i}", "id", id, "app", q->app,
+		"owner", owner_json(d, q->owner), "direction", q->q.inbound ? "in" : "out", "name",
+		name_json(&q->q.name), "address", addr_json(&q->q.address), "port", q->q.port, "protocol",
+		protocol_text(q->q.proto, buf), "withheld", q->q.withheld, "peer_app",
+		q->peer_app[0] == '\0' ? json_null() : json_string(q->peer_app), "suggestions", suggestions(d, q),
+		"more", 0);
+}
+
+json_t *question_json(const struct question *q)
+{
+	int64_t now = clock_wall_ms(), held = now - q->q.held_wall_ms, left = q->q.gives_up_wall_ms - now;
+	json_t *j = json_copy(q->shown);
+	json_object_set_new(j, "digest", json_string(q->digest));
+	json_object_set_new(j, "held_ms", json_integer(held < 0 ? 0 : held));
+	json_object_set_new(j, "gives_up_ms", json_integer(!q->waiting || left < 0 ? 0 : left));
+	json_object_set_new(j, "waiting", json_boolean(q->waiting));
+	return j;
+}
+
+void question_store(struct desk *d, const struct question *q)
+{
+	json_t *j = json_pack("{s:O, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "run",
+		(json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld,
+		"held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
+		(json_int_t)q->peer_owner);
+	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
+	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
+	if (text == NULL || store_question_put(d->store, &row) != 0)
+		log_msg(LOG_WARNING, "a question could not be put into the inbox");
+	free(text);
+	json_decref(j);
+	desk_flush_later(d);
+}
+
+static bool inbox_read(const struct store_question *row, const json_t *j, struct question *q)
+{
+	const json_t *shown = json_object_get(j, "shown");
+	const char *app = json_string_value(json_object_get(j, "app")),
+		   *peer = json_string_value(json_object_get(j, "peer_app"));
+	const char *name = json_string_value(json_object_get(shown, "name")),
+		   *address = json_string_value(json_object_get(shown, "address"));
+	if (app == NULL || peer == NULL || !json_is_object(shown))
+		return false;
+	*q = (struct question){ .id = row->id, .owner = row->owner, .admins_told = true };
+	snprintf(q->app, sizeof(q->app), "%s", app);
+	snprintf(q->peer_app, sizeof(q->peer_app), "%s", peer);
+	q->peer_owner = (uint32_t)json_integer_value(json_object_get(j, "peer_owner"));
+	q->q.ref.run = (uint32_t)json_integer_value(json_object_get(j, "run"));
+	q->q.inbound = (uint8_t)json_integer_value(json_object_get(j, "inbound"));
+	q->q.proto = (uint8_t)json_integer_value(json_object_get(j, "proto"));
+	q->q.withheld = json_integer_value(json_object_get(j, "withheld")) != 0;
+	q->q.port = (uint16_t)json_integer_value(json_object_get(shown, "port"));
+	q->q.held_wall_ms = json_integer_value(json_object_get(j, "held"));
+	if (name != NULL && !name_from_text(name, strlen(name), &q->q.name))
+		return false;
+	if (address != NULL && !addr_parse(address, &q->q.address))
+		return false;
+	q->shown = json_copy(json_object_get(j, "shown"));
+	digest_of(q->shown, q->digest);
+	return q->shown != NULL;
+}
+
+void questions_load(struct desk *d)
+{
+	struct store_rows *rows;
+	struct store_question row;
+	if (store_questions(d->store, &rows) != 0)
+		return;
+	while (store_questions_next(rows, &row) == 1) {
+		struct question *q = question_place(d);
+		json_t *j = json_loads(row.json, 0, NULL);
+		if (q != NULL && (j == NULL || !inbox_read(&row, j, q)))
+			*q = (struct question){ 0 };
+		json_decref(j);
+	}
+	store_rows_end(rows);
+}
+
+/* The same thing asked before and left in the inbox, or asked of an earlier desk; NULL. */
+static struct question *question_before(struct desk *d, const struct question *n)
+{
+	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+		struct question *q = &d->questions[i];
+		if (q->id != 0 && q != n && !q->waiting && q->owner == n->owner && strcmp(q->app, n->app) == 0 &&
+			q->q.port == n->q.port && q->q.proto == n->q.proto && q->q.inbound == n->q.inbound &&
+			q->q.withheld == n->q.withheld && name_equal(&q->q.name, &n->q.name) &&
+			addr_equal(&q->q.address, &n->q.address))
+			return q;
+	}
+	return NULL;
+}
+
+int question_identify(struct desk *d, struct question *n)
+{
+	struct question *old = question_before(d, n);
+	if (old != NULL && old->q.ref.run == n->q.ref.run) {
+		n->id = old->id;
+		n->shown = shown_of(d, n);
+		digest_of(n->shown, n->digest);
+		if (n->shown != NULL && strcmp(n->digest, old->digest) == 0) {
+			n->known = true;
+			question_clear(old);
+			return 0;
+		}
+		json_decref(n->shown);
+		n->shown = NULL;
+	}
+	int err = question_number(d, &n->id);
+	if (err != 0)
+		return err;
+	n->shown = shown_of(d, n);
+	if (n->shown == NULL)
+		return -ENOMEM;
+	digest_of(n->shown, n->digest);
+	if (old == NULL)
+		return 0;
+	if (store_question_del(d->store, old->id) != 0)
+		log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
+	question_clear(old);
+	return 0;
+}

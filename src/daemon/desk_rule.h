@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_DESK_RULE_H
+#define DAEMON_DESK_RULE_H
+
+#include "daemon/desk.h"
+
+/* What desk_rules.c, desk_lives.c and desk_files.c share. */
+enum { ENDED_KEPT_MS = 7 * 86400 * 1000 };
+
+/* Takes the parsed rule over, also on failure. */
+int rule_new(struct policy_rule *parsed, enum policy_origin origin, uint32_t owner, struct rule **ret)
+	__attribute__((warn_unused_result));
+/* Its life begins at `now`. */
+void rule_begin(struct desk *d, struct rule *r, int64_t now);
+/* Its row, in the open transaction. */
+int rule_store(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
+/* In memory alone. */
+void rule_set_end(struct rule *r, enum policy_end why);
+/* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */
+int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
+
+#endif
