@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * smallest BRIDGE.mgmt ZONE TABLE: the least a controller can do for a first packet, as the reference of the
+ * smallest SOCKET ZONE TABLE [flows]: the least a controller can do for a first packet, as the reference of the
  * benchmarks. Every packet-in is sent back at once with the actions gate would use (registers, ct with commit, zone and
- * mark, on to TABLE); no thought is given to it. Runs until it is killed; says "ready" when the switch sends packets.
+ * mark, on to TABLE); no thought is given to it. With "flows" it also installs, before each packet, the
+ * two flows of a new grant: what is above the plain one is then the switch's price for them, and not the price of
+ * thinking. Runs until it is killed; says "ready" when the switch sends packets.
  */
 #include "base/clock.h"
 #include "net/checksum.h"
@@ -24,7 +26,29 @@ struct smallest {
 	uint16_t zone;
 	uint8_t table;
 	uint32_t mark;
+	bool flows;
 };
+
+/* The flows that let this mark pass, one per direction, as gate has them. */
+static void put_flows(struct smallest *o)
+{
+	for (uint32_t dir = 0; dir < 2; dir++) {
+		uint8_t buf[512];
+		struct wr w = wr_init(buf, sizeof(buf));
+		struct ofp_flow_mod fm;
+		ofp_flow_mod_init(&fm);
+		fm.table = o->table;
+		fm.goto_table = (uint8_t)(o->table + 1);
+		fm.priority = 200;
+		fm.hard_s = 60;
+		fm.flags = OFP_FLOW_SEND_REMOVED;
+		ofp_match_reg(&fm.match, 2, dir);
+		ofp_match_ct_mark(&fm.match, o->mark);
+		ofp_put_flow_mod(&w, ofp_session_xid(o->session), &fm);
+		if (!wr_ok(&w) || ofp_session_send(o->session, buf, w.len) != 0)
+			fprintf(stderr, "smallest: a flow was lost\n");
+	}
+}
 
 static void answer(struct smallest *o, const uint8_t *msg, size_t len)
 {
@@ -44,7 +68,9 @@ static void answer(struct smallest *o, const uint8_t *msg, size_t len)
 		.mark_from = OFP_MARK_SET,
 		.mark = ++o->mark };
 	for (unsigned reg = 0; reg < 5; reg++)
-		ofp_act_set_reg(&acts, reg, reg + 1);
+		ofp_act_set_reg(&acts, reg, reg == 2 ? 0 : reg + 1);
+	if (o->flows)
+		put_flows(o);
 	ofp_act_ct(&acts, &ct);
 	struct ofp_packet_out po = { .in_port = pi.in_port,
 		.actions = acts.buf,
@@ -124,13 +150,14 @@ static int connect_unix(const char *path)
 int main(int argc, char **argv)
 {
 	struct ofp_session_conf conf = { .packet_in = true, .controller_id = CONTROLLER, .probe_ms = PROBE_MS };
-	if (argc != 4) {
-		fprintf(stderr, "usage: smallest SOCKET ZONE TABLE\n");
+	if (argc != 4 && argc != 5) {
+		fprintf(stderr, "usage: smallest SOCKET ZONE TABLE [flows]\n");
 		return 2;
 	}
 	struct smallest o = { .session = ofp_session_new(&conf),
 		.zone = (uint16_t)atoi(argv[2]),
-		.table = (uint8_t)atoi(argv[3]) };
+		.table = (uint8_t)atoi(argv[3]),
+		.flows = argc == 5 };
 	int fd = connect_unix(argv[1]);
 	if (fd < 0 || o.session == NULL) {
 		perror(argv[1]);
