@@ -256,6 +256,22 @@ void conf_defaults(struct conf *c)
 	(void)plan_parse(c->guest_ipv4, c->guest_ipv6, &c->plan);
 }
 
+/* Addresses of the LAN mean something only to the uplink that puts guests on it; what cannot be read is refused in any case. */
+static int conf_lan(struct conf *c, struct conf_error *e)
+{
+	char error[PLAN_ERROR_MAX];
+	struct plan_lan lan[2] = { 0 };
+	if (c->lan_ipv4[0] != '\0' && !plan_lan_parse(c->lan_ipv4, false, &lan[0], error))
+		return fail(e, 0, "lan_ipv4: %s", error);
+	if (c->lan_ipv6[0] != '\0' && !plan_lan_parse(c->lan_ipv6, true, &lan[1], error))
+		return fail(e, 0, "lan_ipv6: %s", error);
+	if (strncmp(c->uplink, "port:", 5) == 0) {
+		c->plan.lan4 = lan[0];
+		c->plan.lan6 = lan[1];
+	}
+	return 0;
+}
+
 static int conf_check(struct conf *c, struct conf_error *e)
 {
 	if (!plan_parse(c->guest_ipv4, c->guest_ipv6, &c->plan))
@@ -263,7 +279,7 @@ static int conf_check(struct conf *c, struct conf_error *e)
 			PLAN_V4_PREFIX_MAX, PLAN_V6_PREFIX, c->guest_ipv4, c->guest_ipv6);
 	if (strncmp(c->uplink, "port:", 5) == 0 && c->lan_ipv4[0] == '\0' && c->lan_ipv6[0] == '\0')
 		return fail(e, 0, "uplink = %s needs lan_ipv4 or lan_ipv6: FIRST-LAST/PREFIX via GATEWAY", c->uplink);
-	return 0;
+	return conf_lan(c, e);
 }
 
 int conf_parse(const char *text, size_t len, struct conf *ret, struct conf_error *reterr)

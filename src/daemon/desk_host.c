@@ -175,6 +175,16 @@ static bool is_uplink(const struct addresses *a, uint32_t link)
 	return false;
 }
 
+/* With the uplink port:IFACE the apps' own LAN is no network of the host's. */
+static void add_lan(struct host *h, const struct plan_lan *l)
+{
+	struct policy_net n = { .addr = l->first, .prefix = l->prefix };
+	if (l->first.len == 0 || h->n_onlink == HOST_ADDRS_MAX)
+		return;
+	n.addr = network_of(&n);
+	h->onlink[h->n_onlink++] = n;
+}
+
 static int read_addresses(struct host *h, const struct plan *plan)
 {
 	static struct addresses a;
@@ -193,6 +203,8 @@ static int read_addresses(struct host *h, const struct plan *plan)
 		if (!ours && n->prefix < n->addr.len * 8U && is_uplink(&a, a.link[i]))
 			h->onlink[h->n_onlink++] = (struct policy_net){ .addr = network_of(n), .prefix = n->prefix };
 	}
+	add_lan(h, &plan->lan4);
+	add_lan(h, &plan->lan6);
 	return 0;
 }
 

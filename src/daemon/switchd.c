@@ -541,7 +541,11 @@ static int switchd_init(struct switchd *s)
 	bool nat = strncmp(c->uplink, "port:", 5) != 0;
 	snprintf(s->uplink_port, sizeof(s->uplink_port), "%.15s", nat ? PLAN_UPLINK_PORT : c->uplink + 5);
 	look_around(s);
-	s->info.uplink_kind = nat ? 0 : 1;
+	s->info.uplink_kind = nat ? UPLINK_NAT : UPLINK_PORT;
+	if (!nat) {
+		s->info.has_v4 = plan_has_lan(&c->plan, false);
+		s->info.has_v6 = plan_has_lan(&c->plan, true);
+	}
 	s->info.uplink_mac = nat ? plan_mac(0, 0, 1) : none;
 	s->info.names_mac = plan_mac(0, 0, 2);
 	snprintf(b.name, sizeof(b.name), "%s", c->bridge);

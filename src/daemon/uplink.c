@@ -181,33 +181,3 @@ int uplink_set_forwards(const struct uplink_conf *conf, const struct uplink_forw
 		return fail(error, -E2BIG, "at most %d forwarded ports", UPLINK_FORWARDS_MAX);
 	return nft_set_forwards(conf, f, n, error);
 }
-
-static bool lan_error(char *error, const char *text)
-{
-	snprintf(error, UPLINK_ERROR_MAX, "`%.120s` is not FIRST-LAST/PREFIX via GATEWAY", text);
-	return false;
-}
-
-bool uplink_lan_parse(const char *text, struct uplink_lan *ret, char *error)
-{
-	char first[ADDR_TEXT_MAX], last[ADDR_TEXT_MAX], gateway[ADDR_TEXT_MAX];
-	int end = 0;
-	struct uplink_lan l = { 0 };
-	if (sscanf(text, "%45[0-9a-fA-F.:]-%45[0-9a-fA-F.:]/%3u via %45s%n", first, last, &l.prefix, gateway, &end) != 4 || text[end] != '\0')
-		return lan_error(error, text);
-	if (!addr_parse(first, &l.first) || !addr_parse(last, &l.last) || !addr_parse(gateway, &l.gateway))
-		return lan_error(error, text);
-	if (l.first.len != l.last.len || l.first.len != l.gateway.len || l.prefix == 0 || l.prefix > l.first.len * 8U)
-		return lan_error(error, text);
-	if (memcmp(l.first.b, l.last.b, l.first.len) > 0) {
-		snprintf(error, UPLINK_ERROR_MAX, "%s comes after %s", first, last);
-		return false;
-	}
-	bool link_local = l.gateway.len == 16 && l.gateway.b[0] == 0xfe && (l.gateway.b[1] & 0xc0) == 0x80;
-	if (!addr_in(&l.last, &l.first, l.prefix) || (!link_local && !addr_in(&l.gateway, &l.first, l.prefix))) {
-		snprintf(error, UPLINK_ERROR_MAX, "%s, %s and %s do not share a /%u", first, last, gateway, l.prefix);
-		return false;
-	}
-	*ret = l;
-	return true;
-}

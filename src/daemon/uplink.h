@@ -72,11 +72,4 @@ int uplink_names_up(const struct uplink_names_conf *conf, int ret_fds[UPLINK_NAM
 /* Deletes the veth; the fds are the caller's to close. */
 void uplink_names_down(const struct uplink_names_conf *conf);
 
-/* `FIRST-LAST/PREFIX via GATEWAY`, either family. False: *error says why. */
-struct uplink_lan {
-	struct addr first, last, gateway;
-	unsigned prefix;
-};
-bool uplink_lan_parse(const char *text, struct uplink_lan *ret, char *error);
-
 #endif

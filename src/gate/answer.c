@@ -8,7 +8,7 @@
 #include "net/dhcp6.h"
 #include "net/nd.h"
 
-enum { LEASE_S = 3600, ROUTER_LIFETIME_S = 1800, V4_PAIR_PREFIX = 30, V6_PREFIX = 64, GUEST_MTU = 1500 };
+enum { LEASE_S = 3600, ROUTER_LIFETIME_S = 1800, GUEST_MTU = 1500 };
 
 static struct addr gateway6(void)
 {
@@ -41,7 +41,7 @@ static int answer_router(struct gate *g, struct wr *w, const struct app *app, co
 		.other = true,
 		.lifetime_s = ROUTER_LIFETIME_S,
 		.prefix = app->a.v6,
-		.prefix_len = V6_PREFIX,
+		.prefix_len = (uint8_t)plan_guest_prefix(&g->plan, true),
 		.autonomous = true,
 		.valid_s = LEASE_S,
 		.preferred_s = LEASE_S,
@@ -49,6 +49,9 @@ static int answer_router(struct gate *g, struct wr *w, const struct app *app, co
 		.dns = { dns6(g, app) },
 		.n_dns = 1,
 		.dns_lifetime_s = LEASE_S };
+	/* On a LAN only the one address is lawful, and DHCPv6 gives it. */
+	if (plan_has_lan(&g->plan, true))
+		ra.prefix.len = 0;
 	return build_router_advert(w, rs, &ra);
 }
 
@@ -69,7 +72,7 @@ static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const 
 	return build_neighbor_advert(w, &q, &router, true);
 }
 
-static int answer_dhcp(struct wr *w, const struct app *app, const uint8_t *frame, size_t len, const struct packet *p)
+static int answer_dhcp(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len, const struct packet *p)
 {
 	struct dhcp q;
 	int err = dhcp_parse(frame, len, p, &q);
@@ -80,7 +83,7 @@ static int answer_dhcp(struct wr *w, const struct app *app, const uint8_t *frame
 	struct dhcp_lease lease = { .mac = plan_router_mac(),
 		.server = app->a.v4_gateway,
 		.address = app->a.v4,
-		.prefix_len = V4_PAIR_PREFIX,
+		.prefix_len = (uint8_t)plan_guest_prefix(&g->plan, false),
 		.router = app->a.v4_gateway,
 		.dns = { app->a.v4_gateway },
 		.n_dns = 1,
@@ -119,7 +122,7 @@ void answer_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t 
 	else if (p.proto == IP_ICMP6)
 		err = answer_nd(g, &w, app, frame, len, &p);
 	else if (p.kind == PACKET_IPV4)
-		err = answer_dhcp(&w, app, frame, len, &p);
+		err = answer_dhcp(g, &w, app, frame, len, &p);
 	else
 		err = answer_dhcp6(g, &w, app, frame, len, &p);
 	/* A malformed question gets no answer; its sender alone is worse off. */

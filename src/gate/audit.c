@@ -7,7 +7,7 @@
 
 enum { AUDIT_MS = 3000 };
 
-static void count_rows(struct gate *g, const struct app *app, unsigned ret[AUDIT_TABLES])
+static void count_rows(struct gate *g, const struct app *app, unsigned *ret)
 {
 	struct sink s = { .g = g, .conn = CONN_BULK, .count = ret };
 	if (app == NULL)

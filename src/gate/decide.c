@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_ICMP6 = 58 };
+enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_ICMP6 = 58, NEIGHBOUR_PATIENCE_MS = 3500 };
 
 struct app *app_of(struct gate *g, uint16_t slot)
 {
@@ -169,9 +169,30 @@ static bool charge(struct gate *g, struct app *app, struct held *h, const struct
 	return true;
 }
 
+/* The LAN was asked who is to get the packet. */
+static bool need_neighbour(struct gate *g, struct held *h)
+{
+	bool waits = h->state == WAIT_NEIGHBOUR;
+	h = keep(g, h);
+	if (h == NULL)
+		return false;
+	h->state = WAIT_NEIGHBOUR;
+	if (!waits)
+		h->expires_ms = g->boot_ms + NEIGHBOUR_PATIENCE_MS;
+	return true;
+}
+
 static void allow(struct gate *g, struct app *app, struct held *h, const struct name *name, unsigned syn,
 	const struct addr *real, const struct policy_verdict *v)
 {
+	struct mac hop;
+	enum next_hop way = neighbour_hop(g, app, real, &hop);
+	if (way == NEXT_HOP_ASKED && need_neighbour(g, h))
+		return;
+	if (way != NEXT_HOP_KNOWN) {
+		refuse_held(g, app, h, name, v, VERDICT_ALLOW, "no way to this address");
+		return;
+	}
 	if (v->counted) {
 		if (!charge(g, app, h, v, real))
 			refuse_held(g, app, h, name, v, VERDICT_ALLOW, "too many packets wait");
@@ -354,6 +375,13 @@ void decide_questions(struct gate *g)
 	}
 }
 
+static const char *why_expired(const struct held *h)
+{
+	return h->state == WAIT_ADDRESS	    ? "the name could not be resolved"
+	       : h->state == WAIT_NEIGHBOUR ? "nobody on the LAN answers for its way"
+					    : "nobody answered";
+}
+
 /* The app's patience is over: refused, and no rule is written. */
 void decide_tick(struct gate *g)
 {
@@ -368,8 +396,7 @@ void decide_tick(struct gate *g)
 		if (!decide_name(g, app, &h->key, &name, &syn))
 			name.len = 0;
 		gone = true;
-		refuse_held(g, app, h, &name, NULL, VERDICT_ASK,
-			h->state == WAIT_ADDRESS ? "the name could not be resolved" : "nobody answered");
+		refuse_held(g, app, h, &name, NULL, VERDICT_ASK, why_expired(h));
 	}
 	if (gone)
 		decide_questions(g);

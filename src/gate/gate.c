@@ -71,19 +71,19 @@ struct out *gate_messages(struct gate *g)
 	return &g->messages;
 }
 
-static bool client_is(const struct app *app, const struct addr *client)
+static bool client_is(const struct gate *g, const struct app *app, const struct addr *client)
 {
-	return addr_equal(client, &app->a.v4) || addr_in(client, &app->a.v6, 64);
+	return addr_equal(client, &app->a.v4) || addr_in(client, &app->a.v6, plan_guest_prefix(&g->plan, true));
 }
 
 struct app *app_of_client(struct gate *g, const struct addr *client)
 {
 	/* With addresses of our own pools the slot stands in the address; with a LAN's it has to be looked for. */
 	unsigned guess = plan_slot(&g->plan, client);
-	if (guess != 0 && g->app[guess].a.ref.slot != 0 && client_is(&g->app[guess], client))
+	if (guess != 0 && g->app[guess].a.ref.slot != 0 && client_is(g, &g->app[guess], client))
 		return &g->app[guess];
 	for (unsigned i = 1; i < PLAN_SLOTS && guess == 0; i++) {
-		if (g->app[i].a.ref.slot != 0 && client_is(&g->app[i], client))
+		if (g->app[i].a.ref.slot != 0 && client_is(g, &g->app[i], client))
 			return &g->app[i];
 	}
 	return NULL;
@@ -314,6 +314,7 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 		struct app *app = &g->app[i];
 		if (app->request == 0 || !g->synced || (app->barrier != 0 && app->barrier != xid))
 			continue;
+		neighbour_announce(g, app);
 		result(g, app->request, 0, "");
 		app->request = app->barrier = 0;
 	}
@@ -321,7 +322,9 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 
 int64_t gate_deadline(const struct gate *g)
 {
-	int64_t at = live_deadline(g);
+	int64_t at = live_deadline(g), neighbour = neighbour_deadline(g);
+	if (neighbour >= 0 && (at < 0 || neighbour < at))
+		at = neighbour;
 	if (g->synced && (at < 0 || g->audit_ms < at))
 		at = g->audit_ms;
 	for (struct held *h = held_next(g->held, NULL); h != NULL; h = held_next(g->held, h)) {
@@ -343,6 +346,7 @@ void gate_tick(struct gate *g)
 		decide_all_held(g);
 	}
 	live_tick(g);
+	neighbour_tick(g);
 	audit_tick(g);
 	decide_tick(g);
 	names_tick(g);

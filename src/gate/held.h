@@ -14,13 +14,14 @@
  * restart of the switch.
  *
  * A held packet is in one state. WAIT_JUDGE: to be judged (again) in this turn. WAIT_ANSWER: a question is open; left
- * when the policy changes or the patience ends. WAIT_ADDRESS: the resolver was asked. WAIT_CHARGE: allowed by a counted
+ * when the policy changes or the patience ends. WAIT_ADDRESS: the resolver was asked.
+ * WAIT_NEIGHBOUR: the LAN was asked where it goes. WAIT_CHARGE: allowed by a counted
  * rule, desk is making the count durable; from here it goes out or is refused, and is never judged again, so that what
  * was charged is what passes.
  */
 enum { HELD_APP_MAX = 64, HELD_FRAME_MAX = 2048, HELD_ALL_MAX = 4096 };
 
-enum held_state { WAIT_JUDGE, WAIT_ANSWER, WAIT_ADDRESS, WAIT_CHARGE };
+enum held_state { WAIT_JUDGE, WAIT_ANSWER, WAIT_ADDRESS, WAIT_NEIGHBOUR, WAIT_CHARGE };
 
 struct flow_key {
 	uint16_t slot;

@@ -138,6 +138,8 @@ static void packet_in(struct gate *g, const uint8_t *msg, size_t len)
 		full(g, app, &pi);
 		break;
 	case PURPOSE_UPLINK:
+		if (g->synced)
+			neighbour_frame(g, app, pi.frame, pi.frame_len);
 		break;
 	}
 }

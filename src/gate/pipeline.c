@@ -7,7 +7,7 @@
 
 enum { REFUSED_IDLE_S = 2, SYNTHETIC_PREFIX = 64 };
 
-static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_NAMES, T_NAMES_OUT, T_NAMES_IN,
+static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_UPLINK, T_NAMES, T_NAMES_OUT, T_NAMES_IN,
 	T_CONNTRACK, T_STATE, T_STALE, T_UNKNOWN, T_ASK, T_EGRESS };
 
 static struct sink bulk(struct gate *g)
@@ -60,6 +60,7 @@ void pipeline_resync(struct gate *g)
 	if (!g->conn[CONN_BULK].up || !g->conn[CONN_QUESTIONS].up || !g->sync_end)
 		return;
 	g->synced = false;
+	rows_uplink_meters(&s);
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		struct app *app = &g->app[i];
 		if (app->a.ref.slot == 0)

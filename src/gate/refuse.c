@@ -51,12 +51,14 @@ static struct packet mirrored(const struct packet *p)
 
 /* Table 45 sees a packet after translation: what came from outside carries the address the guest uses, what goes out
  * the real one. Each end is told under the address it knows. */
-static void end_remote(struct gate *g, const struct ended *e, struct packet p)
+static void end_remote(struct gate *g, const struct app *app, const struct ended *e, struct packet p)
 {
 	if (addr_equal(&p.src, &e->key.peer))
 		p.src = e->key.real;
-	p.eth_src = g->sw.uplink_mac;
-	p.eth_dst = plan_router_mac();
+	bool lan = plan_has_lan(&g->plan, p.kind == PACKET_IPV6);
+	if (neighbour_hop(g, app, &p.src, &p.eth_src) != NEXT_HOP_KNOWN)
+		return;
+	p.eth_dst = lan ? app->a.mac : plan_router_mac();
 	send_reset(g, &p, g->sw.uplink_ofport);
 }
 
@@ -79,7 +81,7 @@ void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool i
 		return;
 	if (p.proto == IP_TCP) {
 		end_guest(g, app, e, inbound ? mirrored(&p) : p);
-		end_remote(g, e, inbound ? p : mirrored(&p));
+		end_remote(g, app, e, inbound ? p : mirrored(&p));
 		return;
 	}
 	struct addr from = p.kind == PACKET_IPV4 ? app->a.v4_gateway : plan_v6(&g->plan, app->a.ref.slot, 1);

@@ -81,6 +81,18 @@ struct ended {
 };
 enum { ENDED_MAX = 8192, ENDED_MS = 2000 };
 
+/* A host on the LAN that packets of apps are sent to, the gateway or a peer (uplink port:IFACE). */
+struct neighbour {
+	struct addr addr; /* len 0: free */
+	struct mac mac;
+	bool known;	/* its rows are in the switch */
+	bool asking;	/* an answer is expected; others are not believed */
+	uint16_t slot;	/* of the app that asked first, whose addresses ask */
+	unsigned tries;
+	int64_t asked_ms, confirmed_ms;
+};
+enum { NEIGHBOURS_MAX = 256 };
+
 struct conn {
 	struct ofp_session *session;
 	bool up;
@@ -124,6 +136,8 @@ struct gate {
 	uint32_t spare_first, spare_left; /* the next block */
 	bool block_wanted;
 	uint32_t next_request; /* ids of our own requests to desk and resolver */
+
+	struct neighbour neighbour[NEIGHBOURS_MAX];
 
 	struct out messages;
 };
@@ -195,6 +209,17 @@ void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t
 /* A packet of an ended grant: RST towards both ends. */
 void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,
 	size_t len);
+
+/* neighbour.c: with the uplink port:IFACE, where packets to `peer` are sent. NEXT_HOP_ASKED: the LAN was asked, held packets in WAIT_NEIGHBOUR are
+ * judged again when it answers. With nat it is always the host. */
+enum next_hop { NEXT_HOP_KNOWN, NEXT_HOP_ASKED, NEXT_HOP_NONE };
+enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct addr *peer, struct mac *ret);
+/* ARP or ND of the LAN for this app's address. */
+void neighbour_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);
+/* The LAN learns that the app's addresses have a new owner. */
+void neighbour_announce(struct gate *g, const struct app *app);
+void neighbour_tick(struct gate *g);
+int64_t neighbour_deadline(const struct gate *g); /* -1: none */
 
 /* answer.c: ARP, ND, DHCP, RS of a guest. */
 void answer_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);

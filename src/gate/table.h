@@ -10,6 +10,7 @@ enum {
 	T_CLASSIFY = 0,
 	T_SECURITY = 10,
 	T_ANSWER = 11, /* ARP, ND, DHCP → gate */
+	T_UPLINK = 12, /* ARP, ND of the LAN → gate */
 	T_NAMES = 20,
 	T_NAMES_OUT = 22,
 	T_NAMES_IN = 23,
@@ -30,6 +31,7 @@ enum { R_APP = 0, R_ZONE = 1, R_DIR = 2, R_PORT = 3, R_GRANT = 6, R_LARGE = 7 };
  */
 enum { CONTROLLER_FRAME_MAX = HELD_FRAME_MAX, CONTROLLER_ID = 0x5e6b, NAMES_MARK = 1 };
 
+/* Of slot 0: METER_ASK questions of the LAN for our addresses, METER_ANSWER its answers, each of all apps together. */
 enum meter { METER_ASK, METER_ANSWER, METER_STALE, METERS };
 uint32_t table_meter(uint16_t slot, enum meter m);
 
@@ -61,6 +63,9 @@ uint32_t sink_xid(const struct sink *s);
 void rows_static(const struct sink *s);
 void rows_app(const struct sink *s, const struct app *app);
 void rows_meters(const struct sink *s, const struct app *app);
+/* The rows that lead to a neighbour, and their end. */
+void rows_neighbour(const struct sink *s, const struct neighbour *n, bool add);
+void rows_uplink_meters(const struct sink *s);
 void rows_inbound(const struct sink *s, const struct app *app, bool add);
 
 #endif

@@ -119,7 +119,7 @@ struct ipc_app {
 	uint16_t zone, names_zone;
 	struct mac mac;
 	struct addr v4, v4_gateway; /* the guest's */
-	struct addr v6;		    /* ::2 of its /64; any source inside the /64 is lawful */
+	struct addr v6;		    /* its own; how much around it is lawful, plan_guest_prefix() says */
 	uint8_t ask;		    /* enum ipc_ask_mode */
 	bool fragments;
 };
@@ -130,11 +130,13 @@ struct ipc_port {
 	struct ipc_app_ref ref;
 };
 
-/* The switch as gate must know it. Uplink kinds: 0 nat, 1 port. */
+enum uplink_kind { UPLINK_NAT, UPLINK_PORT };
+
+/* The switch as gate must know it. */
 struct ipc_switch {
 	uint32_t names_ofport, uplink_ofport;
 	struct mac names_mac, uplink_mac; /* where frames to them are sent */
-	uint8_t uplink_kind;
+	uint8_t uplink_kind; /* enum uplink_kind; with a port the addresses stand in the plan */
 	bool has_v4, has_v6; /* the uplink has a default route of that family */
 	bool kernel_datapath;
 	uint64_t epoch; /* grows with every start of vswitchd */

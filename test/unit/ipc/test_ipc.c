@@ -98,6 +98,41 @@ static void plan_is_a_function(void **state)
 	assert_false(plan_parse("100.64.0.0", "fd73:6b69:7368::/48", &p));
 }
 
+static void lan_addresses(void **state)
+{
+	(void)state;
+	char error[PLAN_ERROR_MAX];
+	struct plan p;
+	assert_true(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/48", &p));
+	assert_int_equal(plan_guest_prefix(&p, false), 30);
+	assert_int_equal(plan_guest_prefix(&p, true), 64);
+	assert_true(plan_lan_parse("192.0.2.100-192.0.2.120/24 via 192.0.2.1", false, &p.lan4, error));
+	assert_true(plan_lan_parse("2001:db8::fe-2001:db8::1ff/64 via fe80::1", true, &p.lan6, error));
+	struct addr want4 = addr_v4(0xc0000264U);
+	struct addr want6 = addr_v6((const uint8_t[16]){ 0x20, 1, 0xd, 0xb8, [14] = 1, [15] = 1 });
+	struct addr got4 = plan_guest(&p, 1, false), got6 = plan_guest(&p, 4, true);
+	assert_true(addr_equal(&got4, &want4) && addr_equal(&got6, &want6));
+	assert_int_equal(plan_guest(&p, 21, false).len, 4);
+	assert_int_equal(plan_guest(&p, 22, false).len, 0);
+	assert_int_equal(plan_guest_prefix(&p, false), 32);
+	assert_int_equal(plan_guest_prefix(&p, true), 128);
+	got4 = plan_gateway(&p, 9, false);
+	assert_int_equal(addr_to_u32(&got4), 0xa9fe0101U);
+}
+
+static void lan_malformed(void **state)
+{
+	(void)state;
+	static const char *const bad[] = { "192.0.2.100/24 via 192.0.2.1", "192.0.2.120-192.0.2.100/24 via 192.0.2.1",
+		"192.0.2.100-192.0.3.120/24 via 192.0.2.1", "192.0.2.100-192.0.2.120/24 via 198.51.100.1",
+		"192.0.2.100-192.0.2.120/24 via 192.0.2.110", "2001:db8::1-2001:db8::9/64 via fe80::1",
+		"192.0.2.100-192.0.2.120/33 via 192.0.2.1", "192.0.2.100-192.0.2.120/24 via 192.0.2.1 x", "" };
+	char error[PLAN_ERROR_MAX];
+	struct plan_lan l;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(plan_lan_parse(bad[i], false, &l, error));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +140,8 @@ int main(void)
 		cmocka_unit_test(vm_strings_must_count),
 		cmocka_unit_test(resolved_bounds),
 		cmocka_unit_test(plan_is_a_function),
+		cmocka_unit_test(lan_addresses),
+		cmocka_unit_test(lan_malformed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

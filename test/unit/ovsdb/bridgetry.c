@@ -542,20 +542,6 @@ static void test_port_uplink(void **state)
 	assert_int_equal(link_del(links, "bt0"), 0);
 }
 
-static void test_lan_parse(void **state)
-{
-	(void)state;
-	struct uplink_lan l;
-	assert_true(uplink_lan_parse("192.0.2.100-192.0.2.120/24 via 192.0.2.1", &l, error));
-	assert_int_equal(l.prefix, 24);
-	assert_true(uplink_lan_parse("2001:db8::100-2001:db8::1ff/64 via fe80::1", &l, error));
-	assert_false(uplink_lan_parse("192.0.2.100/24 via 192.0.2.1", &l, error));
-	assert_false(uplink_lan_parse("192.0.2.120-192.0.2.100/24 via 192.0.2.1", &l, error));
-	assert_false(uplink_lan_parse("192.0.2.100-192.0.3.120/24 via 192.0.2.1", &l, error));
-	assert_false(uplink_lan_parse("192.0.2.100-192.0.2.120/24 via 198.51.100.1", &l, error));
-	print_message("%s\n", error);
-}
-
 static int setup(void **state)
 {
 	(void)state;
@@ -598,7 +584,6 @@ int main(void)
 		cmocka_unit_test(test_nat_uplink),
 		cmocka_unit_test(test_names_namespace),
 		cmocka_unit_test(test_port_uplink),
-		cmocka_unit_test(test_lan_parse),
 	};
 	if (geteuid() != 0)
 		return SKIP;
