@@ -5,6 +5,7 @@
 #include "daemon/role.h"
 #include "vm/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,8 @@ static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 	*e = (struct agent_exec){ .uid = m->uid, .gid = m->gid, .tty = m->tty, .rows = m->rows, .cols = m->cols, .has_net = m->tap[0] != 0,
 		.mac = m->mac, .v4 = m->v4, .v4_gateway = m->v4_gateway, .v6 = m->v6, .v6_gateway = m->v6_gateway, .v4_prefix = m->v4_prefix,
 		.v6_prefix = m->v6_prefix, .dns = { m->dns4, m->dns6 }, .argc = m->argc, .envc = m->envc, .strings_len = m->strings_len };
-	if (m->strings_len > sizeof(e->strings) || m->strings_len > sizeof(m->strings))
+	static_assert(sizeof(m->strings) <= sizeof(e->strings), "what ipc carries, exec can hold");
+	if (m->strings_len > sizeof(m->strings))
 		return false;
 	snprintf(e->user, sizeof(e->user), "%s", m->user);
 	snprintf(e->home, sizeof(e->home), "%s", m->home);

@@ -22,7 +22,8 @@ int policy_id(const struct policy_rule *r, enum policy_origin origin, uint32_t o
 	int n = policy_print_rule(&key, text + head, sizeof(text) - (size_t)head);
 	if (n < 0)
 		return n;
-	return SHA256((const unsigned char *)text, (size_t)(head + n), ret) == NULL ? -EIO : 0;
+	size_t len = (size_t)head + (size_t)n;
+	return SHA256((const unsigned char *)text, len, ret) == NULL ? -EIO : 0;
 }
 
 const char *policy_id_text(const uint8_t id[POLICY_ID_LEN], char buf[POLICY_ID_TEXT])

@@ -345,7 +345,9 @@ static void get_rules(struct get *g)
 
 static void get_all(struct get *g)
 {
-	if (rd_u32(&g->r) != WIRE_MAGIC || rd_u32(&g->r) != WIRE_VERSION)
+	uint32_t magic = rd_u32(&g->r);
+	uint32_t version = rd_u32(&g->r);
+	if (magic != WIRE_MAGIC || version != WIRE_VERSION)
 		rd_fail(&g->r);
 	void (*const parts[])(struct get *) = { get_env, get_groups, get_sets, get_lists, get_rules };
 	for (unsigned i = 0; i < 5 && good(g); i++)
