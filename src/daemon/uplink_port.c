@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/uplink.h"
 
+#include "daemon/sysctl.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static void note_path(const char *run_dir, char ret[256])
 {
 	snprintf(ret, 256, "%s/uplink.port", run_dir);
+}
+
+static void record_path(const char *run_dir, char ret[256])
+{
+	snprintf(ret, 256, "%s/uplink.port.sysctl", run_dir);
 }
 
 /* "IFACE up|down" as it was before us; an older note is the true one. */
@@ -26,6 +34,26 @@ static int note_write(const char *run_dir, const struct link_info *i)
 	return err;
 }
 
+/* The NIC is the switch's alone: with frames of the userspace datapath the kernel sees them, too, and must not answer. */
+static int host_silent(const char *run_dir, const char *ifname)
+{
+	char path[256], arp[SYSCTL_KEY_MAX], ipv6[SYSCTL_KEY_MAX];
+	struct sysctl_record *r;
+	record_path(run_dir, path);
+	snprintf(arp, sizeof(arp), "ipv4/conf/%.15s/arp_ignore", ifname);
+	snprintf(ipv6, sizeof(ipv6), "ipv6/conf/%.15s/disable_ipv6", ifname);
+	int err = sysctl_record_new(path, &r);
+	if (err != 0)
+		return err;
+	err = sysctl_record_add(r, arp, "8");
+	if (err == 0)
+		err = sysctl_record_add(r, ipv6, "1");
+	if (err == 0)
+		return sysctl_record_apply(r);
+	free(r);
+	return err;
+}
+
 static int port_up(struct link_sock *s, const char *run_dir, const char *ifname, bool share, bool tso, char *error)
 {
 	struct link_info i;
@@ -39,6 +67,8 @@ static int port_up(struct link_sock *s, const char *run_dir, const char *ifname,
 		return -EOPNOTSUPP;
 	}
 	err = note_write(run_dir, &i);
+	if (err == 0)
+		err = host_silent(run_dir, ifname);
 	if (err == 0)
 		err = link_prepare(s, ifname, tso);
 	if (err == 0)
@@ -79,4 +109,6 @@ void uplink_port_down(const char *run_dir)
 		link_close(s);
 	}
 	unlink(path);
+	record_path(run_dir, path);
+	sysctl_restore(path);
 }

@@ -308,6 +308,7 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 		g->synced = true;
 		for (unsigned i = 1; i < PLAN_SLOTS; i++)
 			g->app[i].barrier = 0;
+		neighbour_restore(g);
 		decide_all_held(g);
 	}
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {

@@ -75,8 +75,8 @@ static void ask(struct gate *g, struct neighbour *n)
 		pipeline_send(g, g->sw.uplink_ofport, w.buf, w.len);
 }
 
-/* Room for one more question of this app. */
-static struct neighbour *place(struct gate *g, const struct app *app)
+/* Room for one more question of this app, which may have less than `max` open. */
+static struct neighbour *place(struct gate *g, const struct app *app, unsigned max)
 {
 	struct neighbour *room = NULL;
 	unsigned unknown = 0;
@@ -87,7 +87,7 @@ static struct neighbour *place(struct gate *g, const struct app *app)
 		else
 			unknown += !n->known && n->slot == app->a.ref.slot;
 	}
-	return unknown < UNKNOWN_APP_MAX ? room : NULL;
+	return unknown < max ? room : NULL;
 }
 
 enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct addr *peer, struct mac *ret)
@@ -106,7 +106,7 @@ enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct 
 	}
 	if (n != NULL)
 		return NEXT_HOP_ASKED;
-	n = place(g, app);
+	n = place(g, app, UNKNOWN_APP_MAX);
 	if (n == NULL)
 		return NEXT_HOP_NONE;
 	*n = (struct neighbour){ .addr = hop, .slot = app->a.ref.slot };
@@ -202,6 +202,24 @@ void neighbour_announce(struct gate *g, const struct app *app)
 	w = wr_init(buf, sizeof(buf));
 	if (plan_has_lan(&g->plan, true) && build_neighbor_advert(&w, &unasked, &app->a.mac, false) == 0)
 		pipeline_send(g, g->sw.uplink_ofport, w.buf, w.len);
+}
+
+/* A new gate has grants whose neighbours it does not know: their connections wait for nobody's first packet. */
+void neighbour_restore(struct gate *g)
+{
+	struct addr hop;
+	if (g->sw.uplink_kind != UPLINK_PORT)
+		return;
+	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
+		const struct app *app = app_of(g, gr->key.slot);
+		if (app == NULL || !next_hop(g, &gr->key.real, &hop) || find(g, &hop) != NULL)
+			continue;
+		struct neighbour *n = place(g, app, NEIGHBOURS_MAX);
+		if (n == NULL)
+			return;
+		*n = (struct neighbour){ .addr = hop, .slot = gr->key.slot };
+		ask(g, n);
+	}
 }
 
 static bool needed(struct gate *g, const struct neighbour *n)

@@ -81,3 +81,24 @@ void row_send(const struct sink *s, struct row *r)
 	else
 		s->g->conn[s->conn].broken = true;
 }
+
+void row_owner(struct row *r, const struct app *app, uint16_t zone, bool inbound)
+{
+	ofp_act_set_reg(&r->acts, R_APP, app->a.ref.slot);
+	ofp_act_set_reg(&r->acts, R_ZONE, zone);
+	ofp_act_set_reg(&r->acts, R_DIR, inbound ? 1 : 0);
+	ofp_act_set_reg(&r->acts, R_PORT, app->a.ofport);
+}
+
+void row_meter(const struct sink *s, uint16_t slot, enum meter m, uint32_t rate)
+{
+	uint8_t buf[256];
+	struct ofp_meter meter = { .id = table_meter(slot, m), .rate = rate, .burst = rate };
+	struct wr w = wr_init(buf, sizeof(buf));
+	/* One of the two is refused, depending on whether an earlier life left it: both together always leave it
+	 * right. */
+	ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_ADD, &meter);
+	ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_MODIFY, &meter);
+	if (wr_ok(&w))
+		sink_bytes(s, buf, w.len);
+}

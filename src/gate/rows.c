@@ -16,7 +16,7 @@
 #include "gate/table.h"
 
 enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ICMP6 = 58, TYPE_ARP = 0x0806 };
-enum { ND_RS_TYPE = 133, ND_NS_TYPE = 135, ND_NA_TYPE = 136, ND_LAST_TYPE = 137, DNS_PORT = 53 };
+enum { ND_RS_TYPE = 133, ND_NS_TYPE = 135, ND_LAST_TYPE = 137, DNS_PORT = 53 };
 
 static const struct mac broadcast = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
 
@@ -162,70 +162,6 @@ static void egress_drop(const struct sink *s, const struct addr *net, unsigned p
 	row_send(s, &r);
 }
 
-/* One row to it alone, and for a gateway one to everything beyond the LAN. The source MAC is the app's own already: nothing else gets in. */
-void rows_neighbour(const struct sink *s, const struct neighbour *n, bool add)
-{
-	bool v6 = n->addr.len == 16;
-	const struct plan_lan *lan = v6 ? &s->g->plan.lan6 : &s->g->plan.lan4;
-	struct row r;
-	for (unsigned beyond = 0; beyond < (addr_equal(&n->addr, &lan->gateway) ? 2U : 1U); beyond++) {
-		begin(&r, T_EGRESS, beyond ? 100 : 200);
-		ofp_match_reg(&r.fm.match, R_DIR, 0);
-		if (beyond)
-			ofp_match_ip_any(&r.fm.match, v6);
-		else
-			ofp_match_ip_dst(&r.fm.match, &n->addr, n->addr.len * 8U);
-		if (add) {
-			ofp_act_dec_ttl(&r.acts);
-			ofp_act_set_mac(&r.acts, OFP_F_ETH_DST, &n->mac);
-			ofp_act_output(&r.acts, s->g->sw.uplink_ofport);
-		} else {
-			r.fm.command = OFP_FLOW_DELETE_STRICT;
-			r.fm.cookie = r.fm.cookie_mask = 0;
-		}
-		row_send(s, &r);
-	}
-}
-
-/* What is on the LAN and not known goes nowhere, least of all to the gateway. */
-static void static_lan(const struct sink *s)
-{
-	const struct plan *p = &s->g->plan;
-	struct row r;
-	for (unsigned v6 = 0; v6 < 2; v6++) {
-		const struct plan_lan *lan = v6 ? &p->lan6 : &p->lan4;
-		if (lan->first.len == 0)
-			continue;
-		begin(&r, T_EGRESS, 150);
-		ofp_match_reg(&r.fm.match, R_DIR, 0);
-		ofp_match_ip_dst(&r.fm.match, &lan->first, lan->prefix);
-		row_send(s, &r);
-	}
-	for (unsigned i = 0; i < NEIGHBOURS_MAX; i++) {
-		if (s->g->neighbour[i].addr.len != 0 && s->g->neighbour[i].known)
-			rows_neighbour(s, &s->g->neighbour[i], true);
-	}
-}
-
-/* ARP and ND of the LAN: questions and answers have a meter each, so that neither can starve the other. */
-static void static_uplink(const struct sink *s)
-{
-	struct row r;
-	for (unsigned kind = 0; kind < 4; kind++) {
-		bool answer = kind % 2 == 1;
-		begin(&r, T_UPLINK, 100);
-		if (kind < 2) {
-			ofp_match_arp_op(&r.fm.match, answer ? 2 : 1);
-		} else {
-			ofp_match_ip_any(&r.fm.match, true);
-			ofp_match_icmp_type(&r.fm.match, answer ? ND_NA_TYPE : ND_NS_TYPE);
-			ofp_match_icmp_code(&r.fm.match, 0);
-		}
-		row_controller(&r, PURPOSE_UPLINK, table_meter(0, answer ? METER_ANSWER : METER_ASK));
-		row_send(s, &r);
-	}
-}
-
 static void static_egress(const struct sink *s)
 {
 	const struct plan *p = &s->g->plan;
@@ -236,7 +172,7 @@ static void static_egress(const struct sink *s)
 	egress_drop(s, &v4, p->v4_prefix);
 	egress_drop(s, &v6, PLAN_V6_PREFIX);
 	if (s->g->sw.uplink_kind == UPLINK_PORT) {
-		static_lan(s);
+		rows_lan(s);
 		return;
 	}
 	for (unsigned family = 0; family < 2; family++) {
@@ -259,17 +195,6 @@ void rows_static(const struct sink *s)
 	static_state(s);
 	static_asking(s);
 	static_egress(s);
-	if (s->g->sw.uplink_kind == UPLINK_PORT)
-		static_uplink(s);
-}
-
-/* The registers that say whose packet it is. */
-static void set_owner(struct row *r, const struct app *app, uint16_t zone, bool inbound)
-{
-	ofp_act_set_reg(&r->acts, R_APP, app->a.ref.slot);
-	ofp_act_set_reg(&r->acts, R_ZONE, zone);
-	ofp_act_set_reg(&r->acts, R_DIR, inbound ? 1 : 0);
-	ofp_act_set_reg(&r->acts, R_PORT, app->a.ofport);
 }
 
 static void match_guest(const struct sink *s, struct row *r, const struct app *app, bool v6, bool source)
@@ -282,45 +207,6 @@ static void match_guest(const struct sink *s, struct row *r, const struct app *a
 		ofp_match_ip_dst(&r->fm.match, a, prefix);
 }
 
-/* A frame of the LAN for this app's address that gate answers or has asked for. */
-static void begin_lan(const struct sink *s, struct row *r, const struct app *app)
-{
-	begin_app(r, app, T_CLASSIFY, 300);
-	ofp_match_in_port(&r->fm.match, s->g->sw.uplink_ofport);
-	ofp_match_vlan_none(&r->fm.match);
-	set_owner(r, app, app->a.zone, true);
-}
-
-static void app_lan(const struct sink *s, const struct app *app)
-{
-	struct row r;
-	for (unsigned answer = 0; answer < 2 && plan_has_lan(&s->g->plan, false); answer++) {
-		begin_lan(s, &r, app);
-		if (answer)
-			ofp_match_eth_dst(&r.fm.match, &app->a.mac);
-		ofp_match_arp_op(&r.fm.match, answer ? 2 : 1);
-		ofp_match_arp_tpa(&r.fm.match, &app->a.v4);
-		row_ask(&r, T_UPLINK);
-		row_send(s, &r);
-	}
-	for (unsigned answer = 0; answer < 2 && plan_has_lan(&s->g->plan, true); answer++) {
-		begin_lan(s, &r, app);
-		ofp_match_ip_any(&r.fm.match, true);
-		ofp_match_ip_ttl(&r.fm.match, 255);
-		ofp_match_ip_frag_no(&r.fm.match);
-		ofp_match_icmp_type(&r.fm.match, answer ? ND_NA_TYPE : ND_NS_TYPE);
-		ofp_match_icmp_code(&r.fm.match, 0);
-		if (answer) {
-			ofp_match_eth_dst(&r.fm.match, &app->a.mac);
-			ofp_match_ip_dst(&r.fm.match, &app->a.v6, 128);
-		} else {
-			ofp_match_nd_target(&r.fm.match, &app->a.v6);
-		}
-		row_ask(&r, T_UPLINK);
-		row_send(s, &r);
-	}
-}
-
 static void app_classify(const struct sink *s, const struct app *app)
 {
 	bool lan = s->g->sw.uplink_kind == UPLINK_PORT;
@@ -331,7 +217,7 @@ static void app_classify(const struct sink *s, const struct app *app)
 	ofp_match_in_port(&r.fm.match, app->a.ofport);
 	ofp_match_vlan_none(&r.fm.match);
 	ofp_match_eth_src(&r.fm.match, &app->a.mac);
-	set_owner(&r, app, app->a.zone, false);
+	row_owner(&r, app, app->a.zone, false);
 	row_goto(&r, T_SECURITY);
 	row_send(s, &r);
 	for (unsigned v6 = 0; v6 < 2; v6++) {
@@ -340,7 +226,7 @@ static void app_classify(const struct sink *s, const struct app *app)
 		ofp_match_vlan_none(&r.fm.match);
 		ofp_match_eth_dst(&r.fm.match, lan ? &app->a.mac : &router);
 		match_guest(s, &r, app, v6 == 1, false);
-		set_owner(&r, app, app->a.zone, true);
+		row_owner(&r, app, app->a.zone, true);
 		row_goto(&r, T_CONNTRACK);
 		row_send(s, &r);
 	}
@@ -362,7 +248,7 @@ static void app_names_in(const struct sink *s, const struct app *app)
 		ofp_match_eth_dst(&r.fm.match, &router);
 		ofp_match_ip_src(&r.fm.match, &us, v6 ? 128 : 32);
 		match_guest(s, &r, app, v6 == 1, false);
-		set_owner(&r, app, app->a.names_zone, true);
+		row_owner(&r, app, app->a.names_zone, true);
 		ofp_act_ct(&r.acts, &ct);
 		row_send(s, &r);
 		begin_app(&r, app, T_NAMES_IN, 100);
@@ -533,38 +419,16 @@ void rows_app(const struct sink *s, const struct app *app)
 		rows_inbound(s, app, true);
 	app_names_in(s, app);
 	if (s->g->sw.uplink_kind == UPLINK_PORT)
-		app_lan(s, app);
+		rows_lan_app(s, app);
 	/* Last: from here its packets are seen. */
 	app_classify(s, app);
-}
-
-static void put_meter(const struct sink *s, uint16_t slot, enum meter m, uint32_t rate)
-{
-	uint8_t buf[256];
-	struct ofp_meter meter = { .id = table_meter(slot, m), .rate = rate, .burst = rate };
-	struct wr w = wr_init(buf, sizeof(buf));
-	/* One of the two is refused, depending on whether an earlier life left it: both together always leave it
-	 * right. */
-	ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_ADD, &meter);
-	ofp_put_meter_mod(&w, sink_xid(s), OFP_METER_MODIFY, &meter);
-	if (wr_ok(&w))
-		sink_bytes(s, buf, w.len);
 }
 
 void rows_meters(const struct sink *s, const struct app *app)
 {
 	static const uint32_t rate[METERS] = { [METER_ASK] = 4000, [METER_ANSWER] = 50, [METER_STALE] = 200 };
 	for (unsigned m = 0; m < METERS; m++)
-		put_meter(s, app->a.ref.slot, (enum meter)m, rate[m]);
-}
-
-void rows_uplink_meters(const struct sink *s)
-{
-	enum { LAN_PER_S = 500 };
-	if (s->g->sw.uplink_kind != UPLINK_PORT)
-		return;
-	put_meter(s, 0, METER_ASK, LAN_PER_S);
-	put_meter(s, 0, METER_ANSWER, LAN_PER_S);
+		row_meter(s, app->a.ref.slot, (enum meter)m, rate[m]);
 }
 
 void rows_inbound(const struct sink *s, const struct app *app, bool add)

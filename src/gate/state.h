@@ -30,9 +30,9 @@
  * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered
  * and their senders try again.
  *
- * Files: pipeline.c (flows that do not depend on a connection) · live.c (grants, leases, their flows, their end) ·
+ * Files: pipeline.c (flows that do not depend on a connection), rows.c, rows_lan.c · live.c (grants, leases, their flows, their end) ·
  * decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused
- * flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · hot.c (known peers) · audit.c (foreign
+ * flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) · hot.c (known peers) · audit.c (foreign
  * changes) · gate.c (apps, policy, messages, time).
  */
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
@@ -218,6 +218,8 @@ enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct 
 void neighbour_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);
 /* The LAN learns that the app's addresses have a new owner. */
 void neighbour_announce(struct gate *g, const struct app *app);
+/* The switch is in step: what grants need and nobody knows is asked for. */
+void neighbour_restore(struct gate *g);
 void neighbour_tick(struct gate *g);
 int64_t neighbour_deadline(const struct gate *g); /* -1: none */
 

@@ -55,6 +55,9 @@ void row_goto(struct row *r, uint8_t table);
 /* check_pkt_larger and on to the table that holds the controller action. */
 void row_ask(struct row *r, uint8_t table);
 void row_controller(struct row *r, enum purpose purpose, uint32_t meter);
+/* The registers that say whose packet it is. */
+void row_owner(struct row *r, const struct app *app, uint16_t zone, bool inbound);
+void row_meter(const struct sink *s, uint16_t slot, enum meter m, uint32_t rate);
 void row_send(const struct sink *s, struct row *r);
 void sink_bytes(const struct sink *s, const void *msg, size_t len);
 uint32_t sink_xid(const struct sink *s);
@@ -63,7 +66,9 @@ uint32_t sink_xid(const struct sink *s);
 void rows_static(const struct sink *s);
 void rows_app(const struct sink *s, const struct app *app);
 void rows_meters(const struct sink *s, const struct app *app);
-/* The rows that lead to a neighbour, and their end. */
+/* rows_lan.c: the same with the uplink port:IFACE; the rows that lead to a neighbour, and their end. */
+void rows_lan(const struct sink *s);
+void rows_lan_app(const struct sink *s, const struct app *app);
 void rows_neighbour(const struct sink *s, const struct neighbour *n, bool add);
 void rows_uplink_meters(const struct sink *s);
 void rows_inbound(const struct sink *s, const struct app *app, bool add);

@@ -83,6 +83,9 @@ class Packet:
         if d[:6] != b"\0\1\x08\0\6\4":
             self.strange = "odd ARP"
         self.src, self.target = ipaddress.ip_address(d[14:18]), ipaddress.ip_address(d[24:28])
+        # An answer is about its sender's address; it goes to whoever asked, and routers ask under any address of theirs.
+        if d[6:8] == b"\0\2" and self.dst_mac[0] & 1 == 0:
+            self.target = self.src
 
     def parse_v4(self, d):
         self.need(d, 20)
