@@ -275,7 +275,7 @@ static void store_damaged(const char *path, const char *why, char *error)
 	snprintf(text, sizeof(text), "%s", why);
 	int err = access(path, F_OK) == 0 ? seal_set_aside(path, aside) : -ENOENT;
 	snprintf(error, STORE_ERROR_MAX,
-		"%.200s%s%.200s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
+		"%.160s%s%.150s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
 		err == 0 ? "; it was moved to " : "", err == 0 ? aside : "", path);
 }
 
