@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`uplink = port:IFACE`: the NIC is a port of the bridge, each app has an address of its own on the LAN; IPv4 and IPv6."""
 import ipaddress
+import os
+import time
 
 import zones
-from lab import Inside, sh
+from lab import Inside, LAB, sh, wait_until
+from product import sekisho
 from run import alone
 from test_01_main import page, refused, udp_echo
+from test_04_faults import Stream, two_rules, works_again
 from test_03_spoof import WEB4, WEB6, assert_works, datagram4, datagram6
 from frames import ethernet
 
@@ -87,6 +91,110 @@ def test_unasked_from_the_lan(t):
 
 
 @port_uplink
+def test_peers_on_the_lan(t):
+    """Peers on the LAN itself are reached directly, over both families; where nobody is the app is told."""
+    app = t.app("near")
+    for peer in (zones.PORT_LAN4, zones.PORT_ROUTER6):
+        t.rule(f"allow near to {peer} port 5000/udp")
+        assert udp_echo(app, peer, 5000) == b"hello", peer
+    t.rule("allow near to 203.0.113.240 port 80/tcp")
+    began = time.monotonic()
+    status, _, _ = app.curl("http://203.0.113.240/", timeout=20)
+    assert status == 7 and time.monotonic() - began < 8, status
+
+
+@port_uplink
+def test_router_asks(t):
+    """The LAN finds an app that has not sent anything: ARP and ND for its addresses are answered with its own MAC, for others not at all."""
+    app = t.app("still")
+    sh("ip neigh flush dev rt-up1", ns="net")
+
+    def asked(address, found):
+        Inside("net").run("python3", "-c", "import socket,sys\na=sys.argv[1]\n"
+                          "socket.socket(socket.AF_INET6 if ':' in a else socket.AF_INET,socket.SOCK_DGRAM).sendto(b'LIE',(a,9))", address)
+        wait_until(lambda: found in sh(f"ip neigh show {address} dev rt-up1", ns="net"), 5, f"the LAN sees {found} for {address}")
+    asked(app.ipv4, app.mac)
+    asked(app.ipv6, app.mac)
+    asked("203.0.113.219", "FAILED")
+
+
+@port_uplink
+def test_address_given_again(t):
+    """The LAN learns at once that an address has a new MAC: the next app gets the address of the one before and works."""
+    first = t.app("first")
+    t.rule(f"allow first to {WEB4} port 5000/udp")
+    t.rule(f"allow first to {WEB6} port 5000/udp")
+    assert_works(first)
+    first.detach()
+    second = t.app("second")
+    assert second.ipv4 == first.ipv4 and second.mac != first.mac
+    t.rule(f"allow second to {WEB4} port 5000/udp")
+    t.rule(f"allow second to {WEB6} port 5000/udp")
+    assert_works(second)
+    assert udp_echo(second, WEB6, 5000) == b"hello"
+
+
+@port_uplink
+def test_gate_dies(t):
+    """gate killed: its successor asks for the neighbours that living connections need; they live on."""
+    app = two_rules(t)
+    stream = Stream(t, app)
+    t.daemon.kill_role("gate")
+    assert stream.alive(8), "the live connection did not survive the death of gate"
+    works_again(app)
+
+
+@port_uplink
+def test_rule_ends(t):
+    """A rule removed: the stream stops, its peer on the far side learns by RST."""
+    app = t.app("web")
+    permit = t.rule("allow web to 198.51.100.10 port 1234/tcp")
+    stream = Stream(t, app)
+    assert app.ipv4 in sh("ss -tn state established", ns="net")
+    t.remove_rules("1234")
+    t.ended(permit)
+    assert stream.silent_for(1, 5)
+    wait_until(lambda: app.ipv4 not in sh("ss -tn state established", ns="net"), 5, "the far side learns of the end")
+
+
+@alone(**dict(zones.PORT_SETTINGS, lan_ipv4="203.0.113.200-203.0.113.200/26 via 203.0.113.193"))
+def test_no_address_left(t):
+    """When the range of LAN addresses is used up the next app is refused, and the first goes on."""
+    app = t.app("one")
+    t.rule(f"allow one to {WEB4} port 5000/udp")
+    t.rule(f"allow one to {WEB6} port 5000/udp")
+    _, port = t.shared.lab.namespace("two")
+    status, out = sekisho("attach", "two", "--port", port, check=False)[:2]
+    assert status != 0, out
+    assert_works(app)
+
+
+@alone(uplink="port:up1", lan_ipv4=zones.PORT_SETTINGS["lan_ipv4"])
+def test_one_family(t):
+    """Only IPv4 on the LAN: IPv4 works, no IPv6 packet of an app leaves, and names have no AAAA."""
+    app = t.app("four")
+    t.rule("allow four to www.example.org port 443/tcp")
+    t.rule(f"allow four to {WEB4} port 5000/udp")
+    page(app, "https://www.example.org/")
+    assert app.resolve("www.example.org", "AAAA")[1] == []
+    assert udp_echo(app, WEB4, 5000) == b"hello"
+    sekisho("allow", "four", "to", WEB6, "port", "5000/udp")
+    assert udp_echo(app, WEB6, 5000, timeout=1) is None
+
+
+@port_uplink
+def test_dhcp_on_the_lan(t):
+    """A guest without our agent learns the same by DHCP: its /32 and a gateway that is on the link all the same."""
+    app = t.app("plain")
+    script = "#!/bin/sh\n[ \"$1\" = bound ] && echo \"$ip/$mask $staticroutes\"\nexit 0\n"
+    with open(f"{LAB}/udhcpc.sh", "w") as f:
+        f.write(script)
+    os.chmod(f"{LAB}/udhcpc.sh", 0o755)
+    status, out, _ = app.run("busybox", "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "1", "-O", "121", "-i", "eth0", "-s", f"{LAB}/udhcpc.sh")
+    assert status == 0 and f"{app.ipv4}/32" in out and "169.254.1.1" in out and "0.0.0.0/0" in out, out
+
+
+@port_uplink
 def test_nic_is_given_back(t):
     """After the daemon stopped, the NIC is as it was: no master, no address, usable."""
     t.app("web")
@@ -94,3 +202,4 @@ def test_nic_is_given_back(t):
     left = t.daemon.left_behind()
     assert not left, left
     assert "up1" in sh("ip link show up1")
+    assert sh("sysctl -n net.ipv4.conf.up1.arp_ignore").strip() == "0"
