@@ -118,6 +118,31 @@ def test_router_asks(t):
     asked("203.0.113.219", "FAILED")
 
 
+FORGE = """
+import socket, sys
+mac, own = bytes.fromhex(sys.argv[1]), socket.inet_aton(sys.argv[2])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("rt-up1", 0))
+evil, router = bytes.fromhex("02deadbeef01"), socket.inet_aton(sys.argv[3])
+for op in (1, 2):
+    for _ in range(5):
+        s.send(mac + evil + bytes.fromhex("0806000108000604") + bytes([0, op]) + evil + router + mac + own)
+"""
+
+
+@port_uplink
+def test_forged_arp(t):
+    """ARP nobody asked for, request or reply, does not move the gateway."""
+    app = t.app("web")
+    t.rule(f"allow web to {WEB4} port 5000/udp")
+    t.rule(f"allow web to {WEB6} port 5000/udp")
+    assert_works(app)
+    status, out, _ = Inside("net").run("python3", "-c", FORGE, app.mac.replace(":", ""), app.ipv4, zones.PORT_ROUTER4)
+    assert status == 0, out
+    for _ in range(5):
+        assert udp_echo(app, WEB4, 5000) == b"hello"
+
+
 @port_uplink
 def test_address_given_again(t):
     """The LAN learns at once that an address has a new MAC: the next app gets the address of the one before and works."""
