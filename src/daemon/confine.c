@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a role gives up before it reads its first byte from outside. The order matters: the namespace and the root need privileges that
- * the uid change takes away, and the filter comes last because it forbids all of the above.
+ * What a role gives up before it reads its first byte from outside. The order matters: the namespace and the root need
+ * privileges that the uid change takes away, and the filter comes last because it forbids all of the above.
  */
 #include "base/log.h"
 #include "daemon/role.h"
@@ -18,12 +18,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* An epoll loop over sockets, malloc, clocks, stderr, and a clean exit. */
-static const char *const common_calls[] = { "read", "write", "readv", "writev", "close", "fstat", "newfstatat", "lseek", "mmap", "mprotect",
-	"munmap", "mremap", "madvise", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "sendmsg", "recvmsg", "sendto",
-	"recvfrom", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "fcntl", "dup", "clock_gettime",
-	"clock_getres", "gettimeofday", "getpid", "gettid", "getrandom", "futex", "restart_syscall", "exit", "exit_group", "shutdown",
-	"getsockopt", "setsockopt", "getsockname", "getpeername", "tgkill", "sched_yield", NULL };
+/* An epoll loop over sockets, malloc, clocks, stderr, and a clean exit. glibc's qsort() asks sysinfo() how much memory
+ * there is. */
+static const char *const common_calls[] = { "read", "write", "readv", "writev", "close", "fstat", "newfstatat", "lseek",
+	"mmap", "mprotect", "munmap", "mremap", "madvise", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+	"sigaltstack", "sendmsg", "recvmsg", "sendto", "recvfrom", "epoll_create1", "epoll_ctl", "epoll_wait",
+	"epoll_pwait", "poll", "ppoll", "fcntl", "dup", "clock_gettime", "clock_getres", "gettimeofday", "getpid",
+	"gettid", "getrandom", "futex", "restart_syscall", "exit", "exit_group", "shutdown", "getsockopt", "sysinfo",
+	"setsockopt", "getsockname", "getpeername", "tgkill", "sched_yield", NULL };
 
 static int filter_allow(scmp_filter_ctx ctx, const char *const *calls)
 {
@@ -86,7 +88,8 @@ int role_confine(struct role *r, const struct role_confine *c)
 	}
 	if (err == 0) {
 		step = "no new privileges";
-		err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : -errno;
+		err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0
+													     : -errno;
 	}
 	if (err == 0) {
 		step = "system-call filter";

@@ -72,7 +72,8 @@ static int answer_nd(struct gate *g, struct wr *w, const struct app *app, const 
 	return build_neighbor_advert(w, &q, &router, true);
 }
 
-static int answer_dhcp(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len, const struct packet *p)
+static int answer_dhcp(struct gate *g, struct wr *w, const struct app *app, const uint8_t *frame, size_t len,
+	const struct packet *p)
 {
 	struct dhcp q;
 	int err = dhcp_parse(frame, len, p, &q);

@@ -162,6 +162,7 @@ static bool charge(struct gate *g, struct app *app, struct held *h, const struct
 	struct ipc_charge c = { .ref = app->a.ref };
 	memcpy(c.rule, policy_rule_meta(g->policy, v->rule)->id, sizeof(c.rule));
 	memcpy(h->rule, c.rule, sizeof(h->rule));
+	h->charged_wall_ms = g->wall_ms;
 	h->real = *real;
 	h->state = WAIT_CHARGE;
 	h->expires_ms = g->boot_ms + g->ask_expires_ms;
@@ -312,6 +313,59 @@ void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, 
 	decide_held(g, h);
 }
 
+/* The verdict on one address that a name or a packet stands for, with the names of its chain as far as they are known.
+ */
+static void decide_address(struct gate *g, const struct app *app, const struct flow_key *key, const struct name *name,
+	const struct addr *real, struct policy_verdict *ret)
+{
+	struct policy_request q = request_of(g, app, key, name);
+	const struct resolved *r = name->len == 0 ? NULL : resolve_last(g->resolve, name);
+	q.addr = real;
+	if (r != NULL) {
+		q.chain = r->chain;
+		q.n_chain = r->n_chain;
+	}
+	policy_decide(g->policy, &q, ret);
+}
+
+static bool refuses(const struct policy_verdict *v)
+{
+	return v->rule != POLICY_NO_RULE && v->answer != POLICY_SAYS_ALLOW && v->answer != POLICY_SAYS_ASK;
+}
+
+/* A used-up rule that still speaks for what it admitted: its own time runs, and no refusal came after `since_wall_ms`
+ * (one that stood before was outranked). */
+static bool used_up_holds(const struct gate *g, size_t own, const struct policy_verdict *now, int64_t since_wall_ms,
+	struct policy_verdict *ret)
+{
+	const struct policy_meta *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
+	if (m == NULL || m->ended != POLICY_END_USED || m->deadline_ms <= g->wall_ms)
+		return false;
+	if (refuses(now) && policy_rule_meta(g->policy, now->rule)->created_ms > since_wall_ms)
+		return false;
+	*ret = (struct policy_verdict){ .answer = POLICY_SAYS_ALLOW,
+		.rule = own,
+		.origin = m->origin,
+		.counted = true,
+		.next_change_ms = m->deadline_ms };
+	return true;
+}
+
+/* The policy may have changed while the count became durable. What speaks now must be the very rule that was charged,
+ * or have been it until this charge used it up. */
+static bool charged_verdict(struct gate *g, const struct app *app, const struct held *h, const struct name *name,
+	struct policy_verdict *ret)
+{
+	struct policy_verdict now;
+	size_t own = decide_rule(g, h->rule);
+	decide_address(g, app, &h->key, name, &h->real, &now);
+	if (now.answer == POLICY_SAYS_ALLOW && own != POLICY_NO_RULE && now.rule == own) {
+		*ret = now;
+		return true;
+	}
+	return used_up_holds(g, own, &now, h->charged_wall_ms, ret);
+}
+
 void decide_charged(struct gate *g, struct held *h, int err)
 {
 	struct app *app = app_of(g, h->key.slot);
@@ -326,11 +380,13 @@ void decide_charged(struct gate *g, struct held *h, int err)
 		decide_held(g, h);
 		return;
 	}
-	struct policy_verdict v = { .answer = POLICY_SAYS_ALLOW,
-		.rule = decide_rule(g, h->rule),
-		.counted = true,
-		.next_change_ms = POLICY_NEVER };
-	if (v.rule == POLICY_NO_RULE || !admit_packet(g, app, h, &name, syn, &h->real, &v))
+	struct policy_verdict v;
+	if (!charged_verdict(g, app, h, &name, &v)) {
+		h->state = WAIT_JUDGE;
+		decide_held(g, h);
+		return;
+	}
+	if (!admit_packet(g, app, h, &name, syn, &h->real, &v))
 		refuse_packet(g, app, h->frame, h->len, h->key.inbound);
 	held_remove(g->held, h);
 }
@@ -377,9 +433,9 @@ void decide_questions(struct gate *g)
 
 static const char *why_expired(const struct held *h)
 {
-	return h->state == WAIT_ADDRESS	    ? "the name could not be resolved"
-	       : h->state == WAIT_NEIGHBOUR ? "nobody on the LAN answers for its way"
-					    : "nobody answered";
+	return h->state == WAIT_ADDRESS	  ? "the name could not be resolved"
+	     : h->state == WAIT_NEIGHBOUR ? "nobody on the LAN answers for its way"
+					  : "nobody answered";
 }
 
 /* The app's patience is over: refused, and no rule is written. */
@@ -429,26 +485,17 @@ static void decide_grant(struct gate *g, struct grant *gr)
 		key.src = gr->key.real;
 	else
 		key.dst = gr->key.peer;
-	struct policy_request q = request_of(g, app, &key, &gr->name);
-	q.addr = &gr->key.real;
-	const struct resolved *r = gr->name.len == 0 ? NULL : resolve_get(g->resolve, &gr->name, g->boot_ms);
-	if (r != NULL && !r->pending) {
-		q.chain = r->chain;
-		q.n_chain = r->n_chain;
-	}
-	policy_decide(g->policy, &q, &v);
+	struct policy_verdict kept;
+	decide_address(g, app, &key, &gr->name, &gr->key.real, &v);
 	if (v.answer == POLICY_SAYS_ALLOW) {
 		live_set_rule(g, gr, &v);
 		return;
 	}
-	/* A used-up count admits nothing more; what it admitted runs to its own end. A refusal that stood when it was
-	 * admitted was outranked then and changes nothing; one that came since is meant. */
-	bool newly_refused = v.rule != POLICY_NO_RULE && v.answer != POLICY_SAYS_ASK &&
-			     policy_rule_meta(g->policy, v.rule)->created_ms > gr->since_wall_ms;
-	size_t own = decide_rule(g, gr->rule);
-	const struct policy_meta *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
-	if (gr->counted && !newly_refused && m != NULL && m->ended == POLICY_END_USED && m->deadline_ms > g->wall_ms)
+	/* A used-up count admits nothing more; what it admitted runs to its own end. */
+	if (used_up_holds(g, decide_rule(g, gr->rule), &v, gr->since_wall_ms, &kept)) {
+		live_set_rule(g, gr, &kept);
 		return;
+	}
 	live_end(g, gr, "its rule ended");
 }
 

@@ -140,6 +140,7 @@ void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const ui
 		/* Grants first: what a rule no longer allows must be cut before anything new is judged. */
 		decide_all_grants(g);
 		pipeline_inbound(g);
+		pipeline_refused_forget(g);
 		decide_all_held(g);
 	}
 	result(g, request, 0, "");

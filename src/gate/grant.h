@@ -35,6 +35,7 @@ struct grant {
 	bool logged;			    /* by a rule with `log`: each connection is told */
 	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
+	int64_t ends_boot_ms;  /* ends_wall_ms on a clock that nobody sets; whichever comes first */
 	int64_t ends_wall_ms;  /* the rule's own end; INT64_MAX: none */
 	int64_t lease_boot_ms; /* when the switch forgets it unless renewed */
 	int64_t used_boot_ms;  /* last admit */

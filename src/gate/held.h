@@ -38,6 +38,7 @@ struct held {
 	int64_t since_ms, expires_ms; /* clock_boot_ms */
 	struct addr real;	      /* chosen for WAIT_CHARGE */
 	uint8_t rule[32];	      /* charged */
+	int64_t charged_wall_ms;
 	bool kept;		      /* in the table; else the caller's own, being judged for the first time */
 	size_t len;
 	uint8_t frame[HELD_FRAME_MAX];

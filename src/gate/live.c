@@ -11,9 +11,18 @@
 
 enum { LEASE_MS = 60000, RENEW_MS = 30000 };
 
+/* What is left of the rule's own time, by whichever clock says less. */
+static int64_t left_ms(const struct gate *g, const struct grant *gr)
+{
+	if (gr->ends_wall_ms == POLICY_NEVER)
+		return INT64_MAX;
+	int64_t wall = gr->ends_wall_ms - g->wall_ms, boot = gr->ends_boot_ms - g->boot_ms;
+	return wall < boot ? wall : boot;
+}
+
 static int64_t lease_ms(const struct gate *g, const struct grant *gr)
 {
-	int64_t left = gr->ends_wall_ms == POLICY_NEVER ? LEASE_MS : gr->ends_wall_ms - g->wall_ms;
+	int64_t left = left_ms(g, gr);
 	return left < 1 ? 1 : left > LEASE_MS ? LEASE_MS : left;
 }
 
@@ -27,7 +36,7 @@ static void due(struct gate *g, int64_t at_ms)
 
 static void due_grant(struct gate *g, const struct grant *gr)
 {
-	int64_t end = gr->ends_wall_ms == POLICY_NEVER ? INT64_MAX : g->boot_ms + (gr->ends_wall_ms - g->wall_ms);
+	int64_t left = left_ms(g, gr), end = left == INT64_MAX ? INT64_MAX : g->boot_ms + left;
 	int64_t renew = gr->lease_boot_ms - RENEW_MS > g->boot_ms ? gr->lease_boot_ms - RENEW_MS : gr->lease_boot_ms;
 	due(g, end < renew ? end : renew);
 }
@@ -63,6 +72,8 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 	gr->logged = v->log;
 	if (gr->counted || gr->logged)
 		hot_end(g, gr);
+	if (gr->ends_wall_ms != ends || fresh)
+		gr->ends_boot_ms = ends == POLICY_NEVER ? INT64_MAX : g->boot_ms + (ends - g->wall_ms);
 	gr->ends_wall_ms = ends;
 	if (!same)
 		live_send(g, gr);
@@ -120,7 +131,7 @@ void live_removed(struct gate *g, uint32_t number, bool inbound, uint64_t bytes)
 	if (gr != NULL) {
 		*(inbound ? &gr->bytes_in : &gr->bytes_out) += bytes;
 		/* A lease ran out under us (a long stall): permission stands, so it is given again. */
-		if (g->policy != NULL && (gr->ends_wall_ms == POLICY_NEVER || gr->ends_wall_ms > g->wall_ms))
+		if (g->policy != NULL && left_ms(g, gr) > 0)
 			live_send(g, gr);
 	} else if (e != NULL) {
 		*(inbound ? &e->bytes_in : &e->bytes_out) += bytes;
@@ -146,10 +157,12 @@ void live_tick(struct gate *g)
 	if (g->live_next_ms < 0 || g->boot_ms < g->live_next_ms)
 		return;
 	g->live_next_ms = -1;
-	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
-		bool ends_first = gr->ends_wall_ms != POLICY_NEVER &&
-				  gr->ends_wall_ms - g->wall_ms <= gr->lease_boot_ms - g->boot_ms;
-		if (gr->lease_boot_ms - g->boot_ms <= RENEW_MS && !ends_first)
+	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
+		next = grants_next(g->grants, gr);
+		int64_t lease = gr->lease_boot_ms - g->boot_ms, left = left_ms(g, gr);
+		if (left <= 0)
+			live_end(g, gr, "its time is over");
+		else if (lease <= RENEW_MS && left > lease && g->policy != NULL)
 			live_send(g, gr);
 		else
 			due_grant(g, gr);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation: the LAN behind the NIC (uplink port:IFACE). Each app is a host of its own there, with its own MAC
- * and address; gate speaks ARP and ND for it. A packet is admitted only when its next hop (a peer on the LAN, or the
- * gateway) is known; till then it waits in WAIT_NEIGHBOUR. A known neighbour is one row of table 60, for a gateway two;
- * what has none goes nowhere. Only an answer to a question that is open is believed, and the first one: nothing that a
- * host of the LAN says by itself changes where packets go. A neighbour that a grant needs is asked again every FRESH_MS
- * and keeps its rows while it is silent; any other is forgotten then. At most NEIGHBOURS_MAX, and UNKNOWN_APP_MAX
- * unanswered per app, so that a scan of the LAN takes no place from others.
+ * Theory of operation: the LAN behind the NIC (uplink port:IFACE). Each app is a host of its own there, with its own
+ * MAC and address; gate speaks ARP and ND for it. A packet is admitted only when its next hop (a peer on the LAN, or
+ * the gateway) is known; till then it waits in WAIT_NEIGHBOUR. A known neighbour is one row of table 60, for a gateway
+ * two; what has none goes nowhere. Only an answer to a question that is open is believed, and the first one: nothing
+ * that a host of the LAN says by itself changes where packets go. A neighbour that a grant needs is asked again every
+ * FRESH_MS and keeps its rows while it is silent; any other is forgotten then. At most NEIGHBOURS_MAX, and
+ * UNKNOWN_APP_MAX unanswered per app, so that a scan of the LAN takes no place from others.
  */
 #include "gate/table.h"
 

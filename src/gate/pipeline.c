@@ -5,10 +5,11 @@
 
 #include "net/packet.h"
 
-enum { REFUSED_IDLE_S = 2, SYNTHETIC_PREFIX = 64 };
+enum { REFUSED_IDLE_S = 2 };
+#define REFUSED_COOKIE 0xffffffffU
 
-static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_UPLINK, T_NAMES, T_NAMES_OUT, T_NAMES_IN,
-	T_CONNTRACK, T_STATE, T_STALE, T_UNKNOWN, T_ASK, T_EGRESS };
+static const uint8_t all_tables_but_live[] = { T_CLASSIFY, T_SECURITY, T_ANSWER, T_UPLINK, T_NAMES, T_NAMES_OUT,
+	T_NAMES_IN, T_CONNTRACK, T_STATE, T_STALE, T_HOT, T_UNKNOWN, T_ASK, T_EGRESS };
 
 static struct sink bulk(struct gate *g)
 {
@@ -81,8 +82,11 @@ void pipeline_resync(struct gate *g)
 	put_bundle(&s, OFP_BUNDLE_COMMIT);
 	s.bundle = 0;
 	audit_expect(g);
-	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr))
+	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL && g->policy != NULL;
+		gr = grants_next(g->grants, gr)) {
+		gr->hot_until_ms = 0;
 		live_send(g, gr);
+	}
 	ask_live(&s);
 	g->sync_xid = pipeline_barrier(g, CONN_BULK);
 }
@@ -219,6 +223,16 @@ void pipeline_send(struct gate *g, uint32_t ofport, const uint8_t *frame, size_t
 	packet_out(g, OFP_PORT_CONTROLLER, &acts, frame, len);
 }
 
+void pipeline_refused_forget(struct gate *g)
+{
+	struct sink s = questions(g);
+	struct row r;
+	row_init(&r, T_HOT, 0, pipeline_cookie(0, REFUSED_COOKIE));
+	r.fm.command = OFP_FLOW_DELETE;
+	r.fm.cookie_mask = 0xffff0000ffffffffU;
+	row_send(&s, &r);
+}
+
 void pipeline_refused(struct gate *g, struct app *app, const struct packet *p)
 {
 	struct sink s = questions(g);
@@ -226,7 +240,7 @@ void pipeline_refused(struct gate *g, struct app *app, const struct packet *p)
 	if (!p->has_l4 || app->refused++ >= REFUSED_APP_MAX)
 		return;
 	unsigned bits = p->dst.len * 8U;
-	row_init(&r, T_HOT, 300, pipeline_cookie(app->a.ref.slot, 0));
+	row_init(&r, T_HOT, 300, pipeline_cookie(app->a.ref.slot, REFUSED_COOKIE));
 	ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
 	ofp_match_ip_src(&r.fm.match, &p->src, bits);
 	ofp_match_ip_dst(&r.fm.match, &p->dst, bits);

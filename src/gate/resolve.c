@@ -55,6 +55,12 @@ const struct resolved *resolve_get(struct resolve *t, const struct name *name, i
 	return NULL;
 }
 
+const struct resolved *resolve_last(struct resolve *t, const struct name *name)
+{
+	const struct resolved *r = resolve_get(t, name, INT64_MIN);
+	return r != NULL && !r->pending ? r : NULL;
+}
+
 /* The place of this name, a free one, or that of the answer nearest its end. */
 static unsigned place(struct resolve *t, const struct name *name)
 {

@@ -37,6 +37,8 @@ struct resolve *resolve_new(uint64_t seed);
 void resolve_free(struct resolve *t);
 /* The entry when it is fresh or pending at `now_ms`; NULL: ask. */
 const struct resolved *resolve_get(struct resolve *t, const struct name *name, int64_t now_ms);
+/* The last answer, however old: which names stood behind a name when a grant was made. NULL: none is known. */
+const struct resolved *resolve_last(struct resolve *t, const struct name *name);
 /* Notes that `name` is being asked; returns the request's number for IPC_RESOLVE, 0: no room. */
 uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms);
 /* Takes the answer to a request. NULL: nobody asked (any more). */

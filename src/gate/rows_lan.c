@@ -12,7 +12,8 @@ static void begin(struct row *r, uint8_t table, uint16_t priority)
 	row_init(r, table, priority, pipeline_cookie(0, table));
 }
 
-/* One row to it alone, and for a gateway one to everything beyond the LAN. The source MAC is the app's own already: nothing else gets in. */
+/* One row to it alone, and for a gateway one to everything beyond the LAN. The source MAC is the app's own already:
+ * nothing else gets in. */
 void rows_neighbour(const struct sink *s, const struct neighbour *n, bool add)
 {
 	bool v6 = n->addr.len == 16;

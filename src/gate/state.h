@@ -30,10 +30,10 @@
  * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered
  * and their senders try again.
  *
- * Files: pipeline.c (flows that do not depend on a connection), rows.c, rows_lan.c · live.c (grants, leases, their flows, their end) ·
- * decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused
- * flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) · hot.c (known peers) · audit.c (foreign
- * changes) · gate.c (apps, policy, messages, time).
+ * Files: pipeline.c (flows that do not depend on a connection), rows.c, rows_lan.c · live.c (grants, leases, their
+ * flows, their end) · decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny →
+ * RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) ·
+ * hot.c (known peers) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
  */
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
 
@@ -85,9 +85,9 @@ enum { ENDED_MAX = 8192, ENDED_MS = 2000 };
 struct neighbour {
 	struct addr addr; /* len 0: free */
 	struct mac mac;
-	bool known;	/* its rows are in the switch */
-	bool asking;	/* an answer is expected; others are not believed */
-	uint16_t slot;	/* of the app that asked first, whose addresses ask */
+	bool known;    /* its rows are in the switch */
+	bool asking;   /* an answer is expected; others are not believed */
+	uint16_t slot; /* of the app that asked first, whose addresses ask */
 	unsigned tries;
 	int64_t asked_ms, confirmed_ms;
 };
@@ -210,8 +210,8 @@ void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t
 void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,
 	size_t len);
 
-/* neighbour.c: with the uplink port:IFACE, where packets to `peer` are sent. NEXT_HOP_ASKED: the LAN was asked, held packets in WAIT_NEIGHBOUR are
- * judged again when it answers. With nat it is always the host. */
+/* neighbour.c: with the uplink port:IFACE, where packets to `peer` are sent. NEXT_HOP_ASKED: the LAN was asked, held
+ * packets in WAIT_NEIGHBOUR are judged again when it answers. With nat it is always the host. */
 enum next_hop { NEXT_HOP_KNOWN, NEXT_HOP_ASKED, NEXT_HOP_NONE };
 enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct addr *peer, struct mac *ret);
 /* ARP or ND of the LAN for this app's address. */
@@ -241,6 +241,8 @@ void pipeline_multipart(struct gate *g, const void *msg, size_t len);
 /* The packet-out that commits the grant's number and lets the packet go on at table 45. */
 void pipeline_admit(struct gate *g, const struct app *app, const struct grant *gr, const uint8_t *frame, size_t len);
 /* An exact flow of short life that drops what was just refused, so that a hammering app costs nothing. */
+/* The policy changed: what was refused may be allowed now. */
+void pipeline_refused_forget(struct gate *g);
 void pipeline_refused(struct gate *g, struct app *app, const struct packet *p);
 /* A frame of ours to a port. */
 void pipeline_send(struct gate *g, uint32_t ofport, const uint8_t *frame, size_t len);
