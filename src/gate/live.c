@@ -105,6 +105,7 @@ static void remember(struct gate *g, const struct grant *gr, uint16_t zone, cons
 		.bytes_in = gr->bytes_in,
 		.connections = gr->connections,
 		.reason = reason };
+	due(g, e->until_boot_ms);
 }
 
 void live_end(struct gate *g, struct grant *gr, const char *reason)
