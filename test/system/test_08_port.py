@@ -2,11 +2,12 @@
 """`uplink = port:IFACE`: the NIC is a port of the bridge, each app has an address of its own on the LAN; IPv4 and IPv6."""
 import ipaddress
 import os
+import subprocess
 import time
 
 import zones
-from lab import Inside, LAB, sh, wait_until
-from product import sekisho
+from lab import Inside, LAB, build_dir, sh, wait_until
+from product import environment, sekisho
 from run import alone
 from test_01_main import page, refused, udp_echo
 from test_04_faults import Stream, two_rules, works_again
@@ -217,6 +218,19 @@ def test_dhcp_on_the_lan(t):
     os.chmod(f"{LAB}/udhcpc.sh", 0o755)
     status, out, _ = app.run("busybox", "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "1", "-O", "121", "-i", "eth0", "-s", f"{LAB}/udhcpc.sh")
     assert status == 0 and f"{app.ipv4}/32" in out and "169.254.1.1" in out and "0.0.0.0/0" in out, out
+
+
+@port_uplink
+def test_vm_on_the_lan(t):
+    """A program in a virtual machine has a LAN address, too, and fetches a page over both families."""
+    t.rule("allow vm to www.example.org port 443/tcp")
+    t.script.app("vm", *zones.PORT_SEGMENT)
+    p = subprocess.run([f"{build_dir()}/sekisho", "run", "vm", "--", "sh", "-c", "curl -sS -4 https://www.example.org/ && "
+                        "curl -sS -6 https://www.example.org/"], capture_output=True, text=True, timeout=80, env=environment())
+    assert p.returncode == 0 and p.stdout.count("Welcome") >= 2, (p.returncode, p.stdout, p.stderr)
+
+
+test_vm_on_the_lan.time_limit = 150
 
 
 @port_uplink
