@@ -44,6 +44,7 @@ enum {
 	DESK_FLUSH_MS = 500,
 	DESK_ADMIN_AFTER_MS = 3000,
 	DESK_RULES_MAX = 100000,
+	DESK_RULES_PER_OWNER = 5000, /* answers kept in memory, ended ones included */
 	DESK_GRANT_BUCKETS = 4096,
 };
 

@@ -135,7 +135,11 @@ void rules_charges_settle(struct desk *d)
 		int result = failed != 0 ? failed : err[i];
 		(void)role_result(d->role, ROLE_GATE, d->charges[i].request, result, 0,
 			result == 0 ? NULL : "nothing is left of the count");
-		if (failed == 0 && rule[i] != NULL && rule[i]->e.meta.times_left == 0)
+		/* Several charges of one turn may be of one rule: it ends once. */
+		bool known = false;
+		for (size_t k = 0; k < n_used; k++)
+			known = known || used[k] == rule[i];
+		if (failed == 0 && rule[i] != NULL && rule[i]->e.meta.times_left == 0 && !known)
 			used[n_used++] = rule[i];
 	}
 	if (n_used > 0 && rules_end(d, used, n_used, UINT32_MAX, POLICY_END_USED) != 0)

@@ -202,7 +202,11 @@ void rules_api_remove(struct desk *d, struct client *c)
 		if (r != NULL && r->e.meta.origin != POLICY_ORIGIN_ANSWER)
 			client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there",
 				r->file == NULL ? "?" : r->file, r->e.meta.line);
-		if (r == NULL || r->e.meta.origin != POLICY_ORIGIN_ANSWER) {
+		/* Who may not write a rule may not take it away: an admin's refusal stands beside his answers under his
+		 * own name. */
+		bool his = r != NULL && r->e.meta.origin == POLICY_ORIGIN_ANSWER &&
+			   rule_permitted(d, c, &r->e.rule, r->e.meta.owner);
+		if (!his) {
 			free(rules);
 			return;
 		}
