@@ -127,7 +127,8 @@ static int set_number(struct conf *c, const struct conf_key *k, const char *valu
 static bool ifname_ok(const char *s)
 {
 	size_t len = strlen(s);
-	return len > 0 && len < 16 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len &&
+	return len > 0 && len < 16 &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len &&
 	       strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
 }
 
@@ -141,12 +142,16 @@ static int set_string(struct conf *c, const struct conf_key *k, const char *valu
 	if (k->offset == offsetof(struct conf, run_dir) && strlen(value) > 60)
 		return fail(e, line, "run_dir is longer than 60 bytes, too long for the sockets below it");
 	if (k->kind == KEY_IFNAME && !ifname_ok(value))
-		return fail(e, line, "%s is \"%s\"; an interface name has 1 to 15 letters, digits, '.', '_' or '-'", k->name, value);
-	if (k->kind == KEY_UPLINK && strcmp(value, "nat") != 0 && (strncmp(value, "port:", 5) != 0 || !ifname_ok(value + 5)))
+		return fail(e, line, "%s is \"%s\"; an interface name has 1 to 15 letters, digits, '.', '_' or '-'",
+			k->name, value);
+	if (k->kind == KEY_UPLINK && strcmp(value, "nat") != 0 &&
+		(strncmp(value, "port:", 5) != 0 || !ifname_ok(value + 5)))
 		return fail(e, line, "uplink is \"%s\"; it must be nat or port:IFACE", value);
 	if (k->kind == KEY_RESOLVER && strcmp(value, "system") != 0 && strcmp(value, "recursive") != 0 &&
 		strncmp(value, "forward:", 8) != 0 && strncmp(value, "tls:", 4) != 0)
-		return fail(e, line, "resolver is \"%s\"; it must be system, recursive, forward:ADDR[@PORT] or tls:ADDR#NAME", value);
+		return fail(e, line,
+			"resolver is \"%s\"; it must be system, recursive, forward:ADDR[@PORT] or tls:ADDR#NAME",
+			value);
 	memcpy((uint8_t *)c + k->offset, value, strlen(value) + 1);
 	return 0;
 }
@@ -256,7 +261,8 @@ void conf_defaults(struct conf *c)
 	(void)plan_parse(c->guest_ipv4, c->guest_ipv6, &c->plan);
 }
 
-/* Addresses of the LAN mean something only to the uplink that puts guests on it; what cannot be read is refused in any case. */
+/* Addresses of the LAN mean something only to the uplink that puts guests on it; what cannot be read is refused in any
+ * case. */
 static int conf_lan(struct conf *c, struct conf_error *e)
 {
 	char error[PLAN_ERROR_MAX];
@@ -275,7 +281,8 @@ static int conf_lan(struct conf *c, struct conf_error *e)
 static int conf_check(struct conf *c, struct conf_error *e)
 {
 	if (!plan_parse(c->guest_ipv4, c->guest_ipv6, &c->plan))
-		return fail(e, 0, "guest_ipv4 must be a network of at most /%d and guest_ipv6 a /%d, without host bits (\"%s\", \"%s\")",
+		return fail(e, 0,
+			"guest_ipv4 must be a network of at most /%d and guest_ipv6 a /%d, without host bits (\"%s\", \"%s\")",
 			PLAN_V4_PREFIX_MAX, PLAN_V6_PREFIX, c->guest_ipv4, c->guest_ipv6);
 	if (strncmp(c->uplink, "port:", 5) == 0 && c->lan_ipv4[0] == '\0' && c->lan_ipv6[0] == '\0')
 		return fail(e, 0, "uplink = %s needs lan_ipv4 or lan_ipv6: FIRST-LAST/PREFIX via GATEWAY", c->uplink);
@@ -317,7 +324,8 @@ int conf_print(const struct conf *c, char *buf, size_t cap)
 		if (k->kind == KEY_CHOICE)
 			n = snprintf(buf + at, cap - at, "%s = %s\n", k->name, k->choices[load_uint(c, k)]);
 		else if (k->kind == KEY_NUMBER || k->kind == KEY_MILLIS)
-			n = snprintf(buf + at, cap - at, "%s = %u%s\n", k->name, load_uint(c, k), k->kind == KEY_MILLIS ? "ms" : "");
+			n = snprintf(buf + at, cap - at, "%s = %u%s\n", k->name, load_uint(c, k),
+				k->kind == KEY_MILLIS ? "ms" : "");
 		else
 			n = snprintf(buf + at, cap - at, "%s = %s\n", k->name, (const char *)c + k->offset);
 		at += (size_t)n;

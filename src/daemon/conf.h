@@ -19,7 +19,7 @@ struct conf {
 	enum conf_switch switch_;
 	enum conf_datapath datapath;
 	char bridge[16];
-	char uplink[32];     /* "nat" or "port:IFACE" */
+	char uplink[32];		   /* "nat" or "port:IFACE" */
 	char lan_ipv4[128], lan_ipv6[160]; /* empty: none */
 	bool uplink_share;
 	char guest_ipv4[64], guest_ipv6[64];
@@ -41,7 +41,8 @@ struct conf_error {
 
 void conf_defaults(struct conf *c);
 /* Parses a whole text over the defaults. 0, or -EINVAL with *reterr filled and *ret untouched. */
-int conf_parse(const char *text, size_t len, struct conf *ret, struct conf_error *reterr) __attribute__((warn_unused_result));
+int conf_parse(const char *text, size_t len, struct conf *ret, struct conf_error *reterr)
+	__attribute__((warn_unused_result));
 /* The configuration as text that conf_parse() reads back; returns the length, -ENOSPC. */
 int conf_print(const struct conf *c, char *buf, size_t cap);
 

@@ -117,7 +117,8 @@ int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id)
 	char text[32];
 	snprintf(text, sizeof(text), "zone=%u", zone);
 	const char *const args[] = { c->datapath, text, NULL };
-	return ask(c, "dpctl/dump-conntrack", args, (struct job){ .kind = JOB_DUMP, .id = id, .mark = mark, .zone = zone });
+	return ask(c, "dpctl/dump-conntrack", args,
+		(struct job){ .kind = JOB_DUMP, .id = id, .mark = mark, .zone = zone });
 }
 
 int ctcut_heartbeat(struct ctcut *c)

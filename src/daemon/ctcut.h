@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 /*
- * What switchd asks of vswitchd's control socket, and what each answer means. Answers come in the order of the questions, so a queue
- * of jobs runs beside that of unixctl. Knows the zones' limits, which a restarted vswitchd has forgotten.
+ * What switchd asks of vswitchd's control socket, and what each answer means. Answers come in the order of the
+ * questions, so a queue of jobs runs beside that of unixctl. Knows the zones' limits, which a restarted vswitchd has
+ * forgotten.
  */
 enum { CTCUT_ZONES_MAX = 2100 };
 
@@ -30,9 +31,11 @@ void ctcut_free(struct ctcut *c);
 void ctcut_connected(struct ctcut *c, struct unixctl *u);
 /* The connection is gone; jobs under way end with -EPIPE, told by ctcut_next(). */
 void ctcut_lost(struct ctcut *c);
-/* Flushes the zone and sets its limit; limit 0 takes the limit away. -ENOSPC, -ENOBUFS. Without a connection it is kept for the next. */
+/* Flushes the zone and sets its limit; limit 0 takes the limit away. -ENOSPC, -ENOBUFS. Without a connection it is kept
+ * for the next. */
 int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id) __attribute__((warn_unused_result));
-/* Flushes every entry of `mark` in `zone`, each by its full 5-tuple: OVS 3.1 has no flush by mark. -ENOTCONN, -ENOBUFS. */
+/* Flushes every entry of `mark` in `zone`, each by its full 5-tuple: OVS 3.1 has no flush by mark. -ENOTCONN, -ENOBUFS.
+ */
 int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id) __attribute__((warn_unused_result));
 int ctcut_heartbeat(struct ctcut *c) __attribute__((warn_unused_result));
 /* Takes the answers that have arrived; true: *ret holds an ended job, call again. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gate role: moves bytes between gate/ and its two OpenFlow connections, messages between gate/ and the other roles. It has no file system, no
- * network, no other socket: whoever takes it over can open the switch and nothing else.
+ * The gate role: moves bytes between gate/ and its two OpenFlow connections, messages between gate/ and the other
+ * roles. It has no file system, no network, no other socket: whoever takes it over can open the switch and nothing
+ * else.
  */
 #include "gate/gate.h"
 
@@ -44,7 +45,8 @@ static void conns_lost(struct gate_role *o)
 {
 	unsigned type, code;
 	gate_last_error(o->g, &type, &code);
-	log_msg(LOG_WARNING, "the switch is gone or out of step (its last error: type %u, code %u); connecting again", type, code);
+	log_msg(LOG_WARNING, "the switch is gone or out of step (its last error: type %u, code %u); connecting again",
+		type, code);
 	conns_close(o);
 	o->said_synced = false;
 	gate_conn_lost(o->g, CONN_QUESTIONS);
@@ -126,7 +128,8 @@ static void take_switch(struct gate_role *o, struct frame *f)
 	for (unsigned i = 0; i < CONN_COUNT; i++) {
 		o->fd[i] = f->fds[i];
 		o->writing[i] = false;
-		if (gate_session(o->g, (enum gate_conn)i) == NULL || loop_add(o->r->loop, o->fd[i], EPOLLIN, EV_OPENFLOW, i) != 0)
+		if (gate_session(o->g, (enum gate_conn)i) == NULL ||
+			loop_add(o->r->loop, o->fd[i], EPOLLIN, EV_OPENFLOW, i) != 0)
 			log_msg(LOG_ERROR, "an OpenFlow connection cannot be used");
 	}
 	f->n_fds = 0;
@@ -196,7 +199,8 @@ static void from_others(struct gate_role *o, enum role_id from, struct frame *f)
 	else if (from == ROLE_SWITCHD && f->type == IPC_CHANNEL && o->fd[CONN_QUESTIONS] < 0)
 		role_send(o->r, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0, NULL, 0);
 	else if (f->type != IPC_CHANNEL && f->type != IPC_RESULT)
-		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from), f->type);
+		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from),
+			f->type);
 }
 
 static void handle(struct gate_role *o, const struct loop_event *ev)
@@ -205,7 +209,8 @@ static void handle(struct gate_role *o, const struct loop_event *ev)
 	struct frame f;
 	if (ev->ref.type == EV_OPENFLOW) {
 		enum gate_conn c = ev->ref.index == CONN_BULK ? CONN_BULK : CONN_QUESTIONS;
-		if (o->fd[c] == ev->ref.fd && (ev->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && conn_read(o, c) != 0)
+		if (o->fd[c] == ev->ref.fd && (ev->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 &&
+			conn_read(o, c) != 0)
 			conns_lost(o);
 		return;
 	}

@@ -17,8 +17,14 @@ static void fill_uplink(struct sekishod *d)
 	struct uplink_conf *u = &d->uplink;
 	u->run_dir = d->conf.run_dir;
 	snprintf(u->port, sizeof(u->port), "%s", PLAN_UPLINK_PORT);
-	u->v4 = (struct uplink_net){ .net = p->v4, .prefix = p->v4_prefix, .gateway = plan_v4(p, 0, 2), .next_hop = plan_v4(p, 0, 1) };
-	u->v6 = (struct uplink_net){ .net = p->v6, .prefix = PLAN_V6_PREFIX, .gateway = plan_v6(p, 0, 2), .next_hop = plan_v6(p, 0, 1) };
+	u->v4 = (struct uplink_net){ .net = p->v4,
+		.prefix = p->v4_prefix,
+		.gateway = plan_v4(p, 0, 2),
+		.next_hop = plan_v4(p, 0, 1) };
+	u->v6 = (struct uplink_net){ .net = p->v6,
+		.prefix = PLAN_V6_PREFIX,
+		.gateway = plan_v6(p, 0, 2),
+		.next_hop = plan_v6(p, 0, 1) };
 	u->next_hop_mac = plan_router_mac();
 	u->tso = d->ovs.tso;
 }
@@ -76,8 +82,11 @@ static enum ovs_datapath which_datapath(const struct conf *c)
 int host_up(struct sekishod *d)
 {
 	char error[OVS_ERROR_MAX] = "";
-	struct ovs_conf conf = { .which = which_switch(&d->conf), .datapath = which_datapath(&d->conf), .run_dir = d->conf.run_dir,
-		.system_dir = SYSTEM_OVS_DIR, .tso = true };
+	struct ovs_conf conf = { .which = which_switch(&d->conf),
+		.datapath = which_datapath(&d->conf),
+		.run_dir = d->conf.run_dir,
+		.system_dir = SYSTEM_OVS_DIR,
+		.tso = true };
 	int err = link_open(&d->links);
 	if (err != 0) {
 		log_msg(LOG_ERROR, "cannot open netlink: %s", strerror(-err));

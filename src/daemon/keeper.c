@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keeper: one per virtual machine, between its person and its guest. Ends when the program has ended; main then ends the machine. */
+/* keeper: one per virtual machine, between its person and its guest. Ends when the program has ended; main then ends
+ * the machine. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/role.h"
@@ -20,9 +21,23 @@ struct keeper {
 
 static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 {
-	*e = (struct agent_exec){ .uid = m->uid, .gid = m->gid, .tty = m->tty, .rows = m->rows, .cols = m->cols, .has_net = m->tap[0] != 0,
-		.mac = m->mac, .v4 = m->v4, .v4_gateway = m->v4_gateway, .v6 = m->v6, .v6_gateway = m->v6_gateway, .v4_prefix = m->v4_prefix,
-		.v6_prefix = m->v6_prefix, .dns = { m->dns4, m->dns6 }, .argc = m->argc, .envc = m->envc, .strings_len = m->strings_len };
+	*e = (struct agent_exec){ .uid = m->uid,
+		.gid = m->gid,
+		.tty = m->tty,
+		.rows = m->rows,
+		.cols = m->cols,
+		.has_net = m->tap[0] != 0,
+		.mac = m->mac,
+		.v4 = m->v4,
+		.v4_gateway = m->v4_gateway,
+		.v6 = m->v6,
+		.v6_gateway = m->v6_gateway,
+		.v4_prefix = m->v4_prefix,
+		.v6_prefix = m->v6_prefix,
+		.dns = { m->dns4, m->dns6 },
+		.argc = m->argc,
+		.envc = m->envc,
+		.strings_len = m->strings_len };
 	static_assert(sizeof(m->strings) <= sizeof(e->strings), "what ipc carries, exec can hold");
 	if (m->strings_len > sizeof(m->strings))
 		return false;
@@ -70,7 +85,8 @@ static void keeper_event(struct keeper *k, const struct loop_event *ev)
 	}
 	while (role_recv(k->role, ev, &from, &f) == 1)
 		keeper_frame(k, &f);
-	/* main has gone: its successor cannot know this machine's streams, so the person gets an end instead of silence. */
+	/* main has gone: its successor cannot know this machine's streams, so the person gets an end instead of
+	 * silence. */
 	if (k->role->chan[ROLE_MAIN] == NULL && k->relay != NULL)
 		vm_relay_stop(k->relay, clock_boot_ms());
 }

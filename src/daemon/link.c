@@ -223,7 +223,8 @@ int link_add_tap(const char *name, uint32_t uid, bool vnet_hdr)
 	if (fd < 0)
 		return -errno;
 	int err = 0;
-	if (ioctl(fd, TUNSETIFF, &r) != 0 || ioctl(fd, TUNSETOWNER, (unsigned long)uid) != 0 || ioctl(fd, TUNSETPERSIST, 1UL) != 0)
+	if (ioctl(fd, TUNSETIFF, &r) != 0 || ioctl(fd, TUNSETOWNER, (unsigned long)uid) != 0 ||
+		ioctl(fd, TUNSETPERSIST, 1UL) != 0)
 		err = -errno;
 	close(fd);
 	return err;
@@ -248,8 +249,10 @@ int link_add_address(struct link_sock *s, const char *name, const struct addr *a
 {
 	struct nl_request q;
 	int index = 0, err = link_index(s, name, &index);
-	struct ifaddrmsg h = { .ifa_family = a->len == 4 ? AF_INET : AF_INET6, .ifa_prefixlen = (uint8_t)prefix,
-		.ifa_flags = a->len == 16 ? IFA_F_NODAD : 0, .ifa_index = (unsigned)index };
+	struct ifaddrmsg h = { .ifa_family = a->len == 4 ? AF_INET : AF_INET6,
+		.ifa_prefixlen = (uint8_t)prefix,
+		.ifa_flags = a->len == 16 ? IFA_F_NODAD : 0,
+		.ifa_index = (unsigned)index };
 	if (err != 0)
 		return err;
 	nl_begin(&q, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &h, sizeof(h));
@@ -258,13 +261,16 @@ int link_add_address(struct link_sock *s, const char *name, const struct addr *a
 	return nl_talk(s->fd, &q, NULL, NULL);
 }
 
-int link_add_route(struct link_sock *s, const char *name, const struct addr *net, unsigned prefix, const struct addr *via,
-	const struct addr *src)
+int link_add_route(struct link_sock *s, const char *name, const struct addr *net, unsigned prefix,
+	const struct addr *via, const struct addr *src)
 {
 	struct nl_request q;
 	int index = 0, err = link_index(s, name, &index);
-	struct rtmsg h = { .rtm_family = net->len == 4 ? AF_INET : AF_INET6, .rtm_dst_len = (uint8_t)prefix, .rtm_table = RT_TABLE_MAIN,
-		.rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_UNICAST,
+	struct rtmsg h = { .rtm_family = net->len == 4 ? AF_INET : AF_INET6,
+		.rtm_dst_len = (uint8_t)prefix,
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = RTPROT_STATIC,
+		.rtm_type = RTN_UNICAST,
 		.rtm_scope = via == NULL && net->len == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE };
 	if (err != 0)
 		return err;
@@ -283,7 +289,9 @@ int link_add_neighbour(struct link_sock *s, const char *name, const struct addr 
 {
 	struct nl_request q;
 	int index = 0, err = link_index(s, name, &index);
-	struct ndmsg h = { .ndm_family = a->len == 4 ? AF_INET : AF_INET6, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT };
+	struct ndmsg h = { .ndm_family = a->len == 4 ? AF_INET : AF_INET6,
+		.ndm_ifindex = index,
+		.ndm_state = NUD_PERMANENT };
 	if (err != 0)
 		return err;
 	nl_begin(&q, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &h, sizeof(h));
@@ -386,7 +394,8 @@ static int check_free(struct link_sock *s, const char *name, struct link_info *r
 	if (!ret->ethernet)
 		return refuse(error, -EINVAL, "%s is no Ethernet interface", name);
 	if (ret->master != 0)
-		return refuse(error, -EBUSY, "%s belongs to another bridge or bond; take it out first: ip link set %s nomaster", name, name);
+		return refuse(error, -EBUSY,
+			"%s belongs to another bridge or bond; take it out first: ip link set %s nomaster", name, name);
 	return 0;
 }
 
@@ -399,7 +408,8 @@ int link_check_attachable(struct link_sock *s, const char *name, char *error)
 	if (strcmp(i.kind, "veth") != 0 && !i.tap)
 		return refuse(error, -EINVAL, "%s is neither a veth nor a tap", name);
 	if (i.n_addresses > 0)
-		return refuse(error, -EADDRINUSE, "%s carries an address of the host; remove it first: ip addr flush dev %s", name, name);
+		return refuse(error, -EADDRINUSE,
+			"%s carries an address of the host; remove it first: ip addr flush dev %s", name, name);
 	return 0;
 }
 
@@ -410,9 +420,11 @@ int link_check_uplink(struct link_sock *s, const char *name, bool share, char *e
 	if (err != 0)
 		return err;
 	if (i.wireless)
-		return refuse(error, -EOPNOTSUPP, "%s is Wi-Fi, which cannot be a port of a bridge; use uplink = nat", name);
+		return refuse(error, -EOPNOTSUPP, "%s is Wi-Fi, which cannot be a port of a bridge; use uplink = nat",
+			name);
 	if (i.n_addresses > 0 && !share)
-		return refuse(error, -EADDRINUSE, "%s carries the host's own addresses; use uplink = nat, or another interface", name);
+		return refuse(error, -EADDRINUSE,
+			"%s carries the host's own addresses; use uplink = nat, or another interface", name);
 	return 0;
 }
 

@@ -8,7 +8,8 @@
 
 #include "base/addr.h"
 
-/* Interfaces, addresses, routes and neighbours by rtnetlink (rtnetlink(7)), in the network namespace where link_open() was called. */
+/* Interfaces, addresses, routes and neighbours by rtnetlink (rtnetlink(7)), in the network namespace where link_open()
+ * was called. */
 enum { LINK_NAME_MAX = 16, LINK_ERROR_MAX = 256 };
 
 struct link_sock;
@@ -17,9 +18,9 @@ struct link_info {
 	int index;
 	char name[LINK_NAME_MAX];
 	char kind[16]; /* IFLA_INFO_KIND: "veth", "tun", "bridge", ...; "" for a real NIC */
-	bool tap; /* kind "tun" in TAP mode */
-	bool up; /* IFF_UP */
-	bool carrier; /* IFF_LOWER_UP */
+	bool tap;      /* kind "tun" in TAP mode */
+	bool up;       /* IFF_UP */
+	bool carrier;  /* IFF_LOWER_UP */
 	bool ethernet; /* ARPHRD_ETHER */
 	bool wireless;
 	int master; /* ifindex, 0: none */
@@ -39,17 +40,20 @@ int link_set_mtu(struct link_sock *s, const char *name, unsigned mtu) __attribut
 /* No IPv6 address is made by the kernel (IN6_ADDR_GEN_MODE_NONE). */
 int link_set_no_ipv6_auto(struct link_sock *s, const char *name) __attribute__((warn_unused_result));
 /* A veth pair; `peer` is made in the namespace of `peer_netns_fd` (-1: here). */
-int link_add_veth(struct link_sock *s, const char *name, const char *peer, int peer_netns_fd) __attribute__((warn_unused_result));
+int link_add_veth(struct link_sock *s, const char *name, const char *peer, int peer_netns_fd)
+	__attribute__((warn_unused_result));
 /* A persistent tap owned by `uid`, with virtio-net headers when `vnet_hdr`. */
 int link_add_tap(const char *name, uint32_t uid, bool vnet_hdr) __attribute__((warn_unused_result));
 int link_del(struct link_sock *s, const char *name) __attribute__((warn_unused_result));
 int link_move(struct link_sock *s, const char *name, int netns_fd) __attribute__((warn_unused_result));
 
 /* Host parts only: /32 or /128 when prefix says so; IPv6 without duplicate detection. -EEXIST is success. */
-int link_add_address(struct link_sock *s, const char *name, const struct addr *a, unsigned prefix) __attribute__((warn_unused_result));
-/* `via` and `src` may be NULL; without `via` the route is on-link. Replaces. `net` with len 4 or 16; prefix 0 is the default route. */
-int link_add_route(struct link_sock *s, const char *name, const struct addr *net, unsigned prefix, const struct addr *via,
-	const struct addr *src) __attribute__((warn_unused_result));
+int link_add_address(struct link_sock *s, const char *name, const struct addr *a, unsigned prefix)
+	__attribute__((warn_unused_result));
+/* `via` and `src` may be NULL; without `via` the route is on-link. Replaces. `net` with len 4 or 16; prefix 0 is the
+ * default route. */
+int link_add_route(struct link_sock *s, const char *name, const struct addr *net, unsigned prefix,
+	const struct addr *via, const struct addr *src) __attribute__((warn_unused_result));
 /* A permanent neighbour entry. Replaces. */
 int link_add_neighbour(struct link_sock *s, const char *name, const struct addr *a, const struct mac *mac)
 	__attribute__((warn_unused_result));
@@ -60,12 +64,13 @@ bool link_has_default_route(struct link_sock *s, uint8_t family_len, const char 
 /* Checksum and segmentation offload on the sending side, by ethtool's ioctl. */
 int link_set_offload(const char *name, bool on) __attribute__((warn_unused_result));
 
-/* May become the NIC of an app: veth or tap, without addresses, with no master, in no bridge. 0, or negative errno and in `error`
- * (LINK_ERROR_MAX) one sentence that names the reason. Being a port of another Open vSwitch bridge is seen as master (kernel datapath)
- * or by OVSDB later. */
+/* May become the NIC of an app: veth or tap, without addresses, with no master, in no bridge. 0, or negative errno and
+ * in `error` (LINK_ERROR_MAX) one sentence that names the reason. Being a port of another Open vSwitch bridge is seen
+ * as master (kernel datapath) or by OVSDB later. */
 int link_check_attachable(struct link_sock *s, const char *name, char *error) __attribute__((warn_unused_result));
 /* May become the uplink `port:IFACE`. -EADDRINUSE: it carries the host's own addresses. */
-int link_check_uplink(struct link_sock *s, const char *name, bool share, char *error) __attribute__((warn_unused_result));
+int link_check_uplink(struct link_sock *s, const char *name, bool share, char *error)
+	__attribute__((warn_unused_result));
 /* Down, no IPv6 of the kernel's own, offloads as `tso` says: ready to be plugged. Up comes last, by link_set_up(). */
 int link_prepare(struct link_sock *s, const char *name, bool tso) __attribute__((warn_unused_result));
 /* Undoes link_prepare(): down, IPv6 as it was by default, offloads on. Ignores an interface that vanished. */

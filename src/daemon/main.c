@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sekishod(8). Run without --role this is main: the one process that stays root. It makes what only root can make, hands it to the
- * roles, starts them again when they die, and takes everything back at the end. It reads nothing but its configuration and the framed messages of
- * the roles. Order at start: lock, directories, switch, names namespace, control socket, roles, policy, uplink. At stop: desk first (it ends the
- * apps with everyone's help), then the roles, the uplink, the switch.
+ * sekishod(8). Run without --role this is main: the one process that stays root. It makes what only root can make,
+ * hands it to the roles, starts them again when they die, and takes everything back at the end. It reads nothing but
+ * its configuration and the framed messages of the roles. Order at start: lock, directories, switch, names namespace,
+ * control socket, roles, policy, uplink. At stop: desk first (it ends the apps with everyone's help), then the roles,
+ * the uplink, the switch.
  */
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/boot.h"
 #include "daemon/notify.h"
+#include "daemon/role.h"
 #include "daemon/sekishod.h"
 #include "daemon/setup.h"
-#include "daemon/role.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -331,9 +332,9 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "config", required_argument, NULL, 'c' }, { "check-config", no_argument, NULL, 'k' },
-		{ "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { "role", required_argument, NULL, 'r' },
-		{ NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+		{ "check-config", no_argument, NULL, 'k' }, { "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' }, { "role", required_argument, NULL, 'r' }, { NULL, 0, NULL, 0 } };
 	const char *path = SEKISHO_SYSCONFDIR "/sekishod.conf";
 	bool is_default = true, check = false;
 	log_open("sekishod", LOG_INFO);

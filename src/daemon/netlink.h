@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One netlink request at a time (netlink(7)): build, send, read the answers. Host byte order, as the kernel wants it. */
+/* One netlink request at a time (netlink(7)): build, send, read the answers. Host byte order, as the kernel wants it.
+ */
 enum { NL_REQUEST_MAX = 2048 };
 
 struct nl_request {
@@ -27,7 +28,8 @@ void nl_put_text(struct nl_request *q, uint16_t type, const char *text);
 /* A nested attribute is open from nl_nest() to nl_end() of what it returned. */
 size_t nl_nest(struct nl_request *q, uint16_t type);
 void nl_end(struct nl_request *q, size_t nest);
-/* 0 or the kernel's negative errno. `visit` (may be NULL) sees each message of the answer; its first negative result is returned. */
+/* 0 or the kernel's negative errno. `visit` (may be NULL) sees each message of the answer; its first negative result is
+ * returned. */
 int nl_talk(int fd, struct nl_request *q, nl_visit *visit, void *arg) __attribute__((warn_unused_result));
 /* The attribute `type` in `attrs`; NULL when there is none. */
 const uint8_t *nl_find(const uint8_t *attrs, size_t len, uint16_t type, size_t *ret_len);

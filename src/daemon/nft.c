@@ -44,8 +44,8 @@ static void add(json_t *commands, const char *verb, json_t *object)
 static void add_chain(json_t *commands, const char *name, const char *type, const char *hook, int priority)
 {
 	add(commands, "add",
-		json_pack("{s:{s:s, s:s, s:s, s:s, s:s, s:i, s:s}}", "chain", "family", "inet", "table", table, "name", name, "type", type,
-			"hook", hook, "prio", priority, "policy", "accept"));
+		json_pack("{s:{s:s, s:s, s:s, s:s, s:s, s:i, s:s}}", "chain", "family", "inet", "table", table, "name",
+			name, "type", type, "hook", hook, "prio", priority, "policy", "accept"));
 }
 
 /* A rule of up to four statements; NULL ones are left out. */
@@ -57,14 +57,18 @@ static void add_rule(json_t *commands, const char *chain, json_t *a, json_t *b, 
 			json_array_append_new(expr, statements[i]);
 	}
 	add(commands, "add",
-		json_pack("{s:{s:s, s:s, s:s, s:o}}", "rule", "family", "inet", "table", table, "chain", chain, "expr", expr));
+		json_pack("{s:{s:s, s:s, s:s, s:o}}", "rule", "family", "inet", "table", table, "chain", chain, "expr",
+			expr));
 }
 
 static json_t *match_source(const struct uplink_net *n)
 {
 	char text[ADDR_TEXT_MAX];
-	return match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", n->net.len == 4 ? "ip" : "ip6", "field", "saddr"), "==",
-		json_pack("{s:{s:s, s:i}}", "prefix", "addr", addr_format(&n->net, text, sizeof(text)), "len", (int)n->prefix));
+	return match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", n->net.len == 4 ? "ip" : "ip6", "field",
+			     "saddr"),
+		"==",
+		json_pack("{s:{s:s, s:i}}", "prefix", "addr", addr_format(&n->net, text, sizeof(text)), "len",
+			(int)n->prefix));
 }
 
 /* What the switch let out is allowed; what comes back is the same connection or a forward of ours. */
@@ -72,14 +76,18 @@ static void add_forward_rules(json_t *commands, const struct uplink_conf *c, boo
 {
 	add_rule(commands, "forward", match_iface("iifname", "==", c->port), verdict("accept"), NULL, NULL);
 	add_rule(commands, "forward", match_iface("oifname", "==", c->port),
-		match(json_pack("{s:{s:s}}", "ct", "key", "state"), "in", json_pack("[ss]", "established", "related")), verdict("accept"), NULL);
+		match(json_pack("{s:{s:s}}", "ct", "key", "state"), "in", json_pack("[ss]", "established", "related")),
+		verdict("accept"), NULL);
 	add_rule(commands, "forward", match_iface("oifname", "==", c->port),
-		match(json_pack("{s:{s:s}}", "ct", "key", "status"), "in", json_string("dnat")), verdict("accept"), NULL);
+		match(json_pack("{s:{s:s}}", "ct", "key", "status"), "in", json_string("dnat")), verdict("accept"),
+		NULL);
 	add_rule(commands, "forward", match_iface("oifname", "==", c->port), verdict("drop"), NULL, NULL);
 	if (close4)
-		add_rule(commands, "forward", match(meta("nfproto"), "==", json_string("ipv4")), verdict("drop"), NULL, NULL);
+		add_rule(commands, "forward", match(meta("nfproto"), "==", json_string("ipv4")), verdict("drop"), NULL,
+			NULL);
 	if (close6)
-		add_rule(commands, "forward", match(meta("nfproto"), "==", json_string("ipv6")), verdict("drop"), NULL, NULL);
+		add_rule(commands, "forward", match(meta("nfproto"), "==", json_string("ipv6")), verdict("drop"), NULL,
+			NULL);
 }
 
 /* Steals `commands`. */
@@ -117,22 +125,25 @@ int nft_make_table(const struct uplink_conf *c, bool close4, bool close6, char *
 	const struct uplink_net *nets[] = { &c->v4, &c->v6 };
 	for (unsigned i = 0; i < 2; i++) {
 		if (nets[i]->net.len != 0)
-			add_rule(commands, "postrouting", match_source(nets[i]), match_iface("oifname", "!=", c->port), verdict("masquerade"),
-				NULL);
+			add_rule(commands, "postrouting", match_source(nets[i]), match_iface("oifname", "!=", c->port),
+				verdict("masquerade"), NULL);
 	}
 	return nft_run(commands, error);
 }
 
-static void add_dnat(json_t *commands, const struct uplink_conf *c, const struct uplink_forward *f, const struct addr *guest)
+static void add_dnat(json_t *commands, const struct uplink_conf *c, const struct uplink_forward *f,
+	const struct addr *guest)
 {
 	char text[ADDR_TEXT_MAX];
 	const char *family = guest->len == 4 ? "ip" : "ip6";
 	if (guest->len == 0)
 		return;
 	add_rule(commands, "prerouting", match_iface("iifname", "!=", c->port),
-		match(json_pack("{s:{s:s, s:[s]}}", "fib", "result", "type", "flags", "daddr"), "==", json_string("local")),
-		match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", f->protocol == 6 ? "tcp" : "udp", "field", "dport"), "==",
-			json_integer(f->port)),
+		match(json_pack("{s:{s:s, s:[s]}}", "fib", "result", "type", "flags", "daddr"),
+			"==", json_string("local")),
+		match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", f->protocol == 6 ? "tcp" : "udp", "field",
+			      "dport"),
+			"==", json_integer(f->port)),
 		json_pack("{s:{s:s, s:s}}", "dnat", "family", family, "addr", addr_format(guest, text, sizeof(text))));
 }
 

@@ -53,7 +53,8 @@ static pid_t read_pid(const struct ovs *o, const char *name)
 	return pid > 1 && pid <= INT32_MAX ? (pid_t)pid : 0;
 }
 
-/* The process is what its pidfile says, and lives in our network namespace: pids come back, and a run_dir may be taken elsewhere. */
+/* The process is what its pidfile says, and lives in our network namespace: pids come back, and a run_dir may be taken
+ * elsewhere. */
 static bool process_is(pid_t pid, const char *comm)
 {
 	char path[64], have[32] = "";
@@ -67,7 +68,8 @@ static bool process_is(pid_t pid, const char *comm)
 		return false;
 	have[strcspn(have, "\n")] = '\0';
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
-	return strcmp(have, comm) == 0 && stat(path, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 && theirs.st_ino == ours.st_ino;
+	return strcmp(have, comm) == 0 && stat(path, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 &&
+	       theirs.st_ino == ours.st_ino;
 }
 
 static void forget_process(pid_t *pid, int *pidfd)
@@ -137,7 +139,8 @@ int ovs_connect(const struct ovs *o, const char *name)
 		if (pid == 0)
 			return -ENOENT;
 		ctl_path(o, "ovs-vswitchd", pid, path);
-	} else if (len > 5 && len < 5 + LINK_NAME_MAX && strcmp(name + len - 5, ".mgmt") == 0 && strchr(name, '/') == NULL) {
+	} else if (len > 5 && len < 5 + LINK_NAME_MAX && strcmp(name + len - 5, ".mgmt") == 0 &&
+		   strchr(name, '/') == NULL) {
 		ovs_path(o, name, path);
 	} else {
 		return -EINVAL;
@@ -175,7 +178,8 @@ static int ovs_program(const struct ovs *o, const char *const *argv, char *error
 	if (status == 0)
 		return 0;
 	if (status == 127 || status == 126) /* not there, or not to be executed */
-		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch", argv[0]);
+		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch",
+			argv[0]);
 	said[strcspn(said, "\n")] = '\0';
 	return fail(error, status < 0 ? status : -EIO, "%s failed (%d): %s", argv[0], status, said);
 }
@@ -201,14 +205,15 @@ static void remove_files(const struct ovs *o)
 	closedir(d);
 }
 
-/* A fresh database: what was wanted is wanted again by switchd, and a damaged file cannot outlive us. The offload switch must stand in it
- * before vswitchd reads it for the first time. */
+/* A fresh database: what was wanted is wanted again by switchd, and a damaged file cannot outlive us. The offload
+ * switch must stand in it before vswitchd reads it for the first time. */
 static int make_database(const struct ovs *o, char *error)
 {
 	char db[OVS_PATH_MAX + 64], row[256];
 	ovs_path(o, "conf.db", db);
 	if (access(schema, R_OK) != 0)
-		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch", schema);
+		return fail(error, -ENOENT, "%s is missing or cannot be executed: apt-get install openvswitch-switch",
+			schema);
 	remove_files(o);
 	const char *const create[] = { "ovsdb-tool", "create", db, schema, NULL };
 	int err = ovs_program(o, create, error);
@@ -225,16 +230,16 @@ static int start_db(struct ovs *o, char *error)
 	char db[OVS_PATH_MAX + 64], remote[OVS_PATH_MAX + 80];
 	ovs_path(o, "conf.db", db);
 	snprintf(remote, sizeof(remote), "--remote=punix:%s/db.sock", o->dir);
-	const char *const argv[] = { "ovsdb-server", db, remote, "--pidfile", "--detach", "--no-chdir", "-vconsole:off", "-vsyslog:off",
-		"--log-file", NULL };
+	const char *const argv[] = { "ovsdb-server", db, remote, "--pidfile", "--detach", "--no-chdir", "-vconsole:off",
+		"-vsyslog:off", "--log-file", NULL };
 	int err = ovs_program(o, argv, error);
 	if (err == 0 && !find_process(o, "ovsdb-server", &o->db_pid, &o->db_pidfd))
 		err = fail(error, -EIO, "ovsdb-server ended at once; see %s/ovsdb-server.log", o->dir);
 	return err;
 }
 
-/* OVS 3.1 caches the number of CPUs for ten seconds counted from boot: started earlier, vswitchd has no handler thread and the kernel
- * datapath loses every upcall. */
+/* OVS 3.1 caches the number of CPUs for ten seconds counted from boot: started earlier, vswitchd has no handler thread
+ * and the kernel datapath loses every upcall. */
 static void wait_for_boot(void)
 {
 	int64_t left = BOOT_SETTLED_MS - clock_boot_ms();
@@ -247,8 +252,8 @@ static int start_vswitchd(struct ovs *o, char *error)
 	char db[OVS_PATH_MAX + 80], ctl[OVS_PATH_MAX + 64];
 	wait_for_boot();
 	snprintf(db, sizeof(db), "unix:%s/db.sock", o->dir);
-	const char *const argv[] = { "ovs-vswitchd", db, "--pidfile", "--detach", "--no-chdir", "-vconsole:off", "-vsyslog:off", "--log-file",
-		NULL };
+	const char *const argv[] = { "ovs-vswitchd", db, "--pidfile", "--detach", "--no-chdir", "-vconsole:off",
+		"-vsyslog:off", "--log-file", NULL };
 	int err = ovs_program(o, argv, error);
 	if (err != 0)
 		return err;
@@ -285,7 +290,8 @@ void ovs_stop(struct ovs *o)
 {
 	char error[OVS_ERROR_MAX];
 	if (o->private && o->dir[0] != '\0') {
-		/* A vswitchd that was killed left its taps behind (they are persistent); only another one takes them away. */
+		/* A vswitchd that was killed left its taps behind (they are persistent); only another one takes them
+		 * away. */
 		if (ovs_restart(o, error) != 0)
 			o->adopted = false;
 		end_both(o);
@@ -365,7 +371,8 @@ static int choose_datapath(const struct ovs_conf *conf, struct ovs *o, char *err
 {
 	bool kernel = conf->datapath != OVS_DATAPATH_NETDEV && link_has_genl_family("ovs_datapath");
 	if (conf->datapath == OVS_DATAPATH_SYSTEM && !kernel)
-		return fail(error, -EOPNOTSUPP, "datapath = system: this kernel has no openvswitch module; use datapath = auto");
+		return fail(error, -EOPNOTSUPP,
+			"datapath = system: this kernel has no openvswitch module; use datapath = auto");
 	snprintf(o->datapath_type, sizeof(o->datapath_type), "%s", kernel ? "system" : "netdev");
 	/* The kernel's datapath carries offloads by itself; of a foreign userspace one we do not know. */
 	o->tso = kernel || (o->private && conf->tso);
@@ -378,11 +385,13 @@ int ovs_open(const struct ovs_conf *conf, struct ovs *ret, char *error)
 	const char *dir = conf->system_dir == NULL ? "/run/openvswitch" : conf->system_dir;
 	/* The longest socket below it, "/BRIDGE.mgmt" or "/ovs-vswitchd.PID.ctl", must fit sun_path. */
 	if (strlen(conf->run_dir) > 70 || strlen(dir) > 70)
-		return fail(error, -ENAMETOOLONG, "%s is too long for the sockets below it: at most 70 bytes", conf->run_dir);
+		return fail(error, -ENAMETOOLONG, "%s is too long for the sockets below it: at most 70 bytes",
+			conf->run_dir);
 	snprintf(o.dir, sizeof(o.dir), "%s", dir);
 	bool runs = conf->which != OVS_SWITCH_PRIVATE && system_runs(&o);
 	if (conf->which == OVS_SWITCH_SYSTEM && !runs)
-		return fail(error, -ENOENT, "no Open vSwitch runs in %s: systemctl start openvswitch-switch, or use switch = private", dir);
+		return fail(error, -ENOENT,
+			"no Open vSwitch runs in %s: systemctl start openvswitch-switch, or use switch = private", dir);
 	o.private = !runs;
 	int err = choose_datapath(conf, &o, error);
 	if (err == 0 && o.private) {

@@ -142,7 +142,8 @@ int role_recv(struct role *r, const struct loop_event *ev, enum role_id *ret_fro
 	}
 }
 
-bool role_send(struct role *r, enum role_id to, uint16_t type, uint32_t id, const void *body, size_t len, const int *fds, unsigned n_fds)
+bool role_send(struct role *r, enum role_id to, uint16_t type, uint32_t id, const void *body, size_t len,
+	const int *fds, unsigned n_fds)
 {
 	if (r->chan[to] == NULL)
 		return false;

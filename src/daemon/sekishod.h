@@ -12,7 +12,8 @@
 
 #include <stdbool.h>
 
-/* The state of main, the one privileged process, shared by main.c (loop, start, stop), serve.c (what the roles ask for) and host.c (switch and uplink). */
+/* The state of main, the one privileged process, shared by main.c (loop, start, stop), serve.c (what the roles ask for)
+ * and host.c (switch and uplink). */
 struct sekishod {
 	struct conf conf;
 	char conf_text[4096];

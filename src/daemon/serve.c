@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the roles may ask of main, message by message. Every interface named by desk is checked here again: a desk taken over must not be able to move
- * an interface of the host's into the switch.
+ * What the roles may ask of main, message by message. Every interface named by desk is checked here again: a desk taken
+ * over must not be able to move an interface of the host's into the switch.
  */
 #include "base/log.h"
 #include "daemon/sekishod.h"
@@ -102,7 +102,10 @@ static void forwards(struct sekishod *d, const struct frame *f)
 	if (strcmp(d->conf.uplink, "nat") != 0 || !ipc_forwards_get(f->body, f->len, &m))
 		return;
 	for (unsigned i = 0; i < m.n; i++)
-		list[i] = (struct uplink_forward){ .protocol = m.f[i].proto, .port = m.f[i].port, .guest4 = m.f[i].v4, .guest6 = m.f[i].v6 };
+		list[i] = (struct uplink_forward){ .protocol = m.f[i].proto,
+			.port = m.f[i].port,
+			.guest4 = m.f[i].v4,
+			.guest6 = m.f[i].v6 };
 	if (uplink_set_forwards(&d->uplink, list, m.n, error) != 0)
 		log_msg(LOG_ERROR, "inbound ports cannot be passed on: %s", error);
 }

@@ -55,7 +55,8 @@ static int make_dir(const char *path, mode_t mode, uid_t uid)
 	else if (chown(path, uid, uid) != 0 || chmod(path, mode) != 0)
 		err = -errno;
 	if (err == -ENOTDIR)
-		log_msg(LOG_ERROR, "%s is not a directory of root's; move it away or choose another in the configuration", path);
+		log_msg(LOG_ERROR,
+			"%s is not a directory of root's; move it away or choose another in the configuration", path);
 	else if (err != 0)
 		log_msg(LOG_ERROR, "cannot make %s: %s", path, strerror(-err));
 	return err;
@@ -88,7 +89,9 @@ static int take_lock(const char *run_dir, int *ret_fd)
 		if (fd >= 0)
 			close(fd);
 		if (err == -EWOULDBLOCK)
-			log_msg(LOG_ERROR, "another sekishod runs with %s; stop it first, or give this one another run_dir", run_dir);
+			log_msg(LOG_ERROR,
+				"another sekishod runs with %s; stop it first, or give this one another run_dir",
+				run_dir);
 		else
 			log_msg(LOG_ERROR, "cannot lock %s: %s", path, strerror(-err));
 		return err;
@@ -135,7 +138,8 @@ int setup_api(const struct conf *c, int *ret_fd)
 		unlink(sa.sun_path);
 	}
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) != 0 || chmod(sa.sun_path, 0666) != 0 || listen(fd, 128) != 0) {
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) != 0 || chmod(sa.sun_path, 0666) != 0 ||
+		listen(fd, 128) != 0) {
 		int err = -errno;
 		log_msg(LOG_ERROR, "cannot listen on %s: %s", sa.sun_path, strerror(-err));
 		if (fd >= 0)

@@ -14,8 +14,12 @@
 
 /* Who talks to whom, besides main: the map of architecture.md. */
 static const enum role_id links[][2] = {
-	{ ROLE_DESK, ROLE_GATE }, { ROLE_DESK, ROLE_SWITCHD }, { ROLE_GATE, ROLE_SWITCHD },
-	{ ROLE_GATE, ROLE_NAMES }, { ROLE_GATE, ROLE_RESOLVER }, { ROLE_RESOLVER, ROLE_NAMES },
+	{ ROLE_DESK, ROLE_GATE },
+	{ ROLE_DESK, ROLE_SWITCHD },
+	{ ROLE_GATE, ROLE_SWITCHD },
+	{ ROLE_GATE, ROLE_NAMES },
+	{ ROLE_GATE, ROLE_RESOLVER },
+	{ ROLE_RESOLVER, ROLE_NAMES },
 };
 
 enum { ROLE_FD = 3 };

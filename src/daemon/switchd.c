@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The role that keeps the bridge. It holds two sockets that main connects for it: the database ("db") and vswitchd's control socket
- * ("ctl"). The second one also tells at once when vswitchd ends. Order at each start of vswitchd: ctl stands → the bridge is as wanted and both
- * fixed ports have their numbers → two OpenFlow sockets ("mgmt") → main renews the uplink's addresses → gate gets the sockets.
+ * The role that keeps the bridge. It holds two sockets that main connects for it: the database ("db") and vswitchd's
+ * control socket
+ * ("ctl"). The second one also tells at once when vswitchd ends. Order at each start of vswitchd: ctl stands → the
+ * bridge is as wanted and both fixed ports have their numbers → two OpenFlow sockets ("mgmt") → main renews the
+ * uplink's addresses → gate gets the sockets.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -131,7 +133,9 @@ static void db_read(struct switchd *s)
 			return;
 		int err = n <= 0 ? -EPIPE : bridge_input(s->bridge, buf, (size_t)n, clock_boot_ms());
 		if (err != 0) {
-			tell(s, LOG_WARNING, err == -EPIPE ? "the connection to OVSDB ended" : "OVSDB speaks nonsense; connecting again");
+			tell(s, LOG_WARNING,
+				err == -EPIPE ? "the connection to OVSDB ended"
+					      : "OVSDB speaks nonsense; connecting again");
 			db_close(s);
 		}
 	}
@@ -266,7 +270,8 @@ static bool wait_begin(struct switchd *s, uint32_t id, const char *name, bool de
 
 static bool is_ours(const struct switchd *s, const char *name)
 {
-	return strcmp(name, s->uplink_port) == 0 || strcmp(name, PLAN_NAMES_PORT) == 0 || strcmp(name, s->role->conf.bridge) == 0;
+	return strcmp(name, s->uplink_port) == 0 || strcmp(name, PLAN_NAMES_PORT) == 0 ||
+	       strcmp(name, s->role->conf.bridge) == 0;
 }
 
 static void port_add(struct switchd *s, uint32_t id, const struct ipc_port *m)
@@ -524,7 +529,8 @@ static void look_around(struct switchd *s)
 	s->info.has_v4 = s->info.has_v6 = true;
 	if (link_open(&links) != 0)
 		return;
-	bool v4 = link_has_default_route(links, 4, s->uplink_port), v6 = link_has_default_route(links, 16, s->uplink_port);
+	bool v4 = link_has_default_route(links, 4, s->uplink_port),
+	     v6 = link_has_default_route(links, 16, s->uplink_port);
 	link_close(links);
 	/* A computer that is offline now will most likely have either later. */
 	if (v4 || v6) {

@@ -281,7 +281,8 @@ static bool ct_ports(struct unixctl_ct *c, const char *p, const char *end)
 {
 	uint32_t a = 0, b = 0, type = 0, code = 0;
 	if (c->protocol == IPPROTO_ICMP || c->protocol == PROTOCOL_ICMPV6) {
-		if (!field_number(p, end, "id=", &a) || !field_number(p, end, "type=", &type) || !field_number(p, end, "code=", &code))
+		if (!field_number(p, end, "id=", &a) || !field_number(p, end, "type=", &type) ||
+			!field_number(p, end, "code=", &code))
 			return false;
 		c->sport = (uint16_t)a;
 		c->dport = (uint16_t)((type & 0xff) << 8 | (code & 0xff));
@@ -299,7 +300,8 @@ bool unixctl_ct_parse(const char *line, size_t len, struct unixctl_ct *ret)
 	static const struct {
 		const char *name;
 		uint8_t protocol;
-	} known[] = { { "tcp,", IPPROTO_TCP }, { "udp,", IPPROTO_UDP }, { "icmp,", IPPROTO_ICMP }, { "icmpv6,", PROTOCOL_ICMPV6 } };
+	} known[] = { { "tcp,", IPPROTO_TCP }, { "udp,", IPPROTO_UDP }, { "icmp,", IPPROTO_ICMP },
+		{ "icmpv6,", PROTOCOL_ICMPV6 } };
 	struct unixctl_ct c = { 0 };
 	uint32_t v = 0;
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -311,8 +313,8 @@ bool unixctl_ct_parse(const char *line, size_t len, struct unixctl_ct *ret)
 	const char *close = orig == NULL ? NULL : memchr(orig, ')', (size_t)(line + len - orig));
 	if (c.protocol == 0 || close == NULL)
 		return false;
-	if (!field_addr(orig, close + 1, "src=", &c.src) || !field_addr(orig, close + 1, "dst=", &c.dst) || c.src.len != c.dst.len ||
-		!ct_ports(&c, orig, close + 1))
+	if (!field_addr(orig, close + 1, "src=", &c.src) || !field_addr(orig, close + 1, "dst=", &c.dst) ||
+		c.src.len != c.dst.len || !ct_ports(&c, orig, close + 1))
 		return false;
 	if (field_number(close, line + len, ",zone=", &v))
 		c.zone = (uint16_t)v;
@@ -327,10 +329,12 @@ const char *unixctl_ct_tuple(const struct unixctl_ct *c, char *buf, size_t len)
 	char src[ADDR_TEXT_MAX], dst[ADDR_TEXT_MAX], ports[64];
 	const char *family = c->src.len == 4 ? "nw" : "ipv6";
 	if (c->protocol == IPPROTO_ICMP || c->protocol == PROTOCOL_ICMPV6)
-		snprintf(ports, sizeof(ports), "icmp_id=%u,icmp_type=%u,icmp_code=%u", c->sport, (unsigned)c->dport >> 8, (unsigned)c->dport & 0xff);
+		snprintf(ports, sizeof(ports), "icmp_id=%u,icmp_type=%u,icmp_code=%u", c->sport,
+			(unsigned)c->dport >> 8, (unsigned)c->dport & 0xff);
 	else
 		snprintf(ports, sizeof(ports), "ct_tp_src=%u,ct_tp_dst=%u", c->sport, c->dport);
-	snprintf(buf, len, "ct_%s_src=%s,ct_%s_dst=%s,ct_nw_proto=%u,%s", family, addr_format(&c->src, src, sizeof(src)), family,
-		addr_format(&c->dst, dst, sizeof(dst)), c->protocol, ports);
+	snprintf(buf, len, "ct_%s_src=%s,ct_%s_dst=%s,ct_nw_proto=%u,%s", family,
+		addr_format(&c->src, src, sizeof(src)), family, addr_format(&c->dst, dst, sizeof(dst)), c->protocol,
+		ports);
 	return buf;
 }

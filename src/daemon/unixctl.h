@@ -9,8 +9,8 @@
 #include "base/addr.h"
 
 /*
- * Client of ovs-vswitchd's control socket (ovs-appctl(8)): JSON-RPC on a Unix stream, one request at a time on the wire, the others
- * queued. The socket is non-blocking; the caller watches it.
+ * Client of ovs-vswitchd's control socket (ovs-appctl(8)): JSON-RPC on a Unix stream, one request at a time on the
+ * wire, the others queued. The socket is non-blocking; the caller watches it.
  */
 enum { UNIXCTL_QUEUE_MAX = 4096, UNIXCTL_ARGS_MAX = 6 };
 
@@ -18,7 +18,7 @@ struct unixctl;
 
 struct unixctl_reply {
 	uint32_t id;
-	bool failed; /* `text` is the error */
+	bool failed;	  /* `text` is the error */
 	const char *text; /* valid until the next call */
 	size_t len;
 };
@@ -28,7 +28,8 @@ int unixctl_new(int fd, struct unixctl **ret) __attribute__((warn_unused_result)
 void unixctl_free(struct unixctl *u);
 int unixctl_fd(const struct unixctl *u);
 /* Queues a command; `args` ends with NULL. Returns its id (> 0), 0 when the queue is full. */
-uint32_t unixctl_send(struct unixctl *u, const char *method, const char *const *args) __attribute__((warn_unused_result));
+uint32_t unixctl_send(struct unixctl *u, const char *method, const char *const *args)
+	__attribute__((warn_unused_result));
 bool unixctl_wants_write(const struct unixctl *u);
 /* Reads and writes what is possible now. 0; -EPIPE: vswitchd is gone; -EPROTO. */
 int unixctl_io(struct unixctl *u) __attribute__((warn_unused_result));
@@ -38,8 +39,8 @@ unsigned unixctl_queued(const struct unixctl *u);
 /* Since when (clock_boot_ms) the oldest request waits for its answer; -1: none does. */
 int64_t unixctl_waiting_since(const struct unixctl *u);
 
-/* A command on a connection of its own, waiting at most `timeout_ms`. 0 with *ret_text (free it; may be NULL if ret_text is) or negative
- * errno; -EREMOTEIO: vswitchd's error, whose text is in *ret_text. */
+/* A command on a connection of its own, waiting at most `timeout_ms`. 0 with *ret_text (free it; may be NULL if
+ * ret_text is) or negative errno; -EREMOTEIO: vswitchd's error, whose text is in *ret_text. */
 int unixctl_call(const char *path, const char *method, const char *const *args, int timeout_ms, char **ret_text)
 	__attribute__((warn_unused_result));
 

@@ -38,8 +38,8 @@ static bool has_ipv6(void)
 	return sysctl_read("ipv6/conf/all/forwarding", value) == 0;
 }
 
-/* One interface: its own forwarding is recorded because writing conf/all changes it, and a host that takes its default route from router
- * advertisements goes on doing so only with accept_ra = 2 once it forwards (ip-sysctl, accept_ra). */
+/* One interface: its own forwarding is recorded because writing conf/all changes it, and a host that takes its default
+ * route from router advertisements goes on doing so only with accept_ra = 2 once it forwards (ip-sysctl, accept_ra). */
 static int record_interface(struct sysctl_record *r, const char *family, const char *name)
 {
 	char key[SYSCTL_KEY_MAX], value[SYSCTL_VALUE_MAX];
@@ -91,7 +91,8 @@ static int forwarding_on(const struct uplink_conf *c)
 	return sysctl_record_apply(r);
 }
 
-/* The guests are reached by one next hop with a permanent neighbour: a guest that uses many addresses fills no table of the host's. */
+/* The guests are reached by one next hop with a permanent neighbour: a guest that uses many addresses fills no table of
+ * the host's. */
 static int net_up(struct link_sock *s, const char *port, const struct uplink_net *n, const struct mac *mac)
 {
 	unsigned host = n->net.len * 8U;
@@ -109,8 +110,9 @@ static void port_sysctls(const char *port)
 {
 	static const struct {
 		const char *key, *value;
-	} all[] = { { "ipv6/conf/%s/disable_ipv6", "0" }, { "ipv6/conf/%s/accept_ra", "0" }, { "ipv6/conf/%s/accept_redirects", "0" },
-		{ "ipv4/conf/%s/accept_redirects", "0" }, { "ipv4/conf/%s/send_redirects", "0" }, { "ipv4/conf/%s/arp_ignore", "8" } };
+	} all[] = { { "ipv6/conf/%s/disable_ipv6", "0" }, { "ipv6/conf/%s/accept_ra", "0" },
+		{ "ipv6/conf/%s/accept_redirects", "0" }, { "ipv4/conf/%s/accept_redirects", "0" },
+		{ "ipv4/conf/%s/send_redirects", "0" }, { "ipv4/conf/%s/arp_ignore", "8" } };
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		char key[SYSCTL_KEY_MAX];
 		size_t head = strcspn(all[i].key, "%");
@@ -157,7 +159,8 @@ int uplink_nat_up(const struct uplink_conf *conf, char *error)
 	if (err != 0)
 		return err;
 	/* The filter stands before the host forwards its first packet. */
-	err = nft_make_table(&c, was_closed(&c, "ipv4/ip_forward"), c.v6.net.len != 0 && was_closed(&c, "ipv6/conf/all/forwarding"), error);
+	err = nft_make_table(&c, was_closed(&c, "ipv4/ip_forward"),
+		c.v6.net.len != 0 && was_closed(&c, "ipv6/conf/all/forwarding"), error);
 	if (err != 0)
 		return err;
 	err = forwarding_on(&c);

@@ -9,15 +9,16 @@
 #include "daemon/link.h"
 
 /*
- * What the host needs besides the bridge. Everything is recorded in RUN_DIR/uplink.state before it is done, so that the next start can
- * put back what a crash left. Nothing of others is touched: our nft table is `inet sekisho`, sysctls are remembered and put back.
+ * What the host needs besides the bridge. Everything is recorded in RUN_DIR/uplink.state before it is done, so that the
+ * next start can put back what a crash left. Nothing of others is touched: our nft table is `inet sekisho`, sysctls are
+ * remembered and put back.
  */
 enum { UPLINK_ERROR_MAX = 256 };
 
 struct uplink_net {
 	struct addr net; /* e.g. 100.64.0.0 */
 	unsigned prefix;
-	struct addr gateway; /* the host's address on the port, as /32 or /128 */
+	struct addr gateway;  /* the host's address on the port, as /32 or /128 */
 	struct addr next_hop; /* the one neighbour by which all guests are reached; never a guest's */
 };
 
@@ -25,20 +26,21 @@ struct uplink_conf {
 	const char *run_dir;
 	char port[LINK_NAME_MAX]; /* the internal port, e.g. "sk-up0" */
 	struct uplink_net v4, v6; /* v6.net.len == 0: no IPv6 */
-	struct mac next_hop_mac; /* the permanent neighbour's: the bridge side of the port */
+	struct mac next_hop_mac;  /* the permanent neighbour's: the bridge side of the port */
 	bool tso;
 };
 
-/* The `nat` uplink on a port that exists. Idempotent: called again when vswitchd made the port anew (its addresses went with it).
- * 0, or negative errno and a sentence in `error` (UPLINK_ERROR_MAX). */
+/* The `nat` uplink on a port that exists. Idempotent: called again when vswitchd made the port anew (its addresses went
+ * with it). 0, or negative errno and a sentence in `error` (UPLINK_ERROR_MAX). */
 int uplink_nat_up(const struct uplink_conf *conf, char *error) __attribute__((warn_unused_result));
 /* Takes everything back; also what an earlier run recorded in `run_dir`. Safe to call at any time. */
 void uplink_nat_down(const char *run_dir);
 
-/* The uplink `port:IFACE`: checks, prepares and raises the NIC before switchd makes it a port; notes in RUN_DIR whether it was up. A NIC that
- * carries the host's addresses is refused (-EADDRINUSE); moving them (`uplink_host = share`) is -EOPNOTSUPP. uplink_port_down() puts it back as
- * it was, also after a crash. */
-int uplink_port_up(const char *run_dir, const char *ifname, bool share, bool tso, char *error) __attribute__((warn_unused_result));
+/* The uplink `port:IFACE`: checks, prepares and raises the NIC before switchd makes it a port; notes in RUN_DIR whether
+ * it was up. A NIC that carries the host's addresses is refused (-EADDRINUSE); moving them (`uplink_host = share`) is
+ * -EOPNOTSUPP. uplink_port_down() puts it back as it was, also after a crash. */
+int uplink_port_up(const char *run_dir, const char *ifname, bool share, bool tso, char *error)
+	__attribute__((warn_unused_result));
 void uplink_port_down(const char *run_dir);
 
 /* Inbound forwards (`allow APP from … port N/tcp`): replaces the whole set, at most UPLINK_FORWARDS_MAX. */
@@ -52,12 +54,13 @@ int uplink_set_forwards(const struct uplink_conf *conf, const struct uplink_forw
 	__attribute__((warn_unused_result));
 
 /*
- * The namespace of the `names` role: holds one end of a veth whose other end, `port`, is a port of the bridge; address, one next hop,
- * default route, and four sockets bound to port 53. The namespace lives as long as the sockets (and the fd) do, and the veth with it.
+ * The namespace of the `names` role: holds one end of a veth whose other end, `port`, is a port of the bridge; address,
+ * one next hop, default route, and four sockets bound to port 53. The namespace lives as long as the sockets (and the
+ * fd) do, and the veth with it.
  */
 struct uplink_names_conf {
 	char port[LINK_NAME_MAX]; /* the bridge's end, e.g. "sk-nm0" */
-	struct mac mac; /* of the inner end */
+	struct mac mac;		  /* of the inner end */
 	struct addr addr4, addr6; /* US in switch.md: where guests' queries are sent */
 	struct addr next_hop4, next_hop6;
 	struct mac next_hop_mac;
@@ -66,7 +69,8 @@ struct uplink_names_conf {
 
 enum { UPLINK_NAMES_UDP4, UPLINK_NAMES_UDP6, UPLINK_NAMES_TCP4, UPLINK_NAMES_TCP6, UPLINK_NAMES_FDS };
 
-/* fds: non-blocking, close-on-exec; UDP with IP_PKTINFO/IPV6_RECVPKTINFO, TCP listening. *ret_netns_fd keeps the namespace. */
+/* fds: non-blocking, close-on-exec; UDP with IP_PKTINFO/IPV6_RECVPKTINFO, TCP listening. *ret_netns_fd keeps the
+ * namespace. */
 int uplink_names_up(const struct uplink_names_conf *conf, int ret_fds[UPLINK_NAMES_FDS], int *ret_netns_fd, char *error)
 	__attribute__((warn_unused_result));
 /* Deletes the veth; the fds are the caller's to close. */

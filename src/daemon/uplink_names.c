@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The namespace of the names service. Nothing of the host can listen on, filter or spoof what goes on inside: it has one interface, whose
- * other end is a port of the bridge, and four sockets. The process that serves never enters it; it gets the sockets.
+ * The namespace of the names service. Nothing of the host can listen on, filter or spoof what goes on inside: it has
+ * one interface, whose other end is a port of the bridge, and four sockets. The process that serves never enters it; it
+ * gets the sockets.
  */
 #include "daemon/uplink.h"
 
@@ -29,7 +30,8 @@ static int bind_port(int fd, int family)
 {
 	const struct sockaddr_in s4 = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
 	const struct sockaddr_in6 s6 = { .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT) };
-	int done = family == AF_INET ? bind(fd, (const struct sockaddr *)&s4, sizeof(s4)) : bind(fd, (const struct sockaddr *)&s6, sizeof(s6));
+	int done = family == AF_INET ? bind(fd, (const struct sockaddr *)&s4, sizeof(s4))
+				     : bind(fd, (const struct sockaddr *)&s6, sizeof(s6));
 	return done == 0 ? 0 : -errno;
 }
 
@@ -41,7 +43,8 @@ static int open_socket(int family, int type, int *ret)
 	if (family == AF_INET6)
 		err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (err == 0 && type == SOCK_DGRAM)
-		err = family == AF_INET6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+		err = family == AF_INET6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+					 : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
 	if (err == 0 && type == SOCK_STREAM)
 		err = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (err == 0)
@@ -101,8 +104,10 @@ static int inside_sockets(int fds[UPLINK_NAMES_FDS])
 {
 	static const struct {
 		int family, type;
-	} want[UPLINK_NAMES_FDS] = { [UPLINK_NAMES_UDP4] = { AF_INET, SOCK_DGRAM }, [UPLINK_NAMES_UDP6] = { AF_INET6, SOCK_DGRAM },
-		[UPLINK_NAMES_TCP4] = { AF_INET, SOCK_STREAM }, [UPLINK_NAMES_TCP6] = { AF_INET6, SOCK_STREAM } };
+	} want[UPLINK_NAMES_FDS] = { [UPLINK_NAMES_UDP4] = { AF_INET, SOCK_DGRAM },
+		[UPLINK_NAMES_UDP6] = { AF_INET6, SOCK_DGRAM },
+		[UPLINK_NAMES_TCP4] = { AF_INET, SOCK_STREAM },
+		[UPLINK_NAMES_TCP6] = { AF_INET6, SOCK_STREAM } };
 	int err = 0;
 	for (unsigned i = 0; err == 0 && i < UPLINK_NAMES_FDS; i++)
 		err = open_socket(want[i].family, want[i].type, &fds[i]);
@@ -110,7 +115,8 @@ static int inside_sockets(int fds[UPLINK_NAMES_FDS])
 }
 
 /* Between leaving home and coming back nothing may return early. */
-static int build(const struct uplink_names_conf *c, struct link_sock *outside, int home, int fds[UPLINK_NAMES_FDS], int *ret_netns)
+static int build(const struct uplink_names_conf *c, struct link_sock *outside, int home, int fds[UPLINK_NAMES_FDS],
+	int *ret_netns)
 {
 	if (unshare(CLONE_NEWNET) != 0)
 		return -errno;

@@ -34,7 +34,8 @@ static int note_write(const char *run_dir, const struct link_info *i)
 	return err;
 }
 
-/* The NIC is the switch's alone: with frames of the userspace datapath the kernel sees them, too, and must not answer. */
+/* The NIC is the switch's alone: with frames of the userspace datapath the kernel sees them, too, and must not answer.
+ */
 static int host_silent(const char *run_dir, const char *ifname)
 {
 	char path[256], arp[SYSCTL_KEY_MAX], ipv6[SYSCTL_KEY_MAX];
@@ -63,7 +64,8 @@ static int port_up(struct link_sock *s, const char *run_dir, const char *ifname,
 	if (err != 0)
 		return err;
 	if (i.n_addresses > 0) {
-		snprintf(error, UPLINK_ERROR_MAX, "uplink_host = share cannot move the addresses of %s yet; use uplink = nat", ifname);
+		snprintf(error, UPLINK_ERROR_MAX,
+			"uplink_host = share cannot move the addresses of %s yet; use uplink = nat", ifname);
 		return -EOPNOTSUPP;
 	}
 	err = note_write(run_dir, &i);

@@ -88,8 +88,11 @@ static uid_t uid_of(const struct sekishod *d, unsigned place)
 int vms_tap(struct sekishod *d, const char *ifname, char *error, size_t cap)
 {
 	struct tap *t = tap_find(d->vms, "");
-	if (strncmp(ifname, VMS_TAP_PREFIX, strlen(VMS_TAP_PREFIX)) != 0 || tap_find(d->vms, ifname) != NULL || t == NULL) {
-		snprintf(error, cap, t == NULL ? "%u virtual machines run already" : "a tap of ours cannot be made now (%u at most)", VMS_MAX);
+	if (strncmp(ifname, VMS_TAP_PREFIX, strlen(VMS_TAP_PREFIX)) != 0 || tap_find(d->vms, ifname) != NULL ||
+		t == NULL) {
+		snprintf(error, cap,
+			t == NULL ? "%u virtual machines run already" : "a tap of ours cannot be made now (%u at most)",
+			VMS_MAX);
 		return -EBUSY;
 	}
 	int fd = vm_tap_open(ifname, d->ovs.tso, 0);
@@ -158,8 +161,16 @@ static int start_machine(struct sekishod *d, struct vm *vm, unsigned place, cons
 	int err = find_kernel(d, error);
 	if (err != 0)
 		return err;
-	struct vm_spec spec = { .kernel = &d->vms->kernel, .work_dir = d->conf.run_dir, .uid = uid_of(d, place), .share_uid = uid_of(d, place) + 1,
-		.accel = VM_ACCEL_AUTO, .host_tree = true, .tap_fd = t->fd, .tso = d->ovs.tso, .mac = m->mac, .memory_mib = m->memory_mib,
+	struct vm_spec spec = { .kernel = &d->vms->kernel,
+		.work_dir = d->conf.run_dir,
+		.uid = uid_of(d, place),
+		.share_uid = uid_of(d, place) + 1,
+		.accel = VM_ACCEL_AUTO,
+		.host_tree = true,
+		.tap_fd = t->fd,
+		.tso = d->ovs.tso,
+		.mac = m->mac,
+		.memory_mib = m->memory_mib,
 		.cpus = m->cpus };
 	return vm_start(&spec, &vm->proc, error);
 }

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 /*
- * The virtual machines as main sees them: taps kept open for VMMs, processes in their jails, one keeper each. A VM ends when its keeper
- * ends; then its processes are killed and reaped and desk is told IPC_VM_EXITED.
+ * The virtual machines as main sees them: taps kept open for VMMs, processes in their jails, one keeper each. A VM ends
+ * when its keeper ends; then its processes are killed and reaped and desk is told IPC_VM_EXITED.
  */
 struct sekishod;
 struct vms;

@@ -39,7 +39,7 @@ struct held {
 	struct addr real;	      /* chosen for WAIT_CHARGE */
 	uint8_t rule[32];	      /* charged */
 	int64_t charged_wall_ms;
-	bool kept;		      /* in the table; else the caller's own, being judged for the first time */
+	bool kept; /* in the table; else the caller's own, being judged for the first time */
 	size_t len;
 	uint8_t frame[HELD_FRAME_MAX];
 	struct held *next;

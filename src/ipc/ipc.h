@@ -136,8 +136,8 @@ enum uplink_kind { UPLINK_NAT, UPLINK_PORT };
 struct ipc_switch {
 	uint32_t names_ofport, uplink_ofport;
 	struct mac names_mac, uplink_mac; /* where frames to them are sent */
-	uint8_t uplink_kind; /* enum uplink_kind; with a port the addresses stand in the plan */
-	bool has_v4, has_v6; /* the uplink has a default route of that family */
+	uint8_t uplink_kind;		  /* enum uplink_kind; with a port the addresses stand in the plan */
+	bool has_v4, has_v6;		  /* the uplink has a default route of that family */
 	bool kernel_datapath;
 	uint64_t epoch; /* grows with every start of vswitchd */
 };

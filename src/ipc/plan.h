@@ -16,7 +16,8 @@
  */
 enum { PLAN_SLOTS = 1024, PLAN_V4_PREFIX_MAX = 20, PLAN_V6_PREFIX = 48, PLAN_SYN_MAX = 65536 };
 
-/* With the uplink port:IFACE guests have addresses of the LAN: the one of slot n is `first` + n - 1. first.len 0: none of this family. */
+/* With the uplink port:IFACE guests have addresses of the LAN: the one of slot n is `first` + n - 1. first.len 0: none
+ * of this family. */
 struct plan_lan {
 	struct addr first, last, gateway; /* the gateway of IPv6 may be link-local; it is none of the apps' */
 	uint8_t prefix;			  /* of the LAN */
@@ -36,13 +37,14 @@ struct plan {
  * bits. */
 bool plan_parse(const char *v4, const char *v6, struct plan *ret);
 
-/* `FIRST-LAST/PREFIX via GATEWAY` of that family. False, with a sentence in `error` (PLAN_ERROR_MAX) and *ret untouched: not that. */
+/* `FIRST-LAST/PREFIX via GATEWAY` of that family. False, with a sentence in `error` (PLAN_ERROR_MAX) and *ret
+ * untouched: not that. */
 enum { PLAN_ERROR_MAX = 256 };
 bool plan_lan_parse(const char *text, bool v6, struct plan_lan *ret, char *error);
 bool plan_has_lan(const struct plan *p, bool v6);
 
-/* The guest's own address, out of the LAN's range or the pool; none (len 0) when the range is too short. Inside a /64 of its own any source is
- * lawful, on the LAN only this one. */
+/* The guest's own address, out of the LAN's range or the pool; none (len 0) when the range is too short. Inside a /64
+ * of its own any source is lawful, on the LAN only this one. */
 struct addr plan_guest(const struct plan *p, unsigned slot, bool v6);
 /* What the guest is told: 30 and 64; on the LAN 32 and 128, with gateways that are on the link all the same. */
 unsigned plan_guest_prefix(const struct plan *p, bool v6);

@@ -32,8 +32,8 @@ static bool lan_check(const struct plan_lan *l, char *error)
 		return false;
 	}
 	if (memcmp(l->gateway.b, l->first.b, l->first.len) >= 0 && memcmp(l->gateway.b, l->last.b, l->first.len) <= 0) {
-		snprintf(error, PLAN_ERROR_MAX, "the gateway %s lies between %s and %s, which are for apps", gateway, first,
-			last);
+		snprintf(error, PLAN_ERROR_MAX, "the gateway %s lies between %s and %s, which are for apps", gateway,
+			first, last);
 		return false;
 	}
 	return true;
@@ -45,7 +45,8 @@ bool plan_lan_parse(const char *text, bool v6, struct plan_lan *ret, char *error
 	int end = 0;
 	unsigned prefix, len = v6 ? 16 : 4;
 	struct plan_lan l = { 0 };
-	if (sscanf(text, "%45[0-9a-fA-F.:]-%45[0-9a-fA-F.:]/%3u via %45s%n", first, last, &prefix, gateway, &end) != 4 ||
+	if (sscanf(text, "%45[0-9a-fA-F.:]-%45[0-9a-fA-F.:]/%3u via %45s%n", first, last, &prefix, gateway, &end) !=
+			4 ||
 		text[end] != '\0')
 		return malformed(error, text);
 	if (!addr_parse(first, &l.first) || !addr_parse(last, &l.last) || !addr_parse(gateway, &l.gateway))
