@@ -213,7 +213,8 @@ void client_error(struct desk *d, struct client *c, const char *error, json_t *p
 	client_write(d, c);
 }
 
-static void client_vfail(struct desk *d, struct client *c, const char *error, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 4, 0)))
+client_vfail(struct desk *d, struct client *c, const char *error, const char *fmt, va_list ap)
 {
 	char text[1024], escaped[2048];
 	vsnprintf(text, sizeof(text), fmt, ap);

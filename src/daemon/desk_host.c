@@ -92,7 +92,7 @@ struct addresses {
 
 static void take_address(struct addresses *a, struct nlmsghdr *n)
 {
-	const struct ifaddrmsg *m = NLMSG_DATA(n);
+	struct ifaddrmsg *m = NLMSG_DATA(n);
 	struct addr local = { 0 };
 	uint8_t len = m->ifa_family == AF_INET ? 4 : 16;
 	int left = (int)IFA_PAYLOAD(n);
@@ -112,7 +112,7 @@ static void take_address(struct addresses *a, struct nlmsghdr *n)
 
 static void take_route(struct addresses *a, struct nlmsghdr *n)
 {
-	const struct rtmsg *m = NLMSG_DATA(n);
+	struct rtmsg *m = NLMSG_DATA(n);
 	if (m->rtm_dst_len != 0 || m->rtm_type != RTN_UNICAST)
 		return;
 	int left = (int)RTM_PAYLOAD(n);

@@ -148,6 +148,9 @@ static int find_kernel(struct sekishod *d, char *error)
 		return 0;
 	int err = vm_kernel_find(d->conf.state_dir, init_path(init, sizeof(init)), &v->kernel, error);
 	v->have_kernel = err == 0;
+	if (err == -ENOENT)
+		snprintf(error, VM_ERROR_MAX, "there is no guest kernel yet; fetch it once: %s %.100s",
+			SEKISHO_LIBEXECDIR "/fetch-guest-kernel", d->conf.state_dir);
 	return err;
 }
 

@@ -14,15 +14,15 @@
 
 static int seed_entropy(const uint8_t seed[AGENT_SEED_LEN])
 {
-	struct {
-		struct rand_pool_info info;
-		uint8_t bytes[AGENT_SEED_LEN];
-	} pool = { .info = { .entropy_count = AGENT_SEED_LEN * 8, .buf_size = AGENT_SEED_LEN } };
-	memcpy(pool.bytes, seed, AGENT_SEED_LEN);
+	/* random(4): the seed stands behind the two numbers. */
+	const struct rand_pool_info head = { .entropy_count = AGENT_SEED_LEN * 8, .buf_size = AGENT_SEED_LEN };
+	_Alignas(struct rand_pool_info) uint8_t pool[sizeof(head) + AGENT_SEED_LEN];
+	memcpy(pool, &head, sizeof(head));
+	memcpy(pool + sizeof(head), seed, AGENT_SEED_LEN);
 	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int err = ioctl(fd, RNDADDENTROPY, &pool) == 0 ? 0 : -errno;
+	int err = ioctl(fd, RNDADDENTROPY, pool) == 0 ? 0 : -errno;
 	close(fd);
 	return err;
 }

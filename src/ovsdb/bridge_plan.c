@@ -270,7 +270,10 @@ static json_t *timeouts(void)
 		const char *name;
 		int seconds;
 	} all[] = { { "udp_first", 30 }, { "udp_single", 30 }, { "udp_multiple", 120 }, { "icmp_first", 30 },
-		{ "icmp_reply", 30 }, { "tcp_established", 86400 } };
+		{ "icmp_reply", 30 }, { "tcp_established", 86400 },
+		/* An ended connection holds its place in the zone for this long: an app that opens many must not run
+		   out. */
+		{ "tcp_time_wait", 5 }, { "tcp_close", 2 } };
 	json_t *pairs = json_array();
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		json_array_append_new(pairs, json_pack("[si]", all[i].name, all[i].seconds));
