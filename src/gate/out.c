@@ -14,13 +14,8 @@ void out_fini(struct out *o)
 	*o = (struct out){ 0 };
 }
 
-void out_clear(struct out *o)
-{
-	o->start = o->len = 0;
-	o->full = false;
-}
-
-uint8_t *out_reserve(struct out *o, size_t len)
+/* A place for `len` bytes; NULL when OUT_BYTES_MAX is reached. */
+static uint8_t *out_reserve(struct out *o, size_t len)
 {
 	if (o->start == o->len)
 		o->start = o->len = 0;
@@ -48,31 +43,6 @@ uint8_t *out_reserve(struct out *o, size_t len)
 	return o->buf + o->len;
 }
 
-void out_commit(struct out *o, size_t len)
-{
-	o->len += len;
-}
-
-void out_put(struct out *o, const void *p, size_t len)
-{
-	uint8_t *at = out_reserve(o, len);
-	if (at == NULL || len == 0)
-		return;
-	memcpy(at, p, len);
-	out_commit(o, len);
-}
-
-const uint8_t *out_peek(const struct out *o, size_t *ret_len)
-{
-	*ret_len = o->len - o->start;
-	return o->buf == NULL ? NULL : o->buf + o->start;
-}
-
-void out_taken(struct out *o, size_t len)
-{
-	o->start += len;
-}
-
 void out_msg_put(struct out *o, enum role_id to, uint16_t type, uint32_t id, const void *body, size_t len)
 {
 	uint8_t *at = out_reserve(o, MSG_HEADER + len);
@@ -84,7 +54,7 @@ void out_msg_put(struct out *o, enum role_id to, uint16_t type, uint32_t id, con
 	wr_u32(&w, id);
 	wr_u32(&w, (uint32_t)len);
 	wr_bytes(&w, body, len);
-	out_commit(o, w.len);
+	o->len += w.len;
 }
 
 bool out_msg_next(struct out *o, struct out_msg *ret)

@@ -9,27 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * What gate wants sent: it has no sockets. The role process empties these after each event. Bytes for OpenFlow keep
- * their order within one connection; messages keep theirs within one peer.
- */
+/* What gate wants said to other roles: it has no sockets. The role process empties this after each event; the order is
+ * kept. */
 enum { OUT_BYTES_MAX = 16 << 20 };
 
 struct out {
 	uint8_t *buf;
 	size_t start, len, cap; /* bytes start..len wait */
-	bool full;		/* something did not fit: the connection must be closed and made anew */
+	bool full;		/* a message did not fit and is lost */
 };
 
 void out_fini(struct out *o);
-/* A place for `len` bytes, which out_commit() then adds. NULL when OUT_BYTES_MAX is reached (and o->full set). */
-uint8_t *out_reserve(struct out *o, size_t len);
-void out_commit(struct out *o, size_t len);
-void out_put(struct out *o, const void *p, size_t len);
-/* The bytes that wait; *ret_len 0: none. */
-const uint8_t *out_peek(const struct out *o, size_t *ret_len);
-void out_taken(struct out *o, size_t len);
-void out_clear(struct out *o);
 
 /* Messages to other roles, framed in one `struct out`. */
 struct out_msg {

@@ -19,7 +19,7 @@ static const struct {
 	{ "allow firefox to internet port 80,443", NULL },
 	{ "deny any to list:ads quiet", NULL },
 	{ "allow firefox to ads.example.com note \"needed by shop\"", NULL },
-	{ "allow agent-build to files.pythonhosted.org port 443/tcp until exit", NULL },
+	{ "allow agent-build to files.packages.example port 443/tcp until exit", NULL },
 	{ "allow agent-build to *.githubusercontent.com port 443 for 1h", NULL },
 	{ "allow agent-build to api.example.com port 443 3 times log", NULL },
 	{ "allow backup to .s3.example.net port https between 01:00-05:00 on mon,wed,fri",
