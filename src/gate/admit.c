@@ -48,10 +48,13 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 		gr->since_wall_ms = g->wall_ms;
 		syn_hold(app->syn, syn, 1);
 	}
+	/* What a count admitted is held against refusals that came after it: the last admission counts. */
+	if (v->counted)
+		gr->since_wall_ms = g->wall_ms;
 	live_set_rule(g, gr, v);
 	gr->used_boot_ms = g->boot_ms;
 	gr->connections++;
-	if (fresh)
+	if (fresh || v->counted)
 		tell_desk(g, app, gr);
 	return gr;
 }

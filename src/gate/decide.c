@@ -391,16 +391,32 @@ void decide_charged(struct gate *g, struct held *h, int err)
 	held_remove(g->held, h);
 }
 
-/* The rule of that id if it runs or has only been used up; POLICY_NO_RULE when it ended in any other way. */
+/* `b` speaks for its id rather than `a`: one that runs before one that is used up, then the later one. */
+static bool rule_before(const struct policy_meta *a, const struct policy_meta *b)
+{
+	if ((a->ended == POLICY_RUNNING) != (b->ended == POLICY_RUNNING))
+		return b->ended == POLICY_RUNNING;
+	return b->created_ms > a->created_ms;
+}
+
+/* The rule of that id if it runs or has only been used up; POLICY_NO_RULE when it ended in any other way. The same rule
+ * may have been used up more than once. */
 size_t decide_rule(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN])
 {
+	size_t best = POLICY_NO_RULE;
 	for (size_t i = 0; i < policy_n_rules(g->policy); i++) {
 		const struct policy_meta *m = policy_rule_meta(g->policy, i);
-		if ((m->ended == POLICY_RUNNING || m->ended == POLICY_END_USED) &&
-			memcmp(m->id, id, sizeof(m->id)) == 0)
-			return i;
+		/* The id is the same whatever the verb: a refusal in the place of an allow is not that rule any more.
+		 */
+		const char *text = policy_rule_text(g->policy, i);
+		bool allows = strncmp(text, "allow ", 6) == 0 || strncmp(text, "final allow ", 12) == 0;
+		if ((m->ended != POLICY_RUNNING && m->ended != POLICY_END_USED) || !allows ||
+			memcmp(m->id, id, sizeof(m->id)) != 0)
+			continue;
+		if (best == POLICY_NO_RULE || rule_before(policy_rule_meta(g->policy, best), m))
+			best = i;
 	}
-	return POLICY_NO_RULE;
+	return best;
 }
 
 void decide_all_held(struct gate *g)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hostile review of the whole showed, each as the input that showed it."""
+import json
+import os
+import signal
+import socket
+
+from lab import wait_until
+from product import RUN_DIR, Lines, sekisho, sekisho_json
+from run import alone
+from test_04_faults import STREAM, Stream
+
+NOBODY = 65534
+STREAM_RULE = "web to 198.51.100.10 port 1234/tcp"
+
+
+class Api:
+    """The control socket without the command line: a call may be under way while something else happens."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(RUN_DIR + "/api")
+        self.socket.settimeout(20)
+
+    def send(self, method, **parameters):
+        self.socket.sendall(json.dumps({"method": method, "parameters": parameters}).encode() + b"\0")
+
+    def reply(self):
+        said = b""
+        while b"\0" not in said:
+            piece = self.socket.recv(65536)
+            assert piece, "the daemon closed the connection"
+            said += piece
+        return json.loads(said.split(b"\0")[0])
+
+    def call(self, method, **parameters):
+        self.send(method, **parameters)
+        return self.reply()
+
+
+def test_many_rules_under_the_filter(t):
+    """Five hundred rules at once harm no role: a larger sort asks the kernel for something its filter must allow."""
+    before = {role: t.daemon.role_pids(role) for role in ("desk", "gate")}
+    r = Api().call("org.sekisho.Rules.Add", rules=[f"deny a{i} to 198.51.100.10 port 80/tcp" for i in range(500)])
+    assert "error" not in r and r["parameters"]["in_force"], str(r)[:300]
+    assert {role: t.daemon.role_pids(role) for role in before} == before, "a role died"
+
+
+@alone(users_group="nogroup")
+def test_user_cannot_remove_an_admins_refusal(t):
+    """A final deny that an admin wrote about a user's app cannot be taken away by that user."""
+    r = Api().call("org.sekisho.Rules.Add", rules=["final deny shop", "deny shop from lan"], owner="nobody")
+    for added in r["parameters"]["added"]:
+        status, _, err = sekisho("rules", "rm", added["rule_id"], check=False, user=NOBODY)
+        assert status == 4, (status, err)
+    assert len(sekisho_json("rules", "--all")) == 2
+
+
+def test_final_deny_overtakes_a_charge(t):
+    """A final deny that is in force before a count has become durable refuses the packet that waits for the count."""
+    app, api = t.app("web"), Api()
+    t.rule(f"allow {STREAM_RULE} once")
+    api.call("org.varlink.service.GetInfo")
+    desk = t.daemon.role_pids("desk")[0]
+    os.kill(desk, signal.SIGSTOP)
+    try:
+        api.send("org.sekisho.Rules.Add", rules=["final deny web"])
+        p = t.start(app, "python3", "-u", "-c", STREAM)
+        wait_until(lambda: "SYN-SENT" in app.run("ss", "-tn", "state", "syn-sent")[1] or "1234" in app.run("ss", "-tn", "state", "syn-sent")[1], 10,
+                   "the first packet is on its way")
+    finally:
+        os.kill(desk, signal.SIGCONT)
+    assert api.reply()["parameters"]["in_force"]
+    first = Lines(p.stdout).next(10)
+    assert first != "up" and first != "data", first
+
+
+def test_hot_rows_do_not_outlive_gate(t):
+    """A known peer that the switch admits by itself is forgotten by a new gate: what replaces its rule is counted."""
+    app = t.app("web")
+    plain = t.rule("allow web to 198.51.100.10 port 80/tcp")
+
+    def page():
+        return app.curl("http://198.51.100.10/", timeout=2)[0]
+
+    def hot():
+        page()
+        return "nw_dst=198.51.100.10" in t.daemon.ofctl("dump-flows", "table=48")
+    wait_until(hot, 15, "the peer is known")
+    t.daemon.kill_role("gate")
+    old = [r["rule_id"] for r in sekisho_json("rules")]
+    wait_until(lambda: sekisho("allow", *"web to 198.51.100.10 port 80/tcp once".split(), check=False)[0] == 0, 10, "the rule is taken")
+    sekisho("rules", "rm", *old)
+    sekisho("deny", "web")
+    wait_until(lambda: page() == 0, 10, "the one connection")
+    assert [page() for _ in range(4)].count(0) == 0, "more than one connection"
+    t.ended(plain)
+
+
+def test_used_up_connection_survives_gate(t):
+    """What `once` admitted runs to its own end, also when gate dies meanwhile."""
+    app = t.app("web")
+    t.rule(f"allow {STREAM_RULE} once")
+    stream = Stream(t, app)
+    assert stream.alive()
+    before = t.daemon.role_pids("gate")
+    t.daemon.kill_role("gate")
+    wait_until(lambda: t.daemon.role_pids("gate") not in ([], before), 10, "gate is back")
+    for _ in range(5):
+        assert stream.alive(5), "cut"
+
+
+def test_used_up_twice(t):
+    """The same counted rule, used up, written again and used up again: the second connection does not suffer from the first rule's end."""
+    app = t.app("web")
+    for _ in range(2):
+        t.rule(f"allow {STREAM_RULE} once for 2s")
+        stream = Stream(t, app)
+        assert stream.alive(1), "cut before its time"
+        wait_until(lambda: not stream.alive(1), 6, "the connection ends with the time of its rule")
+
+
+def test_used_up_connection_ends_with_its_time(t):
+    """`once for 4s`: used up or not, the connection ends at four seconds."""
+    app = t.app("web")
+    t.rule(f"allow {STREAM_RULE} once for 4s")
+    stream = Stream(t, app)
+    wait_until(lambda: not stream.alive(1), 8, "the connection ends with the time of its rule")
