@@ -72,7 +72,8 @@ run -- sh -c 'sleep 1000 & echo started' </dev/null
 ok "what a program leaves behind does not hold its end" [ $rc = 0 ]
 
 : >"$tmp/err"
-printf 'hello\n' | script -qec "stty rows 33 cols 101; timeout 60 $vmtry -t $state $init -- sh -c 'stty size; read x; echo \"<\$x>\"; tty; exit 3'" /dev/null \
+# The shell is named, since script takes it from the environment; --foreground, or the VM's terminal belongs to a group it is not in.
+printf 'hello\n' | SHELL=/bin/sh script -qec "stty rows 33 cols 101; timeout --foreground 60 $vmtry -t $state $init -- sh -c 'stty size; read x; echo \"<\$x>\"; tty; exit 3'" /dev/null \
 	>"$tmp/out" 2>&1
 rc=$?
 ok "tty: window size" has '33 101' out
