@@ -79,7 +79,7 @@ static json_t *suggestions(struct desk *d, const struct question *q)
 	struct policy_request r = question_request(q);
 	json_t *lines = json_array();
 	s.n = 0;
-	int err = policy_suggest(&d->input, &r, &s);
+	int err = policy_suggest(&d->input, d->policy, &r, &s);
 	if (err != 0)
 		log_msg(LOG_WARNING, "no suggestions for a question: %s", strerror(-err));
 	for (size_t i = 0; err == 0 && i < s.n; i++)

@@ -269,7 +269,7 @@ static bool would_win(struct desk *d, struct client *c, const struct policy_rule
 {
 	size_t by = POLICY_NO_RULE;
 	struct policy_request r = question_request(q);
-	int won = policy_would_win(&d->input, rule, q->owner, &r, &by);
+	int won = policy_would_win(&d->input, d->policy, rule, q->owner, &r, &by);
 	if (won == 1)
 		return true;
 	if (won < 0) {

@@ -11,26 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENT = 2 }; /* room behind the copied rules: one trial */
-
+/* The rules that could touch the question, and one on trial behind them. What does not match now does not match with
+ * one rule more, so that a large policy does not make a person wait. */
 struct trial {
 	struct policy_input in;
-	struct policy_entry *rules; /* a shallow copy of the input's, and one more */
+	struct policy_entry *rules; /* shallow copies */
+	size_t *from;		    /* their indices in the input */
 	const struct policy_request *q;
-	size_t n; /* rules of the input */
+	size_t n;
 };
-
-static int trial_init(struct trial *t, const struct policy_input *in, const struct policy_request *q)
-{
-	*t = (struct trial){ .in = *in, .q = q, .n = in->n_rules };
-	t->rules = calloc(in->n_rules + LENT, sizeof(*t->rules));
-	if (t->rules == NULL)
-		return -ENOMEM;
-	if (in->n_rules != 0)
-		memcpy(t->rules, in->rules, in->n_rules * sizeof(*t->rules));
-	t->in.rules = t->rules;
-	return 0;
-}
 
 static bool same_rule(const struct policy_entry *old, const uint8_t id[POLICY_ID_LEN])
 {
@@ -74,62 +63,122 @@ static int try_rule(struct trial *t, const struct policy_rule *rule, uint32_t ow
 		POLICY_SAYS_DROP };
 	bool won = v.rule == t->n && v.answer == says[rule->verb];
 	if (!won)
-		*ret_by = v.rule == t->n ? POLICY_NO_RULE : v.rule;
+		*ret_by = v.rule >= t->n ? POLICY_NO_RULE : t->from[v.rule];
 	return won;
 }
 
-int policy_would_win(const struct policy_input *in, const struct policy_rule *rule, uint32_t owner,
-	const struct policy_request *q, size_t *ret_by)
+static int trial_take(struct trial *t, const struct policy_input *in, const struct policy_match *m, size_t n)
 {
-	struct trial t;
-	int rc = trial_init(&t, in, q);
-	if (rc < 0)
-		return rc;
-	rc = try_rule(&t, rule, owner, ret_by);
-	free(t.rules);
+	for (size_t i = 0; i < n; i++) {
+		bool there = false;
+		for (size_t k = 0; k < t->n && !there; k++)
+			there = t->from[k] == m[i].rule;
+		if (there)
+			continue;
+		struct policy_entry *rules = realloc(t->rules, (t->n + 2) * sizeof(*rules));
+		if (rules == NULL)
+			return -ENOMEM;
+		t->rules = rules;
+		size_t *from = realloc(t->from, (t->n + 1) * sizeof(*from));
+		if (from == NULL)
+			return -ENOMEM;
+		t->from = from;
+		rules[t->n] = in->rules[m[i].rule];
+		from[t->n++] = m[i].rule;
+	}
+	return 0;
+}
+
+static int trial_narrow(struct trial *t, const struct policy_input *in, const struct policy *p,
+	const struct policy_request *q)
+{
+	enum { FIRST = 256 };
+	size_t cap = FIRST;
+	struct policy_match *m = calloc(cap, sizeof(*m));
+	long n = m == NULL ? -ENOMEM : policy_explain(p, q, m, cap);
+	if (n > FIRST) {
+		free(m);
+		cap = (size_t)n;
+		m = calloc(cap, sizeof(*m));
+		n = m == NULL ? -ENOMEM : policy_explain(p, q, m, cap);
+	}
+	int rc = n < 0 ? (int)n : trial_take(t, in, m, (size_t)n);
+	free(m);
 	return rc;
 }
 
-/*
- * Only rules that could touch the question are compiled again for each trial, so that a large policy does not make a
- * person wait: those that do not match now do not match with one rule more.
- */
-static int narrow(struct trial *t, const struct policy_input *in)
+static void trial_fini(struct trial *t)
 {
-	struct policy *p;
-	int rc = policy_compile(in, &p, NULL);
+	free(t->rules);
+	free(t->from);
+}
+
+/* Every rule: between applications the other's side is judged, too, and its rules do not match this request. */
+static int trial_whole(struct trial *t, const struct policy_input *in)
+{
+	t->rules = calloc(in->n_rules + 1, sizeof(*t->rules));
+	t->from = calloc(in->n_rules + 1, sizeof(*t->from));
+	if (t->rules == NULL || t->from == NULL)
+		return -ENOMEM;
+	if (in->n_rules != 0)
+		memcpy(t->rules, in->rules, in->n_rules * sizeof(*t->rules));
+	for (size_t i = 0; i < in->n_rules; i++)
+		t->from[i] = i;
+	t->n = in->n_rules;
+	return 0;
+}
+
+static int trial_init(struct trial *t, const struct policy_input *in, const struct policy *p,
+	const struct policy_request *q)
+{
+	struct policy_request bare = *q;
+	int rc;
+	bare.name = NULL;
+	*t = (struct trial){ .in = *in, .q = q };
+	if (q->peer_app != NULL) {
+		rc = trial_whole(t, in);
+	} else {
+		rc = trial_narrow(t, in, p, q);
+		if (rc == 0 && q->name != NULL && q->addr != NULL)
+			rc = trial_narrow(t, in, p, &bare);
+		if (rc == 0 && t->rules == NULL)
+			rc = (t->rules = calloc(1, sizeof(*t->rules))) == NULL ? -ENOMEM : 0;
+	}
+	t->in.rules = t->rules;
+	if (rc != 0)
+		trial_fini(t);
+	return rc;
+}
+
+int policy_would_win(const struct policy_input *in, const struct policy *p, const struct policy_rule *rule,
+	uint32_t owner, const struct policy_request *q, size_t *ret_by)
+{
+	struct trial t;
+	int rc = trial_init(&t, in, p, q);
 	if (rc < 0)
 		return rc;
-	size_t n = in->n_rules, kept = 0;
-	struct policy_match *m = calloc(n + 1, sizeof(*m));
-	uint8_t *keep = calloc(n + 1, 1);
-	struct policy_request bare = *t->q;
-	bare.name = NULL;
-	for (unsigned pass = 0; pass < 2 && rc >= 0 && m != NULL && keep != NULL; pass++) {
-		long found = policy_explain(p, pass == 0 ? t->q : &bare, m, n);
-		rc = found < 0 ? (int)found : 0;
-		for (long i = 0; i < found; i++)
-			keep[m[i].rule] = 1;
-	}
-	if (m == NULL || keep == NULL)
-		rc = -ENOMEM;
-	for (size_t i = 0; rc >= 0 && i < n; i++) {
-		if (keep[i] != 0)
-			t->rules[kept++] = in->rules[i];
-	}
-	t->n = kept;
-	free(m);
-	free(keep);
-	policy_free(p);
+	rc = try_rule(&t, rule, owner, ret_by);
+	trial_fini(&t);
 	return rc;
+}
+
+bool policy_registrable(const struct name *n, struct name *ret)
+{
+	char text[NAME_TEXT_MAX];
+	if (!name_is_plain(n))
+		return false;
+	name_format(n, text, sizeof(text));
+	const char *domain = psl_registrable_domain(psl_builtin(), text);
+	return domain != NULL && strchr(domain, '.') != NULL && name_from_text(domain, strlen(domain), ret);
 }
 
 struct draft {
 	struct trial t;
 	struct policy_suggestions *out;
 	char app[POLICY_TOKEN_MAX + 1];
-	char peer[NAME_TEXT_MAX]; /* the exact peer */
-	char wide[NAME_TEXT_MAX]; /* ".registrable", "" */
+	char peer[NAME_TEXT_MAX];    /* the exact peer */
+	char wide[NAME_TEXT_MAX];    /* ".registrable", "" */
+	char address[ADDR_TEXT_MAX]; /* of a name that has been resolved; "" */
 	char port[32];
 	int rc;
 };
@@ -160,12 +209,11 @@ static void offer(struct draft *d, const char *fmt, ...)
  * included. */
 static void widen(const struct name *n, char wide[NAME_TEXT_MAX])
 {
+	struct name domain;
 	char text[NAME_TEXT_MAX];
-	name_format(n, text, sizeof(text));
-	const char *domain = psl_registrable_domain(psl_builtin(), text);
 	wide[0] = '\0';
-	if (domain != NULL && strchr(domain, '.') != NULL)
-		snprintf(wide, NAME_TEXT_MAX, ".%s", domain);
+	if (policy_registrable(n, &domain))
+		snprintf(wide, NAME_TEXT_MAX, ".%.1000s", name_format(&domain, text, sizeof(text)));
 }
 
 static bool draft_peer(struct draft *d)
@@ -178,6 +226,8 @@ static bool draft_peer(struct draft *d)
 	if (q->name != NULL && q->dir == POLICY_OUT) {
 		name_format(q->name, d->peer, sizeof(d->peer));
 		widen(q->name, d->wide);
+		if (q->addr != NULL && q->addr->len != 0)
+			addr_format(q->addr, d->address, sizeof(d->address));
 		return name_is_plain(q->name);
 	}
 	if (q->addr == NULL || q->addr->len == 0)
@@ -201,41 +251,50 @@ static void draft_port(struct draft *d)
 		snprintf(d->port, sizeof(d->port), "/%u", q->proto);
 }
 
+/* A refusal is never used up, so `once` is no life for one. */
+static void draft_peer_lines(struct draft *d, const char *verb, const char *peer, bool once)
+{
+	const char *word = d->t.q->dir == POLICY_IN ? "from" : "to";
+	if (peer[0] == '\0')
+		return;
+	offer(d, "%s %s %s %s port %s until exit", verb, d->app, word, peer, d->port);
+	offer(d, "%s %s %s %s port %s", verb, d->app, word, peer, d->port);
+	offer(d, "%s %s %s %s port %s for 10m", verb, d->app, word, peer, d->port);
+	if (once)
+		offer(d, "%s %s %s %s port %s once", verb, d->app, word, peer, d->port);
+}
+
 static void draft_all(struct draft *d)
 {
 	const char *word = d->t.q->dir == POLICY_IN ? "from" : "to";
-	offer(d, "allow %s %s %s port %s until exit", d->app, word, d->peer, d->port);
-	offer(d, "allow %s %s %s port %s", d->app, word, d->peer, d->port);
-	offer(d, "allow %s %s %s port %s for 10m", d->app, word, d->peer, d->port);
-	offer(d, "allow %s %s %s port %s once", d->app, word, d->peer, d->port);
-	if (d->wide[0] != '\0') {
-		offer(d, "allow %s %s %s port %s until exit", d->app, word, d->wide, d->port);
-		offer(d, "allow %s %s %s port %s", d->app, word, d->wide, d->port);
-	}
+	draft_peer_lines(d, "allow", d->peer, true);
+	draft_peer_lines(d, "allow", d->wide, false);
+	draft_peer_lines(d, "allow", d->address, false);
 	offer(d, "allow %s %s %s until exit", d->app, word, d->peer);
-	offer(d, "deny %s %s %s port %s until exit", d->app, word, d->peer, d->port);
-	offer(d, "deny %s %s %s port %s", d->app, word, d->peer, d->port);
+	draft_peer_lines(d, "deny", d->peer, false);
+	draft_peer_lines(d, "deny", d->wide, false);
+	draft_peer_lines(d, "deny", d->address, false);
 	offer(d, "deny %s %s %s", d->app, word, d->peer);
 	if (d->wide[0] != '\0')
 		offer(d, "deny %s %s %s", d->app, word, d->wide);
 }
 
-int policy_suggest(const struct policy_input *in, const struct policy_request *q, struct policy_suggestions *ret)
+int policy_suggest(const struct policy_input *in, const struct policy *p, const struct policy_request *q,
+	struct policy_suggestions *ret)
 {
 	struct policy_suggestions out = { 0 };
 	struct draft d = { .out = &out };
 	if (q->app == NULL || !policy_token_ok(q->app, strlen(q->app)))
 		return -EINVAL;
-	int rc = trial_init(&d.t, in, q);
+	int rc = trial_init(&d.t, in, p, q);
 	if (rc < 0)
 		return rc;
 	memcpy(d.app, q->app, strlen(q->app));
-	d.rc = narrow(&d.t, in);
-	if (d.rc >= 0 && draft_peer(&d)) {
+	if (draft_peer(&d)) {
 		draft_port(&d);
 		draft_all(&d);
 	}
-	free(d.t.rules);
+	trial_fini(&d.t);
 	if (d.rc < 0)
 		return d.rc;
 	*ret = out;

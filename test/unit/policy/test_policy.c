@@ -362,34 +362,90 @@ static void test_wire(void **unused)
 	unload(&f);
 }
 
+static bool offered(const struct policy_suggestions *s, const char *line)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (strcmp(s->line[i], line) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A name whose address is known is offered by its address, too, which a rule on the name outranks. */
+static void test_suggest_address(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct asked a;
+	struct policy_suggestions s;
+	struct addr addr;
+	assert_true(addr_parse("198.51.100.7", &addr));
+	compile(&f, "ask any\n");
+	ask(&a, "web", "www.example.org", 443);
+	a.q.addr = &addr;
+	assert_int_equal(policy_suggest(&f.in, f.p, &a.q, &s), 0);
+	assert_true(offered(&s, "allow web to 198.51.100.7 port 443/tcp until exit"));
+	assert_true(offered(&s, "deny web to 198.51.100.7 port 443/tcp"));
+	unload(&f);
+	compile(&f, "ask web to www.example.org port 443/tcp\ndeny web to 198.51.100.7 port 22\n");
+	assert_int_equal(policy_suggest(&f.in, f.p, &a.q, &s), 0);
+	assert_false(offered(&s, "allow web to 198.51.100.7 port 443/tcp until exit"));
+	assert_true(offered(&s, "allow web to www.example.org port 443/tcp until exit"));
+	unload(&f);
+}
+
+static void test_registrable(void **unused)
+{
+	(void)unused;
+	static const struct {
+		const char *name, *domain;
+	} cases[] = { { "www.example.org", "example.org" }, { "a.b.example.co.uk", "example.co.uk" },
+		{ "me.github.io", "me.github.io" }, { "github.io", NULL }, { "co.uk", NULL }, { "org", NULL },
+		{ "printer.local", "printer.local" } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct name n, got, want;
+		assert_true(name_from_text(cases[i].name, strlen(cases[i].name), &n));
+		bool has = policy_registrable(&n, &got);
+		assert_int_equal(has, cases[i].domain != NULL);
+		if (has) {
+			assert_true(name_from_text(cases[i].domain, strlen(cases[i].domain), &want));
+			assert_true(name_equal(&got, &want));
+		}
+	}
+}
+
 static void test_suggest(void **unused)
 {
 	(void)unused;
 	struct fixture f;
 	struct asked a;
 	struct policy_suggestions s;
-	load(&f, "ask any\n");
+	compile(&f, "ask any\n");
 	ask(&a, "web", "www.example.org", 443);
-	assert_int_equal(policy_suggest(&f.in, &a.q, &s), 0);
+	assert_int_equal(policy_suggest(&f.in, f.p, &a.q, &s), 0);
 	assert_true(s.n >= 8);
 	assert_string_equal(s.line[0], "allow web to www.example.org port 443/tcp until exit");
 	assert_string_equal(s.line[1], "allow web to www.example.org port 443/tcp");
 	assert_string_equal(s.line[4], "allow web to .example.org port 443/tcp until exit");
+	assert_true(offered(&s, "deny web to www.example.org port 443/tcp for 10m"));
+	assert_true(offered(&s, "deny web to .example.org port 443/tcp"));
+	for (size_t i = 0; i < s.n; i++)
+		assert_false(strncmp(s.line[i], "deny", 4) == 0 && strstr(s.line[i], "once") != NULL);
 	ask(&a, "web", "me.github.io", 443);
-	assert_int_equal(policy_suggest(&f.in, &a.q, &s), 0);
+	assert_int_equal(policy_suggest(&f.in, f.p, &a.q, &s), 0);
 	for (size_t i = 0; i < s.n; i++)
 		assert_null(strstr(s.line[i], " .github.io"));
 	unload(&f);
 	/* what would not win is not offered: a final deny of port 22, an exact ask */
-	load(&f, "ask web to www.example.org port 443/tcp until reboot\n");
+	compile(&f, "ask web to www.example.org port 443/tcp until reboot\n");
 	ask(&a, "web", "www.example.org", 443);
-	assert_int_equal(policy_suggest(&f.in, &a.q, &s), 0);
+	assert_int_equal(policy_suggest(&f.in, f.p, &a.q, &s), 0);
 	for (size_t i = 0; i < s.n; i++)
 		assert_null(strstr(s.line[i], "allow"));
 	struct policy_rule r;
 	size_t by = 9;
 	assert_int_equal(policy_parse_rule("allow web to www.example.org", 28, &r, NULL), 0);
-	assert_int_equal(policy_would_win(&f.in, &r, 1000, &a.q, &by), 0);
+	assert_int_equal(policy_would_win(&f.in, f.p, &r, 1000, &a.q, &by), 0);
 	assert_int_equal(by, 0);
 	policy_rule_fini(&r);
 	unload(&f);
@@ -470,6 +526,7 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_examples), cmocka_unit_test(test_floor),
 		cmocka_unit_test(test_lives), cmocka_unit_test(test_lookups), cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_wire), cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_suggest_address), cmocka_unit_test(test_registrable),
 		cmocka_unit_test(test_check), cmocka_unit_test(test_many) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
