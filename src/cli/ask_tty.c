@@ -20,6 +20,7 @@ enum { QUESTIONS_MAX = 256, RULE_MAX = 4096, HOLD_MS = 700, ESCAPE_MS = 50 };
 
 struct terminal {
 	struct cli *c;
+	struct api_client *serve;
 	json_t *waiting; /* array; the first is the one shown */
 	bool shown, raw, once, answered;
 	size_t told;	  /* how many waited when that was last said */
@@ -313,40 +314,70 @@ static bool take_keys(struct terminal *t)
 	return true;
 }
 
-/* The exit code when it is over, else -1. */
-static int turn(struct terminal *t, struct api_client *serve)
+/* The desk has gone: what it asked is asked again, under the same ids, when it is back. */
+static int reconnect(struct terminal *t)
 {
-	struct pollfd p[2] = { { .fd = api_client_fd(serve), .events = POLLIN },
+	json_t *snapshot;
+	api_client_close(t->serve);
+	t->serve = NULL;
+	json_array_clear(t->waiting);
+	t->shown = false;
+	t->first_ms = 0;
+	t->told = 0;
+	raw_off(t);
+	int code = ask_reopen(t->c, &t->serve, &snapshot);
+	raw_on(t);
+	if (code != 0)
+		return code;
+	take_reply(t, snapshot);
+	json_decref(snapshot);
+	return -1;
+}
+
+/* The exit code when it is over, else -1. */
+static int turn(struct terminal *t)
+{
+	bool buffered = api_client_buffered(t->serve);
+	struct pollfd p[2] = { { .fd = api_client_fd(t->serve), .events = POLLIN },
 		{ .fd = STDIN_FILENO, .events = POLLIN } };
-	if (!api_client_buffered(serve) && poll(p, 2, -1) < 0 && errno != EINTR)
+	if (poll(p, 2, buffered ? 0 : -1) < 0 && errno != EINTR)
 		return EXIT_FAILED;
-	if (p[0].revents != 0 || api_client_buffered(serve)) {
+	if (p[0].revents != 0 || buffered) {
 		json_t *reply = NULL;
 		struct api_error e = { .exit_code = EXIT_DAEMON };
-		int got = api_client_next(serve, 0, &reply, &e);
-		if (got < 0 && got != -EAGAIN)
+		int got = api_client_next(t->serve, 0, &reply, &e);
+		if (got == -EREMOTEIO)
 			return cli_say_error(&e);
+		api_error_fini(&e);
 		if (got >= 0)
 			take_reply(t, reply);
 		json_decref(reply);
+		if (got <= 0 && got != -EAGAIN)
+			return reconnect(t);
 	}
 	if (p[1].revents != 0 && !take_keys(t))
-		return EXIT_DONE;
+		return t->once && !t->answered ? EXIT_FAILED : EXIT_DONE;
 	return t->once && t->answered ? EXIT_DONE : -1;
 }
 
-int ask_terminal(struct cli *c, struct api_client *serve, bool once)
+int ask_terminal(struct cli *c, bool once)
 {
 	struct terminal t = { .c = c, .once = once, .life = lives[0], .waiting = json_array() };
-	int code = -1;
-	guard_terminal();
-	raw_on(&t);
-	fputs("waiting for questions; Ctrl-C leaves\n", stderr);
-	while (code < 0) {
-		show(&t);
-		code = turn(&t, serve);
+	json_t *snapshot;
+	int code = ask_open(c, &t.serve, &snapshot);
+	if (code == 0) {
+		take_reply(&t, snapshot);
+		json_decref(snapshot);
+		guard_terminal();
+		raw_on(&t);
+		fputs("waiting for questions; Ctrl-C leaves\n", stderr);
+		do {
+			show(&t);
+			code = turn(&t);
+		} while (code < 0);
+		raw_off(&t);
 	}
-	raw_off(&t);
+	api_client_close(t.serve);
 	json_decref(t.waiting);
 	return code;
 }

@@ -92,8 +92,13 @@ int why_offline(struct cli *c, const char *const *files, size_t n_files, const c
 	const char *peer);
 
 /* ask_json.c, ask_tty.c */
-int ask_json(struct cli *c, struct api_client *serve, bool once);
-int ask_terminal(struct cli *c, struct api_client *serve, bool once);
+int ask_json(struct cli *c, bool once);
+int ask_terminal(struct cli *c, bool once);
+/* Serves questions: 0 with the connection and the first reply (the snapshot), the caller's both; else the exit code,
+ * said. */
+int ask_open(struct cli *c, struct api_client **ret, json_t **ret_snapshot);
+/* The same when an earlier connection was lost: waits for a daemon that is being started again. */
+int ask_reopen(struct cli *c, struct api_client **ret, json_t **ret_snapshot);
 /* The answer to a question: 0 with *ret the reply, else negative errno with *reterr. */
 int ask_answer(struct cli *c, const char *id, const char *digest, const char *rule, json_t **ret,
 	struct api_error *reterr);
