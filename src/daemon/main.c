@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <sekisho-paths.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
