@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * smallest SOCKET ZONE TABLE [flows]: the least a controller can do for a first packet, as the reference of the
+ * smallest SOCKET ZONE TABLE [each|stand]: the least a controller can do for a first packet, as the reference of the
  * benchmarks. Every packet-in is sent back at once with the actions gate would use (registers, ct with commit, zone and
- * mark, on to TABLE); no thought is given to it. With "flows" it also installs, before each packet, the
- * two flows of a new grant: what is above the plain one is then the switch's price for them, and not the price of
- * thinking. Runs until it is killed; says "ready" when the switch sends packets.
+ * a new mark, on to TABLE); no thought is given to it. With "each" it also installs, before each packet, the
+ * two flows of a new grant; with "stand" those of all marks that will be used stand before the first packet. What is
+ * above the plain one is then the switch's price for numbers, and not the price of thinking. Runs until it is killed;
+ * says "ready" when the switch sends packets.
  */
 #include "base/clock.h"
 #include "net/checksum.h"
@@ -19,18 +20,20 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CONTROLLER = 1, FRAME_MAX = 4096, PROBE_MS = 60000 };
+enum { CONTROLLER = 1, FRAME_MAX = 4096, PROBE_MS = 60000, STANDING = 2000 };
+enum flows { FLOWS_NONE, FLOWS_EACH, FLOWS_STAND };
 
 struct smallest {
 	struct ofp_session *session;
 	uint16_t zone;
 	uint8_t table;
 	uint32_t mark;
-	bool flows;
+	enum flows flows;
+	bool connected;
 };
 
 /* The flows that let this mark pass, one per direction, as gate has them. */
-static void put_flows(struct smallest *o)
+static void put_flows(struct smallest *o, uint32_t mark)
 {
 	for (uint32_t dir = 0; dir < 2; dir++) {
 		uint8_t buf[512];
@@ -40,10 +43,10 @@ static void put_flows(struct smallest *o)
 		fm.table = o->table;
 		fm.goto_table = (uint8_t)(o->table + 1);
 		fm.priority = 200;
-		fm.hard_s = 60;
+		fm.hard_s = o->flows == FLOWS_EACH ? 60 : 0;
 		fm.flags = OFP_FLOW_SEND_REMOVED;
 		ofp_match_reg(&fm.match, 2, dir);
-		ofp_match_ct_mark(&fm.match, o->mark);
+		ofp_match_ct_mark(&fm.match, mark);
 		ofp_put_flow_mod(&w, ofp_session_xid(o->session), &fm);
 		if (!wr_ok(&w) || ofp_session_send(o->session, buf, w.len) != 0)
 			fprintf(stderr, "smallest: a flow was lost\n");
@@ -69,8 +72,8 @@ static void answer(struct smallest *o, const uint8_t *msg, size_t len)
 		.mark = ++o->mark };
 	for (unsigned reg = 0; reg < 5; reg++)
 		ofp_act_set_reg(&acts, reg, reg == 2 ? 0 : reg + 1);
-	if (o->flows)
-		put_flows(o);
+	if (o->flows == FLOWS_EACH)
+		put_flows(o, o->mark);
 	ofp_act_ct(&acts, &ct);
 	struct ofp_packet_out po = { .in_port = pi.in_port,
 		.actions = acts.buf,
@@ -91,9 +94,8 @@ static bool events(struct smallest *o)
 		case OFP_EV_NONE:
 			return true;
 		case OFP_EV_CONNECTED:
-			puts("ready");
-			fflush(stdout);
-			break;
+			o->connected = true;
+			return true;
 		case OFP_EV_MESSAGE:
 			if (ev.header.nx_type == OFP_NX_PACKET_IN2)
 				answer(o, ev.msg, ev.len);
@@ -151,20 +153,31 @@ int main(int argc, char **argv)
 {
 	struct ofp_session_conf conf = { .packet_in = true, .controller_id = CONTROLLER, .probe_ms = PROBE_MS };
 	if (argc != 4 && argc != 5) {
-		fprintf(stderr, "usage: smallest SOCKET ZONE TABLE [flows]\n");
+		fprintf(stderr, "usage: smallest SOCKET ZONE TABLE [each|stand]\n");
 		return 2;
 	}
 	struct smallest o = { .session = ofp_session_new(&conf),
 		.zone = (uint16_t)atoi(argv[2]),
 		.table = (uint8_t)atoi(argv[3]),
-		.flows = argc == 5 };
+		.flows = argc != 5		      ? FLOWS_NONE
+		       : strcmp(argv[4], "each") == 0 ? FLOWS_EACH
+						      : FLOWS_STAND };
 	int fd = connect_unix(argv[1]);
 	if (fd < 0 || o.session == NULL) {
 		perror(argv[1]);
 		return 1;
 	}
 	ofp_session_start(o.session, clock_boot_ms());
-	while (flush(&o, fd) && receive(&o, fd) && events(&o))
+	while (!o.connected && flush(&o, fd) && receive(&o, fd) && events(&o))
+		;
+	bool stand = true;
+	for (uint32_t mark = 1; mark <= STANDING && o.flows == FLOWS_STAND && stand; mark++) {
+		put_flows(&o, mark);
+		stand = flush(&o, fd);
+	}
+	puts("ready");
+	fflush(stdout);
+	while (stand && events(&o) && flush(&o, fd) && receive(&o, fd))
 		;
 	return 1;
 }

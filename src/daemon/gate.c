@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { EV_OPENFLOW = ROLE_COUNT };
-enum { POLICY_BYTES_MAX = 256 << 20 };
+enum { POLICY_BYTES_MAX = 256 << 20, WRITE_DOWN_MS = 4 };
 
 struct gate_role {
 	struct role *r;
@@ -28,6 +28,7 @@ struct gate_role {
 	int fd[CONN_COUNT]; /* -1: not connected */
 	bool writing[CONN_COUNT];
 	bool said_synced;
+	int64_t tell_ms; /* when messages that may wait go; 0: there are none */
 };
 
 static void conns_close(struct gate_role *o)
@@ -96,9 +97,25 @@ static int conn_write(struct gate_role *o, enum gate_conn c)
 	return loop_mod(o->r->loop, o->fd[c], blocked ? EPOLLIN | EPOLLOUT : EPOLLIN, EV_OPENFLOW, c);
 }
 
+/* Messages go at once when somebody waits for one of them, else together a little later; their order is kept. */
+static void send_messages(struct gate_role *o)
+{
+	struct out *out = gate_messages(o->g);
+	struct out_msg m;
+	int64_t now = clock_boot_ms();
+	if (out->start == out->len)
+		return;
+	if (!out->urgent && o->tell_ms == 0)
+		o->tell_ms = now + WRITE_DOWN_MS;
+	if (!out->urgent && now < o->tell_ms)
+		return;
+	while (out_msg_next(out, &m))
+		role_send(o->r, m.to, m.type, m.id, m.body, m.len, NULL, 0);
+	o->tell_ms = 0;
+}
+
 static void send_all(struct gate_role *o)
 {
-	struct out_msg m;
 	for (enum gate_conn c = 0; c < CONN_COUNT; c++) {
 		if (o->fd[c] < 0)
 			continue;
@@ -107,8 +124,7 @@ static void send_all(struct gate_role *o)
 			break;
 		}
 	}
-	while (out_msg_next(gate_messages(o->g), &m))
-		role_send(o->r, m.to, m.type, m.id, m.body, m.len, NULL, 0);
+	send_messages(o);
 	if (gate_synced(o->g) && !o->said_synced) {
 		o->said_synced = true;
 		log_msg(LOG_INFO, "the switch is in step");
@@ -227,6 +243,8 @@ static void handle(struct gate_role *o, const struct loop_event *ev)
 static int64_t next_deadline(const struct gate_role *o)
 {
 	int64_t at = gate_deadline(o->g);
+	if (o->tell_ms != 0 && (at < 0 || o->tell_ms < at))
+		at = o->tell_ms;
 	for (unsigned i = 0; i < CONN_COUNT; i++) {
 		if (o->fd[i] < 0)
 			continue;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The verdict is allow: the grant, its live flows, then the packet, in this order on one connection (state.h 2). */
+/* The verdict is allow: the grant, its live flows (unless they stand: ready.c), then the packet, in this order on one
+ * connection (state.h 2). */
 #include "gate/state.h"
 #include "net/checksum.h"
 
@@ -38,10 +39,18 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 	struct grant *gr = grants_find(g->grants, key);
 	bool fresh = gr == NULL;
 	if (fresh) {
-		uint32_t number = make_room(g, app) ? gate_number(g) : 0;
+		int64_t lease_ms = 0;
+		if (!make_room(g, app))
+			return NULL;
+		uint32_t number = ready_take(g, app, v->next_change_ms, &lease_ms);
+		bool ready = number != 0;
+		if (!ready)
+			number = gate_number(g);
 		gr = number == 0 ? NULL : grants_add(g->grants, key, number);
 		if (gr == NULL)
 			return NULL;
+		gr->ready = ready;
+		gr->lease_boot_ms = lease_ms;
 		gr->run = app->a.ref.run;
 		gr->name = *name;
 		gr->syn = syn;

@@ -317,6 +317,7 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 		if (app->request == 0 || !g->synced || (app->barrier != 0 && app->barrier != xid))
 			continue;
 		neighbour_announce(g, app);
+		ready_begin(g, app);
 		result(g, app->request, 0, "");
 		app->request = app->barrier = 0;
 	}
@@ -325,8 +326,11 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 int64_t gate_deadline(const struct gate *g)
 {
 	int64_t at = live_deadline(g), neighbour = neighbour_deadline(g);
+	int64_t ready = ready_deadline(g);
 	if (neighbour >= 0 && (at < 0 || neighbour < at))
 		at = neighbour;
+	if (ready >= 0 && (at < 0 || ready < at))
+		at = ready;
 	if (g->synced && (at < 0 || g->audit_ms < at))
 		at = g->audit_ms;
 	for (struct held *h = held_next(g->held, NULL); h != NULL; h = held_next(g->held, h)) {
@@ -348,6 +352,7 @@ void gate_tick(struct gate *g)
 		decide_all_held(g);
 	}
 	live_tick(g);
+	ready_tick(g);
 	neighbour_tick(g);
 	audit_tick(g);
 	decide_tick(g);

@@ -33,6 +33,7 @@ struct grant {
 	uint32_t cookie;		    /* low half of the live flows' cookie */
 	bool counted;			    /* by a rule with a count: each connection is charged */
 	bool logged;			    /* by a rule with `log`: each connection is told */
+	bool ready;			    /* its live flows stood before it did */
 	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
 	int64_t ends_boot_ms;  /* ends_wall_ms on a clock that nobody sets; whichever comes first */

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-enum { LEASE_MS = 60000, RENEW_MS = 30000 };
-
 /* What is left of the rule's own time, by whichever clock says less. */
 static int64_t left_ms(const struct gate *g, const struct grant *gr)
 {
@@ -23,7 +21,7 @@ static int64_t left_ms(const struct gate *g, const struct grant *gr)
 static int64_t lease_ms(const struct gate *g, const struct grant *gr)
 {
 	int64_t left = left_ms(g, gr);
-	return left < 1 ? 1 : left > LEASE_MS ? LEASE_MS : left;
+	return left < 1 ? 1 : left > LIVE_LEASE_MS ? LIVE_LEASE_MS : left;
 }
 
 /* Looked at before every wait, so it is kept and not computed: work per packet must not grow with the number of grants.
@@ -37,7 +35,8 @@ static void due(struct gate *g, int64_t at_ms)
 static void due_grant(struct gate *g, const struct grant *gr)
 {
 	int64_t left = left_ms(g, gr), end = left == INT64_MAX ? INT64_MAX : g->boot_ms + left;
-	int64_t renew = gr->lease_boot_ms - RENEW_MS > g->boot_ms ? gr->lease_boot_ms - RENEW_MS : gr->lease_boot_ms;
+	int64_t renew =
+		gr->lease_boot_ms - LIVE_RENEW_MS > g->boot_ms ? gr->lease_boot_ms - LIVE_RENEW_MS : gr->lease_boot_ms;
 	due(g, end < renew ? end : renew);
 }
 
@@ -46,7 +45,7 @@ void live_send(struct gate *g, struct grant *gr)
 	int64_t lease = lease_ms(g, gr);
 	unsigned timeout_s = (unsigned)((lease + 999) / 1000);
 	gr->lease_boot_ms = g->boot_ms + (int64_t)timeout_s * 1000;
-	pipeline_live(g, gr, timeout_s);
+	pipeline_live(g, gr->key.slot, gr->cookie, gr->number, timeout_s);
 	due_grant(g, gr);
 }
 
@@ -58,7 +57,7 @@ static uint32_t cookie_of(const uint8_t id[GRANT_RULE_LEN])
 void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict *v)
 {
 	const struct policy_meta *m = v->rule == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, v->rule);
-	bool fresh = gr->lease_boot_ms == 0;
+	bool stands = gr->ready, fresh = gr->lease_boot_ms == 0 || stands;
 	int64_t ends = v->next_change_ms;
 	if (ends < g->policy_next_wall_ms)
 		g->policy_next_wall_ms = ends;
@@ -75,7 +74,10 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 	if (gr->ends_wall_ms != ends || fresh)
 		gr->ends_boot_ms = ends == POLICY_NEVER ? INT64_MAX : g->boot_ms + (ends - g->wall_ms);
 	gr->ends_wall_ms = ends;
-	if (!same)
+	gr->ready = false;
+	if (stands)
+		due_grant(g, gr);
+	else if (!same)
 		live_send(g, gr);
 }
 
@@ -136,6 +138,8 @@ void live_removed(struct gate *g, uint32_t number, bool inbound, uint64_t bytes)
 			live_send(g, gr);
 	} else if (e != NULL) {
 		*(inbound ? &e->bytes_in : &e->bytes_out) += bytes;
+	} else {
+		ready_lost(g, number);
 	}
 }
 
@@ -163,7 +167,7 @@ void live_tick(struct gate *g)
 		int64_t lease = gr->lease_boot_ms - g->boot_ms, left = left_ms(g, gr);
 		if (left <= 0)
 			live_end(g, gr, "its time is over");
-		else if (lease <= RENEW_MS && left > lease && g->policy != NULL)
+		else if (lease <= LIVE_RENEW_MS && left > lease && g->policy != NULL)
 			live_send(g, gr);
 		else
 			due_grant(g, gr);

@@ -43,6 +43,12 @@ static uint8_t *out_reserve(struct out *o, size_t len)
 	return o->buf + o->len;
 }
 
+/* What desk only writes down. Telling it at once would set it to work beside a connection that is being made. */
+static bool may_wait(enum role_id to, uint16_t type)
+{
+	return to == ROLE_DESK && (type == IPC_GRANT || type == IPC_GRANT_END || type == IPC_EVENT);
+}
+
 void out_msg_put(struct out *o, enum role_id to, uint16_t type, uint32_t id, const void *body, size_t len)
 {
 	uint8_t *at = out_reserve(o, MSG_HEADER + len);
@@ -55,12 +61,15 @@ void out_msg_put(struct out *o, enum role_id to, uint16_t type, uint32_t id, con
 	wr_u32(&w, (uint32_t)len);
 	wr_bytes(&w, body, len);
 	o->len += w.len;
+	o->urgent = o->urgent || !may_wait(to, type);
 }
 
 bool out_msg_next(struct out *o, struct out_msg *ret)
 {
-	if (o->start == o->len)
+	if (o->start == o->len) {
+		o->urgent = false;
 		return false;
+	}
 	struct rd r = rd_init(o->buf + o->start, o->len - o->start);
 	struct out_msg m = { 0 };
 	m.to = (enum role_id)rd_u16(&r);

@@ -17,6 +17,7 @@ struct out {
 	uint8_t *buf;
 	size_t start, len, cap; /* bytes start..len wait */
 	bool full;		/* a message did not fit and is lost */
+	bool urgent;		/* somebody waits for one of them; the others may wait a little */
 };
 
 void out_fini(struct out *o);

@@ -77,6 +77,7 @@ void pipeline_resync(struct gate *g)
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		if (g->app[i].a.ref.slot != 0)
 			rows_app(&s, &g->app[i]);
+		ready_begin(g, &g->app[i]);
 	}
 	put_bundle(&s, OFP_BUNDLE_CLOSE);
 	put_bundle(&s, OFP_BUNDLE_COMMIT);
@@ -126,14 +127,14 @@ void pipeline_inbound(struct gate *g)
 	audit_expect(g);
 }
 
-void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s)
+void pipeline_live(struct gate *g, uint16_t slot, uint32_t rule, uint32_t number, unsigned timeout_s)
 {
 	struct sink s = questions(g);
 	struct row r;
 	for (unsigned dir = 0; dir < 2; dir++) {
-		row_init(&r, T_LIVE, 200, pipeline_cookie(gr->key.slot, gr->cookie));
+		row_init(&r, T_LIVE, 200, pipeline_cookie(slot, rule));
 		ofp_match_reg(&r.fm.match, R_DIR, dir);
-		ofp_match_ct_mark(&r.fm.match, gr->number);
+		ofp_match_ct_mark(&r.fm.match, number);
 		r.fm.hard_s = (uint16_t)timeout_s;
 		r.fm.flags = OFP_FLOW_SEND_REMOVED;
 		row_goto(&r, T_EGRESS);
@@ -159,9 +160,9 @@ static void live_known(struct gate *g, struct rd *body)
 		if (fd.table != T_LIVE || mark == 0)
 			continue;
 		struct grant *gr = grants_by_number(g->grants, mark);
-		if (gr == NULL)
+		if (gr == NULL && !ready_known(g, mark))
 			pipeline_live_delete(g, mark);
-		else if (ofp_match_get_reg(&fd.match, R_DIR, NULL) == 1 && fd.packets > 0)
+		else if (gr != NULL && ofp_match_get_reg(&fd.match, R_DIR, NULL) == 1 && fd.packets > 0)
 			hot_answered(g, gr);
 	}
 }

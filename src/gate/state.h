@@ -26,15 +26,17 @@
  * 3. Policy changes as a whole (a new compiled set replaces the old); then every held packet and every grant is judged
  * again: still allowed → the rule is an attribute that changes; else the grant ends.
  * 4. A counted rule is charged by desk, durably, before the packet goes: the packet waits in WAIT_CHARGE.
- * 5. A live flow is a lease: hard_timeout, renewed at half. If gate dies, permissions end by themselves.
+ * 5. A live flow is a lease: hard_timeout, renewed at half. If gate dies, permissions end by themselves. Each app has a
+ * few numbers whose flows stand already (ready.c), so that a first packet need not wait for two.
  * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered
  * and their senders try again.
  *
  * Files: pipeline.c (flows that do not depend on a connection), rows.c, rows_lan.c · live.c (grants, leases, their
  * flows, their end) · decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny →
  * RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) ·
- * hot.c (known peers) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
+ * hot.c (known peers) · ready.c (numbers in stock) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
  */
+enum { LIVE_LEASE_MS = 60000, LIVE_RENEW_MS = 30000, READY_MAX = 32 };
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
 
 /* The third byte of a packet-in's userdata, after our two-byte mark. */
@@ -51,6 +53,11 @@ struct app {
 	unsigned refused; /* exact refused flows sent in this second */
 	int64_t second_boot_ms;
 	int64_t full_said_boot_ms;
+	uint32_t ready[READY_MAX]; /* ready.c: numbers whose live flows stand, unused */
+	unsigned n_ready, ready_want;
+	bool ready_taken;	/* since they were last renewed */
+	int64_t ready_lease_ms; /* boot time: when the first of them is forgotten */
+	int64_t ready_fill_ms;	/* boot time: when to make up the number; 0 not */
 };
 
 /* A question that is open at desk: any number of held packets wait for it. */
@@ -130,6 +137,7 @@ struct gate {
 	struct lookup lookup[LOOKUPS_MAX];
 	unsigned n_lookups;
 	struct ended ended[ENDED_MAX]; /* by number modulo ENDED_MAX: numbers are given in order */
+	int64_t ready_next_ms;	       /* when ready.c has something to do; 0: nothing */
 	int64_t live_next_ms;	       /* when a lease, an end or a rule's own time is due next; -1: nothing is */
 
 	uint32_t block_first, block_left; /* grant numbers in use */
@@ -199,6 +207,18 @@ void hot_consider(struct gate *g, struct grant *gr);
 void hot_answered(struct gate *g, struct grant *gr);
 void hot_end(struct gate *g, struct grant *gr);
 
+/* ready.c */
+/* The switch has none for this app yet. */
+void ready_begin(struct gate *g, struct app *app);
+/* A number whose flows stand until *ret_lease_ms (boot time), now the caller's. 0: none, or the rule ends before a
+ * lease does. */
+uint32_t ready_take(struct gate *g, struct app *app, int64_t ends_wall_ms, int64_t *ret_lease_ms);
+bool ready_known(const struct gate *g, uint32_t number);
+/* The switch says that a flow of this number is gone. */
+void ready_lost(struct gate *g, uint32_t number);
+void ready_tick(struct gate *g);
+int64_t ready_deadline(const struct gate *g); /* -1: none */
+
 /* audit.c */
 void audit_expect(struct gate *g);
 void audit_tick(struct gate *g);
@@ -233,7 +253,7 @@ void pipeline_app(struct gate *g, const struct app *app, bool add);
 void pipeline_inbound(struct gate *g);
 uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);
 /* The two flows of a grant, and their end. */
-void pipeline_live(struct gate *g, const struct grant *gr, unsigned timeout_s);
+void pipeline_live(struct gate *g, uint16_t slot, uint32_t rule, uint32_t number, unsigned timeout_s);
 void pipeline_live_delete(struct gate *g, uint32_t number);
 /* A multipart reply: flows of table 45 (those of grants nobody knows go; a peer that has answered may become hot), or
  * the numbers for the audit. */
