@@ -126,6 +126,12 @@ int ctcut_heartbeat(struct ctcut *c)
 	return ask(c, "version", NULL, (struct job){ .kind = JOB_SILENT });
 }
 
+int ctcut_forget_megaflows(struct ctcut *c)
+{
+	const char *const args[] = { c->datapath, NULL };
+	return ask(c, "dpctl/del-flows", args, (struct job){ .kind = JOB_SILENT });
+}
+
 /* Flushes what the dump shows under the mark; the job ends with the last of these, or at once when there is none. */
 static bool dump_answered(struct ctcut *c, const struct job *j, const struct unixctl_reply *r, struct ctcut_done *ret)
 {

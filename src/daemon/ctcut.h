@@ -37,6 +37,8 @@ int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id) __at
 /* Flushes every entry of `mark` in `zone`, each by its full 5-tuple: OVS 3.1 has no flush by mark. -ENOTCONN, -ENOBUFS.
  */
 int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id) __attribute__((warn_unused_result));
+/* Takes out what the datapath forwards by itself; vswitchd fills it again from its tables. */
+int ctcut_forget_megaflows(struct ctcut *c) __attribute__((warn_unused_result));
 int ctcut_heartbeat(struct ctcut *c) __attribute__((warn_unused_result));
 /* Takes the answers that have arrived; true: *ret holds an ended job, call again. */
 bool ctcut_next(struct ctcut *c, struct ctcut_done *ret);

@@ -216,8 +216,11 @@ static void handle_event(struct sekishod *d, const struct loop_event *ev)
 	case MAIN_SIGNAL:
 		handle_signal(d);
 		break;
-	case MAIN_OVS_DB:
 	case MAIN_OVS_VSWITCHD:
+		ports_down(d);
+		host_ovs_died(d);
+		break;
+	case MAIN_OVS_DB:
 		host_ovs_died(d);
 		break;
 	case MAIN_VM:

@@ -192,6 +192,12 @@ int ovs_del_port(const struct ovs *o, const char *port, char *error)
 	return ovs_program(o, argv, error);
 }
 
+int ovs_forget_megaflows(const struct ovs *o, char *error)
+{
+	static const char *const argv[] = { "ovs-dpctl", "--timeout=5", "del-flows", "system@ovs-system", NULL };
+	return strcmp(o->datapath_type, "system") == 0 ? ovs_program(o, argv, error) : 0;
+}
+
 /* Everything in the directory is of a private OVS: database, pidfiles, logs, sockets. */
 static void remove_files(const struct ovs *o)
 {

@@ -39,6 +39,9 @@ struct ovs {
 int ovs_open(const struct ovs_conf *conf, struct ovs *ret, char *error) __attribute__((warn_unused_result));
 /* Starts again what died of a private OVS (a pidfd became readable). 0: both run. */
 int ovs_restart(struct ovs *o, char *error) __attribute__((warn_unused_result));
+/* Takes out what the kernel's datapath forwards by itself, without asking vswitchd, which may be frozen. The userspace
+ * datapath ends with its process: nothing to do. As ovs_open(). */
+int ovs_forget_megaflows(const struct ovs *o, char *error) __attribute__((warn_unused_result));
 /* Takes a port out of its bridge, if it is in one, and waits until vswitchd has let go of the interface. For an
  * interface that is about to be made anew under its old name: vswitchd would go on reading the old one. */
 int ovs_del_port(const struct ovs *o, const char *port, char *error) __attribute__((warn_unused_result));

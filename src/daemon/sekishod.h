@@ -12,6 +12,12 @@
 
 #include <stdbool.h>
 
+struct ports {
+	bool down; /* vswitchd does not serve */
+	unsigned n;
+	char names[PLAN_SLOTS][LINK_NAME_MAX];
+};
+
 /* The state of main, the one privileged process, shared by main.c (loop, start, stop), serve.c (what the roles ask for)
  * and host.c (switch and uplink). */
 struct sekishod {
@@ -27,6 +33,7 @@ struct sekishod {
 	int names_fds[UPLINK_NAMES_FDS], names_netns;
 	int api_fd, lock_fd, signal_fd;
 	struct vms *vms;
+	struct ports ports;
 	bool host_up;	/* the switch and the names namespace exist */
 	bool uplink_up; /* addresses, routes, nft */
 	bool policy_good;
@@ -44,6 +51,12 @@ int host_uplink(struct sekishod *d) __attribute__((warn_unused_result));
 void host_down(struct sekishod *d);
 /* A part of the private OVS ended. */
 void host_ovs_died(struct sekishod *d);
+
+/* ports.c: the apps' interfaces. ports_raise() brings one up, or notes it while all are down. 0 or negative errno. */
+int ports_raise(struct sekishod *d, const char *name) __attribute__((warn_unused_result));
+void ports_forget(struct sekishod *d, const char *name);
+void ports_down(struct sekishod *d);
+void ports_up(struct sekishod *d);
 
 /* serve.c: one frame from a role; gives what a fresh role needs. */
 void serve_frame(struct sekishod *d, enum role_id from, struct frame *f);

@@ -38,7 +38,7 @@ static void link_take(struct sekishod *d, const struct frame *f, const char *ifn
 static void link_up(struct sekishod *d, const struct frame *f, const char *ifname)
 {
 	char error[LINK_ERROR_MAX] = "";
-	int err = link_set_up(d->links, ifname, true);
+	int err = ports_raise(d, ifname);
 	if (err != 0)
 		snprintf(error, sizeof(error), "cannot bring %.15s up: %s", ifname, strerror(-err));
 	answer(d, ROLE_DESK, f->id, err, error);
@@ -65,6 +65,7 @@ static void from_desk_text(struct sekishod *d, const struct frame *f)
 	} else if (f->type == IPC_TAP_MAKE) {
 		tap_make(d, f, t.s);
 	} else {
+		ports_forget(d, t.s);
 		vms_tap_close(d, t.s);
 		link_release(d->links, t.s);
 		answer(d, ROLE_DESK, f->id, 0, NULL);
@@ -159,15 +160,28 @@ static void connect_switch(struct sekishod *d, const struct frame *f)
 	close(fd);
 }
 
+static void from_switchd(struct sekishod *d, const struct frame *f)
+{
+	if (f->type == IPC_LINK_FD) {
+		connect_switch(d, f);
+	} else if (f->type == IPC_SWITCH_SILENT) {
+		ports_down(d);
+	} else if (f->type == IPC_SWITCH_EVENT) {
+		if (d->announced && host_uplink(d) != 0)
+			log_msg(LOG_ERROR, "the uplink could not be made again");
+		ports_up(d);
+	} else {
+		log_msg(LOG_ERROR, "switchd sent message %u, which is not its to send", f->type);
+	}
+}
+
 void serve_frame(struct sekishod *d, enum role_id from, struct frame *f)
 {
 	if (from == ROLE_DESK)
 		from_desk(d, f);
-	else if (from == ROLE_SWITCHD && f->type == IPC_LINK_FD)
-		connect_switch(d, f);
-	else if (from == ROLE_SWITCHD && f->type == IPC_SWITCH_EVENT && d->announced && host_uplink(d) != 0)
-		log_msg(LOG_ERROR, "the uplink could not be made again");
-	else if (f->type != IPC_SWITCH_EVENT)
+	else if (from == ROLE_SWITCHD)
+		from_switchd(d, f);
+	else
 		log_msg(LOG_ERROR, "%s sent message %u, which is not its to send", role_name(from), f->type);
 }
 

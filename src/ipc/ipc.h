@@ -45,12 +45,15 @@ enum ipc_type {
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
 	IPC_PORT_DEL,	   /* desk → switchd: ipc_port */
 	IPC_PORT_GONE,	   /* switchd → desk: ipc_port: the interface vanished */
-	IPC_SWITCH_EVENT,  /* switchd → desk: ipc_text for the log */
-	IPC_OF_CONNS,	   /* switchd → gate: ipc_switch + 2 fds (questions, bulk): the switch is new, restarted or
-			      reconnected */
-	IPC_ZONE_SET,	   /* gate → switchd: ipc_zone: flush, set the limit */
-	IPC_CT_CUT,	   /* gate → switchd: ipc_cut: flush every entry of a mark in a zone */
-	IPC_OF_WANT,	   /* gate → switchd: a connection broke, give new ones */
+	IPC_SWITCH_EVENT, /* switchd → desk: ipc_text for the log; switchd → main: the port of this name is new, and
+			     gate gets its connections */
+	IPC_OF_CONNS,	  /* switchd → gate: ipc_switch + 2 fds (questions, bulk): the switch is new, restarted or
+			     reconnected */
+	IPC_ZONE_SET,	  /* gate → switchd: ipc_zone: flush, set the limit */
+	IPC_CT_CUT,	  /* gate → switchd: ipc_cut: flush every entry of a mark in a zone */
+	IPC_OF_WANT,	  /* gate → switchd: a connection broke, give new ones */
+	IPC_SWITCH_SILENT, /* switchd → main: vswitchd ended or does not answer: the apps' interfaces go down until the
+			      next IPC_SWITCH_EVENT */
 	IPC_LINK_FD, /* switchd → main: ipc_text path: connect this socket below run_dir and answer with the fd */
 
 	IPC_POLICY =
