@@ -43,6 +43,8 @@ static void peer_back(struct desk *d, enum role_id peer)
 		gate_sync(d);
 	} else if (peer == ROLE_SWITCHD) {
 		apps_sync(d, ROLE_SWITCHD);
+	} else if (peer == ROLE_AUTH) {
+		auth_back(d);
 	}
 }
 
@@ -126,6 +128,16 @@ static void from_gate(struct desk *d, const struct frame *f)
 	}
 }
 
+static void from_auth(struct desk *d, const struct frame *f)
+{
+	static struct ipc_result r;
+	static struct ipc_auth_state state;
+	if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r))
+		auth_result(d, f->id, &r);
+	else if (f->type == IPC_AUTH_STATE && ipc_auth_state_get(f->body, f->len, &state))
+		auth_state(d, &state);
+}
+
 static void desk_channel(struct desk *d, const struct loop_event *ev)
 {
 	enum role_id from;
@@ -139,6 +151,8 @@ static void desk_channel(struct desk *d, const struct loop_event *ev)
 			from_switchd(d, &f);
 		else if (from == ROLE_GATE)
 			from_gate(d, &f);
+		else if (from == ROLE_AUTH)
+			from_auth(d, &f);
 		for (unsigned i = 0; i < f.n_fds; i++) {
 			if (f.fds[i] >= 0)
 				close(f.fds[i]);
@@ -157,8 +171,10 @@ static void gate_lost(struct desk *d)
 static void desk_event(struct desk *d, const struct loop_event *ev)
 {
 	if (ev->ref.type < ROLE_COUNT) {
-		bool had_gate = d->role->chan[ROLE_GATE] != NULL;
+		bool had_gate = d->role->chan[ROLE_GATE] != NULL, had_auth = d->role->chan[ROLE_AUTH] != NULL;
 		desk_channel(d, ev);
+		if (had_auth && d->role->chan[ROLE_AUTH] == NULL)
+			auth_lost(d);
 		if (had_gate && d->role->chan[ROLE_GATE] == NULL)
 			gate_lost(d);
 		return;

@@ -18,6 +18,8 @@
  *   desk.c            the loop, messages of the other roles, timers
  *   desk_host.c       what it learns about the host before it is confined, and by a netlink socket after
  *   desk_client.c     connections of the control socket: who, how many, bytes, replies, errors
+ *   desk_args.c       parameters of calls
+ *   desk_auth.c       who may do what: groups, polkit, login sessions
  *   desk_api.c        calls: dispatch, Admin, Apps
  *   desk_apps.c       which applications there are; calls: Apps but Run
  *   desk_run.c        calls: Apps.Run
@@ -37,7 +39,7 @@
  */
 enum desk_event { DESK_LISTEN = ROLE_COUNT, DESK_CLIENT, DESK_NETLINK };
 enum {
-	DESK_CLIENTS = 512,
+	DESK_CLIENTS = IPC_AUTH_CLIENTS,
 	DESK_CLIENTS_PER_UID = 64,
 	DESK_APPS_PER_UID = 32,
 	DESK_QUESTIONS = 512,
@@ -48,7 +50,18 @@ enum {
 	DESK_GRANT_BUCKETS = 4096,
 };
 
-enum client_wait { CLIENT_READY, CLIENT_POLICY, CLIENT_APP, CLIENT_SERVES, CLIENT_FOLLOWS };
+enum client_wait { CLIENT_READY, CLIENT_POLICY, CLIENT_APP, CLIENT_AUTH, CLIENT_SERVES, CLIENT_FOLLOWS };
+
+/* desk.md; an admin has them all. */
+enum right {
+	RIGHT_NONE,
+	RIGHT_VIEW_OWN = 1,
+	RIGHT_ANSWER_OWN = 2,
+	RIGHT_RUN = 4,
+	RIGHT_VIEW_ALL = 8,
+	RIGHT_ADMIN = 16,
+	RIGHTS_ALL = 31
+};
 
 struct client {
 	int fd; /* -1: free */
@@ -56,7 +69,12 @@ struct client {
 	gid_t gid;
 	pid_t pid;
 	struct host_user user;
-	bool admin, may; /* as good as root; may run, view and answer his own */
+	unsigned rights;	   /* by his groups */
+	unsigned granted, asked;   /* by polkit, for the open call; what it was asked about */
+	enum right need;	   /* what the open call needs at least */
+	uint32_t auth_request;	   /* CLIENT_AUTH */
+	char *denied;		   /* CLIENT_AUTH: what is said when polkit says no; owned */
+	bool admin, view_all, may; /* of both: as good as root; sees everybody's; answers his own */
 	struct api_conn *conn;
 	struct api_call call; /* while one is open */
 	bool has_call, writing, dead;
@@ -135,6 +153,8 @@ struct desk {
 	bool restart;			 /* the host's users changed: begin afresh */
 
 	struct client clients[DESK_CLIENTS];
+	struct ipc_auth_state auth;
+	uint32_t auth_request;
 	struct app apps[PLAN_SLOTS];
 	uint32_t last_step;
 
@@ -189,6 +209,7 @@ void client_error(struct desk *d, struct client *c, const char *error, json_t *p
 void client_fail(struct desk *d, struct client *c, const char *error, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void client_no_such(struct desk *d, struct client *c, const char *kind, const char *what);
+/* The call needs admin rights. */
 void client_denied(struct desk *d, struct client *c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* When `generation` is in force; at once when the gate is away. Sets "in_force". */
 void client_reply_in_force(struct desk *d, struct client *c, json_t *params, uint64_t generation);
@@ -201,10 +222,34 @@ bool arg_int(struct desk *d, struct client *c, const char *name, int64_t min, in
 bool arg_bool(struct desk *d, struct client *c, const char *name, bool *ret);
 /* An array of strings; NULL when absent. */
 bool arg_strings(struct desk *d, struct client *c, const char *name, bool required, const json_t **ret);
-/* `owner`: the caller's own uid unless said otherwise, which needs admin rights. *ret_said: it was given. */
+/* `owner`: the caller's own uid unless said otherwise, which needs admin rights, or to see all where the call only
+ * looks. *ret_said: it was given. */
 bool arg_owner(struct desk *d, struct client *c, uint32_t *ret, bool *ret_said);
 /* A name that may be an application's. */
 bool arg_app(struct desk *d, struct client *c, bool required, const char **ret);
+/* `all`: everybody's things, which need the right to see them; *ret comes with the default. */
+bool arg_all(struct desk *d, struct client *c, bool *ret);
+/* InvalidParameter with the reason. Returns false. */
+bool arg_bad(struct desk *d, struct client *c, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* desk_auth.c */
+void auth_client_begin(struct desk *d, struct client *c);
+void auth_client_end(struct desk *d, const struct client *c);
+/* What polkit gave was for the call that has ended. */
+void auth_call_end(struct client *c);
+bool auth_has(const struct client *c, enum right right);
+/* The open call lacks `right`: polkit is asked, then it is begun again or refused with `text`. */
+void auth_deny(struct desk *d, struct client *c, enum right right, const char *text);
+void auth_result(struct desk *d, uint32_t request, const struct ipc_result *r);
+void auth_state(struct desk *d, const struct ipc_auth_state *m);
+void auth_back(struct desk *d);
+void auth_lost(struct desk *d);
+bool auth_logged_in(const struct desk *d, uint32_t uid);
+/* A rule of `owner`'s may last until his logout. False: an error was replied. */
+bool auth_until_logout(struct desk *d, struct client *c, uint32_t owner);
+/* Admin.WhoAmI */
+void auth_who(struct desk *d, struct client *c);
 
 /* desk_api.c */
 void api_dispatch(struct desk *d, struct client *c);

@@ -115,7 +115,6 @@ static void ping(struct desk *d, struct client *c)
 	client_reply(d, c, NULL);
 }
 
-enum right { RIGHT_NONE, RIGHT_OWN };
 enum need { NEED_NOTHING, NEED_POLICY, NEED_STORE };
 
 static const struct {
@@ -127,32 +126,40 @@ static const struct {
 	{ "org.sekisho.Ping", RIGHT_NONE, NEED_NOTHING, ping },
 	{ "org.sekisho.Admin.Version", RIGHT_NONE, NEED_NOTHING, admin_version },
 	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, NEED_NOTHING, admin_doctor },
-	{ "org.sekisho.Admin.Status", RIGHT_OWN, NEED_NOTHING, admin_status },
-	{ "org.sekisho.Apps.Run", RIGHT_OWN, NEED_STORE, apps_run },
-	{ "org.sekisho.Apps.Attach", RIGHT_OWN, NEED_STORE, apps_attach },
-	{ "org.sekisho.Apps.Detach", RIGHT_OWN, NEED_STORE, apps_detach },
-	{ "org.sekisho.Apps.Stop", RIGHT_OWN, NEED_STORE, apps_end },
-	{ "org.sekisho.Apps.List", RIGHT_OWN, NEED_NOTHING, apps_list },
-	{ "org.sekisho.Rules.Add", RIGHT_OWN, NEED_STORE, rules_api_add },
-	{ "org.sekisho.Rules.Remove", RIGHT_OWN, NEED_STORE, rules_api_remove },
-	{ "org.sekisho.Rules.List", RIGHT_OWN, NEED_POLICY, rules_api_list },
-	{ "org.sekisho.Rules.Why", RIGHT_OWN, NEED_POLICY, rules_api_why },
-	{ "org.sekisho.Questions.Serve", RIGHT_OWN, NEED_NOTHING, questions_serve },
-	{ "org.sekisho.Questions.Answer", RIGHT_OWN, NEED_STORE, questions_answer },
-	{ "org.sekisho.Questions.List", RIGHT_OWN, NEED_NOTHING, questions_list },
-	{ "org.sekisho.Connections.Log", RIGHT_OWN, NEED_NOTHING, log_api },
+	{ "org.sekisho.Admin.WhoAmI", RIGHT_NONE, NEED_NOTHING, auth_who },
+	{ "org.sekisho.Admin.Status", RIGHT_VIEW_OWN, NEED_NOTHING, admin_status },
+	{ "org.sekisho.Apps.Run", RIGHT_RUN, NEED_STORE, apps_run },
+	{ "org.sekisho.Apps.Attach", RIGHT_RUN, NEED_STORE, apps_attach },
+	{ "org.sekisho.Apps.Detach", RIGHT_RUN, NEED_STORE, apps_detach },
+	{ "org.sekisho.Apps.Stop", RIGHT_RUN, NEED_STORE, apps_end },
+	{ "org.sekisho.Apps.List", RIGHT_VIEW_OWN, NEED_NOTHING, apps_list },
+	{ "org.sekisho.Rules.Add", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_add },
+	{ "org.sekisho.Rules.Remove", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_remove },
+	{ "org.sekisho.Rules.List", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_list },
+	{ "org.sekisho.Rules.Why", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_why },
+	{ "org.sekisho.Questions.Serve", RIGHT_ANSWER_OWN, NEED_NOTHING, questions_serve },
+	{ "org.sekisho.Questions.Answer", RIGHT_ANSWER_OWN, NEED_STORE, questions_answer },
+	{ "org.sekisho.Questions.List", RIGHT_VIEW_OWN, NEED_NOTHING, questions_list },
+	{ "org.sekisho.Connections.Log", RIGHT_VIEW_OWN, NEED_NOTHING, log_api },
 };
+
+static void lacks(struct desk *d, struct client *c, enum right right)
+{
+	const struct conf *conf = &d->role->conf;
+	char text[512];
+	snprintf(text, sizeof(text), "you are in neither of the groups %s and %s; an admin can add you: adduser %s %s",
+		conf->users_group, conf->admins_group, c->user.name, conf->users_group);
+	auth_deny(d, c, right, text);
+}
 
 void api_dispatch(struct desk *d, struct client *c)
 {
-	const struct conf *conf = &d->role->conf;
 	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		if (strcmp(calls[i].method, c->call.method) != 0)
 			continue;
-		if (calls[i].right == RIGHT_OWN && !c->may)
-			client_denied(d, c,
-				"you are in neither of the groups %s and %s; an admin can add you: adduser %s %s",
-				conf->users_group, conf->admins_group, c->user.name, conf->users_group);
+		c->need = calls[i].right;
+		if (calls[i].right != RIGHT_NONE && !auth_has(c, calls[i].right))
+			lacks(d, c, calls[i].right);
 		else if (calls[i].need == NEED_STORE && d->damaged[0] != '\0')
 			client_fail(d, c, "org.sekisho.Failed", "nothing passes and nothing starts: %s", d->damaged);
 		else if (calls[i].need != NEED_NOTHING && !d->loaded)

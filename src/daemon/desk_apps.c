@@ -185,10 +185,8 @@ bool arg_ask(struct desk *d, struct client *c, uint8_t *ret)
 	const char *ask = "desk";
 	if (!arg_str(d, c, "ask", false, &ask))
 		return false;
-	if (strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0) {
-		client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "ask"));
-		return false;
-	}
+	if (strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0)
+		return arg_bad(d, c, "ask", "it is desk or deny");
 	*ret = strcmp(ask, "deny") == 0 ? ASK_DENY : ASK_DESK;
 	return true;
 }
@@ -275,13 +273,9 @@ static json_t *app_json(struct desk *d, const struct app *a)
 
 void apps_list(struct desk *d, struct client *c)
 {
-	bool all = c->admin;
-	if (!arg_bool(d, c, "all", &all))
+	bool all;
+	if (!arg_all(d, c, &all))
 		return;
-	if (all && !c->admin) {
-		client_denied(d, c, "only admins may see everybody's applications");
-		return;
-	}
 	json_t *apps = json_array();
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		const struct app *a = &d->apps[i];

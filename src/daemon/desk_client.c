@@ -41,13 +41,6 @@ static void turn_away(int fd, const char *error, const char *text)
 	close(fd);
 }
 
-static void client_rights(struct desk *d, struct client *c)
-{
-	const struct conf *conf = &d->role->conf;
-	c->admin = c->uid == 0 || host_user_in_group(&d->host, &c->user, conf->admins_group);
-	c->may = c->admin || host_user_in_group(&d->host, &c->user, conf->users_group);
-}
-
 static void client_take(struct desk *d, int fd, const struct ucred *cred)
 {
 	struct host_user user;
@@ -69,7 +62,7 @@ static void client_take(struct desk *d, int fd, const struct ucred *cred)
 		.pid = cred->pid,
 		.user = user,
 		.conn = conn };
-	client_rights(d, c);
+	auth_client_begin(d, c);
 }
 
 void clients_accept(struct desk *d)
@@ -98,6 +91,7 @@ void client_close(struct desk *d, struct client *c)
 	if (c->fd < 0)
 		return;
 	apps_client_gone(d, c);
+	auth_client_end(d, c);
 	loop_del(d->role->loop, c->fd);
 	close(c->fd);
 	api_conn_free(c->conn);
@@ -190,6 +184,7 @@ static void client_done(struct client *c, int err)
 {
 	c->has_call = false;
 	c->wait = CLIENT_READY;
+	auth_call_end(c);
 	if (err != 0)
 		c->dead = true;
 }
@@ -232,10 +227,12 @@ void client_fail(struct desk *d, struct client *c, const char *error, const char
 
 void client_denied(struct desk *d, struct client *c, const char *fmt, ...)
 {
+	char text[1024], escaped[2048];
 	va_list ap;
 	va_start(ap, fmt);
-	client_vfail(d, c, "org.sekisho.NotPermitted", fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	auth_deny(d, c, RIGHT_ADMIN, text_escape(text, strlen(text), escaped, sizeof(escaped)));
 }
 
 void client_no_such(struct desk *d, struct client *c, const char *kind, const char *what)
@@ -280,109 +277,9 @@ int client_take_fd(struct desk *d, struct client *c)
 	if (c->dead || api_conn_out(c->conn, &p) > 0 || api_conn_has_input(c->conn))
 		return -1;
 	int fd = c->fd;
+	auth_client_end(d, c);
 	loop_del(d->role->loop, fd);
 	api_conn_free(c->conn);
 	*c = (struct client){ .fd = -1 };
 	return fd;
-}
-
-static bool bad_arg(struct desk *d, struct client *c, const char *name)
-{
-	client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", name));
-	return false;
-}
-
-/* Present and not null. */
-static const json_t *arg(const struct client *c, const char *name)
-{
-	const json_t *v = json_object_get(c->call.params, name);
-	return json_is_null(v) ? NULL : v;
-}
-
-bool arg_str(struct desk *d, struct client *c, const char *name, bool required, const char **ret)
-{
-	const json_t *v = arg(c, name);
-	if (v == NULL ? required : !json_is_string(v))
-		return bad_arg(d, c, name);
-	if (v != NULL)
-		*ret = json_string_value(v);
-	return true;
-}
-
-bool arg_int(struct desk *d, struct client *c, const char *name, int64_t min, int64_t max, int64_t *ret)
-{
-	const json_t *v = arg(c, name);
-	if (v == NULL)
-		return true;
-	if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
-		return bad_arg(d, c, name);
-	*ret = json_integer_value(v);
-	return true;
-}
-
-bool arg_bool(struct desk *d, struct client *c, const char *name, bool *ret)
-{
-	const json_t *v = arg(c, name);
-	if (v != NULL && !json_is_boolean(v))
-		return bad_arg(d, c, name);
-	if (v != NULL)
-		*ret = json_is_true(v);
-	return true;
-}
-
-bool arg_strings(struct desk *d, struct client *c, const char *name, bool required, const json_t **ret)
-{
-	const json_t *v = arg(c, name);
-	if (v == NULL) {
-		*ret = NULL;
-		return !required || bad_arg(d, c, name);
-	}
-	if (!json_is_array(v))
-		return bad_arg(d, c, name);
-	for (size_t i = 0; i < json_array_size(v); i++) {
-		if (!json_is_string(json_array_get(v, i)))
-			return bad_arg(d, c, name);
-	}
-	*ret = v;
-	return true;
-}
-
-bool arg_owner(struct desk *d, struct client *c, uint32_t *ret, bool *ret_said)
-{
-	const char *name = NULL;
-	if (!arg_str(d, c, "owner", false, &name))
-		return false;
-	*ret = c->uid;
-	*ret_said = name != NULL;
-	if (name == NULL)
-		return true;
-	struct host_user u;
-	if (host_user_by_name(&d->host, name, &u) != 0) {
-		client_no_such(d, c, "user", name);
-		return false;
-	}
-	if (u.uid != c->uid && !c->admin) {
-		client_denied(d, c, "only admins may act for another user");
-		return false;
-	}
-	*ret = u.uid;
-	return true;
-}
-
-bool arg_app(struct desk *d, struct client *c, bool required, const char **ret)
-{
-	if (!arg_str(d, c, "app", required, ret))
-		return false;
-	if (*ret == NULL || policy_token_ok(*ret, strlen(*ret)))
-		return true;
-	/* A wrong word, not a missing thing: sekisho(1) exits with 2. */
-	char text[256], escaped[1024];
-	snprintf(text, sizeof(text),
-		"\"%.63s\" cannot be the name of an application: at most 63 of a-z 0-9 . _ + -, beginning with a letter or digit, and no "
-		"keyword",
-		*ret);
-	client_error(d, c, "org.varlink.service.InvalidParameter",
-		json_pack("{s:s, s:s}", "parameter", "app", "text",
-			text_escape(text, strlen(text), escaped, sizeof(escaped))));
-	return false;
 }

@@ -63,6 +63,20 @@ static int read_all(int fd, char **ret, size_t *ret_len)
 	return 0;
 }
 
+/* A file has no owner who could log out. */
+static bool logout_refused(struct desk *d, const struct policy_doc *doc, const char *name)
+{
+	bool found = false;
+	for (size_t i = 0; i < doc->n_rules; i++) {
+		if (doc->rules[i].rule.lives.until != POLICY_UNTIL_LOGOUT)
+			continue;
+		file_error(d, "%s:%u:1: error: \"until logout\" is for a person's own answers, not for files\n", name,
+			doc->rules[i].meta.line);
+		found = true;
+	}
+	return found;
+}
+
 void rules_file(struct desk *d, struct frame *f)
 {
 	struct ipc_text name;
@@ -77,6 +91,12 @@ void rules_file(struct desk *d, struct frame *f)
 	if (err == 0 && copy != NULL)
 		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
 	free(text);
+	if (err == 0 && copy != NULL && logout_refused(d, d->new_docs[d->n_new_docs], name.s)) {
+		policy_doc_free(d->new_docs[d->n_new_docs]);
+		d->new_docs[d->n_new_docs] = NULL;
+		free(copy);
+		return;
+	}
 	if (err == 0 && copy != NULL) {
 		d->new_names[d->n_new_docs++] = copy;
 		return;

@@ -174,9 +174,12 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 	r->e.meta.deadline_ms = row->deadline_ms;
 	r->e.meta.times_left = row->times_left;
 	r->e.meta.ended = (enum policy_end)row->end;
-	if (rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_REBOOT &&
-		strcmp(row->boot_id, d->host.boot_id) != 0)
-		rule_set_end(r, POLICY_END_REBOOT);
+	if (rule_running(r) && strcmp(row->boot_id, d->host.boot_id) != 0) {
+		if (r->e.rule.lives.until == POLICY_UNTIL_REBOOT)
+			rule_set_end(r, POLICY_END_REBOOT);
+		else if (r->e.rule.lives.until == POLICY_UNTIL_LOGOUT)
+			rule_set_end(r, POLICY_END_LOGOUT);
+	}
 	/* Killed between a last count, or an app's end, and its consequence. */
 	if (rule_running(r) && r->e.rule.lives.times != 0 && r->e.meta.times_left == 0)
 		rule_set_end(r, POLICY_END_USED);

@@ -213,10 +213,10 @@ void log_api(struct desk *d, struct client *c)
 		!arg_bool(d, c, "follow", &follow) || !arg_int(d, c, "limit", 0, LOG_LIMIT_MAX, &limit))
 		return;
 	bool more = c->call.more;
-	struct store_event_filter f = { .app = app, .owner = c->admin && !said ? UINT32_MAX : owner };
+	struct store_event_filter f = { .app = app, .owner = c->view_all && !said ? UINT32_MAX : owner };
 	f.since_ms = since == NULL ? 0 : time_parse(since);
 	if (f.since_ms < 0) {
-		client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "since"));
+		arg_bad(d, c, "since", "it is a time of RFC 3339, such as 2026-11-22T14:05:00Z");
 		return;
 	}
 	if (follow && !more) {

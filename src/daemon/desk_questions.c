@@ -240,13 +240,13 @@ void questions_serve(struct desk *d, struct client *c)
 
 void questions_list(struct desk *d, struct client *c)
 {
-	bool all = c->admin;
-	if (!arg_bool(d, c, "all", &all))
+	bool all;
+	if (!arg_all(d, c, &all))
 		return;
 	json_t *list = json_array();
 	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
 		const struct question *q = &d->questions[n];
-		if (q->id != 0 && (q->owner == c->uid || (all && c->admin)))
+		if (q->id != 0 && (q->owner == c->uid || all))
 			json_array_append_new(list, question_json(q));
 	}
 	client_reply(d, c, json_pack("{s:o}", "questions", list));
@@ -338,8 +338,7 @@ void questions_answer(struct desk *d, struct client *c)
 		!arg_str(d, c, "rule", false, &rule) || !arg_bool(d, c, "later", &later))
 		return;
 	if ((rule != NULL) == later) {
-		client_error(d, c, "org.varlink.service.InvalidParameter",
-			json_pack("{s:s}", "parameter", rule == NULL ? "rule" : "later"));
+		arg_bad(d, c, rule == NULL ? "rule" : "later", "exactly one of rule and later is an answer");
 		return;
 	}
 	struct question *q = question_by_text(d, c, id);

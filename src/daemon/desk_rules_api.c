@@ -16,14 +16,9 @@ void client_bad_rule(struct desk *d, struct client *c, size_t index, const struc
 			diag->near[0] == '\0' ? json_null() : json_string(diag->near), "text", diag->message));
 }
 
-bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
+static bool may_write(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
 {
 	const char *no = NULL;
-	if (r->lives.until == POLICY_UNTIL_LOGOUT) {
-		client_fail(d, c, "org.sekisho.Failed",
-			"\"until logout\" needs logind, which this version does not ask; say \"until exit\" or \"for 8h\"");
-		return false;
-	}
 	if (c->admin)
 		return true;
 	bool zone = r->peer.kind == POLICY_PEER_ZONE &&
@@ -43,6 +38,11 @@ bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *
 	if (no != NULL)
 		client_denied(d, c, "%s", no);
 	return no == NULL;
+}
+
+bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
+{
+	return may_write(d, c, r, owner) && (r->lives.until != POLICY_UNTIL_LOGOUT || auth_until_logout(d, c, owner));
 }
 
 /* Whose rule it is when an admin does not say: the owner of the only running application of that name. */
@@ -231,15 +231,15 @@ void rules_api_remove(struct desk *d, struct client *c)
 void rules_api_list(struct desk *d, struct client *c)
 {
 	const char *app = NULL;
-	bool ended = false, all = c->admin;
-	if (!arg_app(d, c, false, &app) || !arg_bool(d, c, "ended", &ended) || !arg_bool(d, c, "all", &all))
+	bool ended = false, all;
+	if (!arg_app(d, c, false, &app) || !arg_bool(d, c, "ended", &ended) || !arg_all(d, c, &all))
 		return;
 	json_t *rules = json_array();
 	for (size_t i = 0; i < d->n_rules; i++) {
 		const struct rule *r = d->rules[i];
 		bool mine = r->e.meta.owner == c->uid || r->e.meta.owner == POLICY_OWNER_ANY;
 		bool fits = app == NULL || r->e.rule.subject != POLICY_SUBJECT_APP || strcmp(r->e.rule.who, app) == 0;
-		if ((rule_running(r) || ended) && fits && (mine || (all && c->admin)))
+		if ((rule_running(r) || ended) && fits && (mine || all))
 			json_array_append_new(rules, rule_json(d, r));
 	}
 	client_reply(d, c, json_pack("{s:o}", "rules", rules));

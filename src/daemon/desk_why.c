@@ -62,12 +62,6 @@ struct why {
 	uint32_t owner;
 };
 
-static bool why_bad(struct desk *d, struct client *c, const char *parameter)
-{
-	client_error(d, c, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", parameter));
-	return false;
-}
-
 static bool why_peer(struct desk *d, struct client *c, struct why *w)
 {
 	const char *name = NULL, *address = NULL, *peer = NULL;
@@ -75,11 +69,11 @@ static bool why_peer(struct desk *d, struct client *c, struct why *w)
 		!arg_str(d, c, "peer_app", false, &peer))
 		return false;
 	if (name == NULL && address == NULL && peer == NULL)
-		return why_bad(d, c, "name");
+		return arg_bad(d, c, "name", "a name, an address or a peer_app is needed");
 	if (name != NULL && !name_from_text(name, strlen(name), &w->name))
-		return why_bad(d, c, "name");
+		return arg_bad(d, c, "name", "\"%.100s\" is no host name", name);
 	if (address != NULL && !addr_parse(address, &w->addr))
-		return why_bad(d, c, "address");
+		return arg_bad(d, c, "address", "\"%.64s\" is no address", address);
 	w->q.name = name != NULL ? &w->name : NULL;
 	w->q.addr = address != NULL ? &w->addr : NULL;
 	if (peer == NULL)
@@ -109,7 +103,7 @@ static bool why_request(struct desk *d, struct client *c, struct why *w)
 		!arg_bool(d, c, "from", &from) || !arg_str(d, c, "at", false, &at))
 		return false;
 	const struct app *a = app_by_name(d, w->owner, app);
-	for (unsigned i = 1; a == NULL && c->admin && !said && i < PLAN_SLOTS; i++) {
+	for (unsigned i = 1; a == NULL && c->view_all && !said && i < PLAN_SLOTS; i++) {
 		if (d->apps[i].state != APP_FREE && strcmp(d->apps[i].gate.name, app) == 0)
 			a = &d->apps[i];
 	}
@@ -122,13 +116,13 @@ static bool why_request(struct desk *d, struct client *c, struct why *w)
 		.port = (uint16_t)port,
 		.now_ms = clock_wall_ms() };
 	if (proto < 0)
-		return why_bad(d, c, "protocol");
+		return arg_bad(d, c, "protocol", "it is tcp, udp, icmp, sctp or a number to 255");
 	if (at != NULL && !why_time(d, at, &w->q.now_ms))
-		return why_bad(d, c, "at");
+		return arg_bad(d, c, "at", "it is YYYY-MM-DD HH:MM or RFC 3339 with Z");
 	if (!why_peer(d, c, w))
 		return false;
 	if (from && w->q.name != NULL)
-		return why_bad(d, c, "name");
+		return arg_bad(d, c, "name", "what comes in has no name");
 	if (proto == POLICY_ICMP4 && w->q.addr != NULL && w->q.addr->len == 16)
 		w->q.proto = POLICY_ICMP6;
 	return true;

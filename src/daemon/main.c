@@ -34,7 +34,7 @@
 
 enum { STOP_PATIENCE_MS = 10000, EXIT_USAGE = 2 };
 
-static const enum role_id start_order[] = { ROLE_SWITCHD, ROLE_RESOLVER, ROLE_GATE, ROLE_NAMES, ROLE_DESK };
+static const enum role_id start_order[] = { ROLE_SWITCHD, ROLE_RESOLVER, ROLE_GATE, ROLE_NAMES, ROLE_AUTH, ROLE_DESK };
 enum { N_ROLES = sizeof(start_order) / sizeof(start_order[0]) };
 
 static int role_run(const char *name)
@@ -47,6 +47,7 @@ static int role_run(const char *name)
 		[ROLE_RESOLVER] = resolver_main,
 		[ROLE_DESK] = desk_main,
 		[ROLE_KEEPER] = keeper_main,
+		[ROLE_AUTH] = auth_main,
 	};
 	for (enum role_id id = ROLE_SWITCHD; id < ROLE_COUNT; id++) {
 		if (strcmp(name, role_name(id)) != 0)

@@ -16,6 +16,7 @@
 static const enum role_id links[][2] = {
 	{ ROLE_DESK, ROLE_GATE },
 	{ ROLE_DESK, ROLE_SWITCHD },
+	{ ROLE_DESK, ROLE_AUTH },
 	{ ROLE_GATE, ROLE_SWITCHD },
 	{ ROLE_GATE, ROLE_NAMES },
 	{ ROLE_GATE, ROLE_RESOLVER },

@@ -390,6 +390,36 @@ static void io_vm(struct io *io, struct ipc_vm *m)
 		rd_fail(&io->r);
 }
 
+static void io_auth_peer(struct io *io, struct ipc_auth_peer *m)
+{
+	io_u32(io, &m->client);
+	io_u32(io, &m->pid);
+	io_u32(io, &m->uid);
+	if (m->client >= IPC_AUTH_CLIENTS)
+		rd_fail(&io->r);
+}
+
+static void io_auth_ask(struct io *io, struct ipc_auth_ask *m)
+{
+	io_u32(io, &m->client);
+	io_u8(io, &m->action);
+	if (m->client >= IPC_AUTH_CLIENTS || m->action >= AUTH_ACTIONS)
+		rd_fail(&io->r);
+}
+
+static void io_auth_state(struct io *io, struct ipc_auth_state *m)
+{
+	io_bool(io, &m->polkit);
+	io_bool(io, &m->logind);
+	io_u16(io, &m->n);
+	if (m->n > IPC_AUTH_UIDS) {
+		rd_fail(&io->r);
+		return;
+	}
+	for (unsigned i = 0; i < m->n; i++)
+		io_u32(io, &m->uid[i]);
+}
+
 /* Writing never changes the message; the copy exists because `io` has one signature for both directions. */
 #define IPC_CODEC(x, fn) \
 	bool ipc_##x##_put(struct wr *w, const struct ipc_##x *m) \
@@ -436,10 +466,13 @@ IPC_CODEC(resolved, io_resolved)
 IPC_CODEC(relay, io_relay)
 IPC_CODEC(relayed, io_relayed)
 IPC_CODEC(vm, io_vm)
+IPC_CODEC(auth_peer, io_auth_peer)
+IPC_CODEC(auth_ask, io_auth_ask)
+IPC_CODEC(auth_state, io_auth_state)
 
 const char *role_name(enum role_id role)
 {
-	static const char *const names[] = { "main", "switchd", "gate", "names", "resolver", "desk", "keeper" };
+	static const char *const names[] = { "main", "switchd", "gate", "names", "resolver", "desk", "keeper", "auth" };
 	_Static_assert(sizeof(names) / sizeof(names[0]) == ROLE_COUNT, "a name for each role");
 	return names[role];
 }

@@ -16,7 +16,17 @@
  * writes, ipc_X_get reads and is true only when the whole body was understood). A request carries a frame id; its
  * answer repeats it, IPC_RESULT where nothing else is named. Which role may send what stands in the right column.
  */
-enum role_id { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE, ROLE_NAMES, ROLE_RESOLVER, ROLE_DESK, ROLE_KEEPER, ROLE_COUNT };
+enum role_id {
+	ROLE_MAIN,
+	ROLE_SWITCHD,
+	ROLE_GATE,
+	ROLE_NAMES,
+	ROLE_RESOLVER,
+	ROLE_DESK,
+	ROLE_KEEPER,
+	ROLE_AUTH,
+	ROLE_COUNT
+};
 
 const char *role_name(enum role_id role);
 
@@ -80,6 +90,13 @@ enum ipc_type {
 
 	IPC_KEEPER = 160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console */
 	IPC_KEEPER_END,	  /* keeper → main: ipc_result: the program ended (value = exit status) */
+
+	IPC_AUTH_PEER = 192, /* desk → auth: ipc_auth_peer: a client has connected: remember when its process began */
+	IPC_AUTH_PEER_END,   /* desk → auth: ipc_u32 client: it has gone */
+	IPC_AUTH_ASK,	/* desk → auth: ipc_auth_ask; answered RESULT: 0 yes, -EACCES no, others: nobody can say */
+	IPC_AUTH_STATE, /* auth → desk: ipc_auth_state: at start, and when it changes */
+
+	IPC_GRANT_CUT = 200, /* desk → gate: ipc_u32 grant number: end what lives under it now */
 };
 
 enum {
@@ -312,6 +329,27 @@ struct ipc_vm {
 	char strings[IPC_ARGV_BYTES]; /* argc argument strings then envc "K=V" strings, each NUL-ended */
 };
 
+/* Clients of the control socket by the desk's number for them. */
+enum { IPC_AUTH_CLIENTS = 512, IPC_AUTH_UIDS = 512 };
+enum ipc_auth_action { AUTH_VIEW_OWN, AUTH_ANSWER_OWN, AUTH_RUN, AUTH_VIEW_ALL, AUTH_ADMIN, AUTH_ACTIONS };
+
+struct ipc_auth_peer {
+	uint32_t client; /* below IPC_AUTH_CLIENTS */
+	uint32_t pid, uid;
+};
+
+struct ipc_auth_ask {
+	uint32_t client;
+	uint8_t action; /* enum ipc_auth_action */
+};
+
+struct ipc_auth_state {
+	bool polkit; /* there is a pkcheck to ask */
+	bool logind;
+	uint16_t n;
+	uint32_t uid[IPC_AUTH_UIDS]; /* who has a session */
+};
+
 #define IPC_CODEC(x) \
 	bool ipc_##x##_put(struct wr *w, const struct ipc_##x *m) __attribute__((warn_unused_result)); \
 	bool ipc_##x##_get(const void *body, size_t len, struct ipc_##x *ret) __attribute__((warn_unused_result))
@@ -340,6 +378,9 @@ IPC_CODEC(resolved);
 IPC_CODEC(relay);
 IPC_CODEC(relayed);
 IPC_CODEC(vm);
+IPC_CODEC(auth_peer);
+IPC_CODEC(auth_ask);
+IPC_CODEC(auth_state);
 #undef IPC_CODEC
 
 /* Sends a RESULT; `text` may be NULL. */

@@ -158,6 +158,25 @@ static void play_main(struct frame *f)
 	}
 }
 
+static void play_auth(struct frame *f)
+{
+	if (f->type == IPC_AUTH_PEER) {
+		assert_true(ipc_auth_peer_get(f->body, f->len, &w.auth_peer));
+	} else if (f->type == IPC_AUTH_ASK) {
+		assert_true(ipc_auth_ask_get(f->body, f->len, &w.auth_ask));
+		w.n_auth_asks++;
+		w.auth_id = f->id;
+		if (w.polkit <= 0)
+			assert_int_equal(ipc_send_result(w.chan[ROLE_AUTH], f->id, w.polkit, 0, NULL), 0);
+	}
+}
+
+void auth_says(bool polkit, bool logind, uid_t uid)
+{
+	struct ipc_auth_state m = { .polkit = polkit, .logind = logind, .n = uid != 0, .uid = { uid } };
+	assert_int_equal(ipc_send(w.chan[ROLE_AUTH], IPC_AUTH_STATE, 0, auth_state, &m, NULL, 0), 0);
+}
+
 static void play_one(enum role_id from)
 {
 	struct frame f;
@@ -166,6 +185,8 @@ static void play_one(enum role_id from)
 			play_gate(&f);
 		else if (from == ROLE_MAIN)
 			play_main(&f);
+		else if (from == ROLE_AUTH)
+			play_auth(&f);
 		else {
 			w.n_ports += f.type == IPC_PORT_ADD;
 			w.n_ports -= f.type == IPC_PORT_DEL;
@@ -178,10 +199,10 @@ static void play_one(enum role_id from)
 /* Plays the roles until something came or the patience ends. */
 void play(int extra_fd)
 {
-	struct pollfd p[4];
+	struct pollfd p[5];
 	nfds_t n = 0;
-	static const enum role_id roles[] = { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE };
-	for (unsigned i = 0; i < 3; i++) {
+	static const enum role_id roles[] = { ROLE_MAIN, ROLE_SWITCHD, ROLE_GATE, ROLE_AUTH };
+	for (unsigned i = 0; i < 4; i++) {
 		if (w.chan[roles[i]] != NULL)
 			p[n++] = (struct pollfd){ .fd = frame_chan_fd(w.chan[roles[i]]), .events = POLLIN };
 	}
@@ -190,7 +211,7 @@ void play(int extra_fd)
 	int got = poll(p, n, PATIENCE_MS);
 	if (got <= 0)
 		fail_msg("nothing came from the desk in %d ms", PATIENCE_MS);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		play_one(roles[i]);
 }
 
@@ -213,6 +234,7 @@ static void start_desk(void)
 	assert_int_equal(frame_send(m, IPC_CONFIG, 0, conf, (size_t)len, NULL, 0), 0);
 	give_channel(ROLE_SWITCHD);
 	give_channel(ROLE_GATE);
+	give_channel(ROLE_AUTH);
 	assert_int_equal(frame_send(m, IPC_START, 0, NULL, 0, NULL, 0), 0);
 	assert_int_equal(frame_send(m, IPC_SOCKETS, 0, NULL, 0, &w.listener, 1), 0);
 	w.n_sync_ends = w.n_policy_results = 0;

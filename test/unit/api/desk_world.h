@@ -33,6 +33,11 @@ struct world {
 	bool other_agent; /* calls come from another process */
 	int fail_type;	  /* this request is answered with an error */
 	uid_t as;	  /* calls come from this user; 0: root */
+	struct ipc_auth_peer auth_peer;
+	struct ipc_auth_ask auth_ask;
+	unsigned n_auth_asks;
+	uint32_t auth_id;
+	int polkit; /* its answer: 0 or negative errno; 1: none for now */
 };
 extern struct world w;
 
@@ -74,6 +79,8 @@ void expect_error(const char *method, json_t *params, const char *error);
 const char *str(const json_t *j, const char *key);
 json_t *add(const char *line);
 void attach(const char *app);
+/* What the role auth says; `uid` 0: nobody has a session. */
+void auth_says(bool polkit, bool logind, uid_t uid);
 enum policy_answer judge(const char *name);
 
 #endif

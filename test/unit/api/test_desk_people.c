@@ -100,7 +100,8 @@ static void test_own_rules(void **state)
 	json_t *mine = add("allow web to a.example.org");
 	assert_string_equal(str(mine, "owner"), "alice");
 	as(BOB);
-	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "all", 1));
+	expect_error("org.sekisho.Rules.List", json_pack("{s:b}", "all", 1), DENIED);
+	json_t *p = expect("org.sekisho.Rules.List", NULL);
 	assert_int_equal(json_array_size(json_object_get(p, "rules")), 0);
 	json_decref(p);
 	expect_error("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(mine, "rule_id")),
@@ -168,7 +169,8 @@ static void test_whose_question(void **state)
 	as(BOB);
 	expect_error("org.sekisho.Questions.Answer", answer_params(q, "allow web to www.example.org"),
 		"org.sekisho.Changed");
-	json_t *list = expect("org.sekisho.Questions.List", json_pack("{s:b}", "all", 1));
+	expect_error("org.sekisho.Questions.List", json_pack("{s:b}", "all", 1), DENIED);
+	json_t *list = expect("org.sekisho.Questions.List", NULL);
 	assert_int_equal(json_array_size(json_object_get(list, "questions")), 0);
 	json_decref(list);
 	/* An admin's answer belongs to the owner of the application. */
@@ -352,6 +354,125 @@ static void test_slow_reader(void **state)
 	call_end(&slow);
 }
 
+/* What the groups do not give polkit may, for one call. */
+static void test_polkit(void **state)
+{
+	(void)state;
+	json_t *attach_params = json_pack("{s:s, s:s}", "app", "web", "port", "veth-x");
+	start(NULL);
+	as(ALICE);
+	w.polkit = -EACCES;
+	expect_error("org.sekisho.Apps.Attach", json_incref(attach_params), DENIED);
+	assert_int_equal(w.n_auth_asks, 0);
+	auth_says(true, false, 0);
+	/* The desk has taken the state when it has answered a later call. */
+	json_decref(expect("org.sekisho.Ping", NULL));
+	expect_error("org.sekisho.Apps.Attach", json_incref(attach_params), DENIED);
+	assert_int_equal(w.n_auth_asks, 1);
+	assert_int_equal(w.auth_ask.action, AUTH_ADMIN);
+	assert_int_equal(w.auth_peer.uid, ALICE);
+	w.polkit = 0;
+	json_decref(expect("org.sekisho.Apps.Attach", attach_params));
+	json_decref(expect("org.sekisho.Apps.List", json_pack("{s:b}", "all", 1)));
+	assert_int_equal(w.auth_ask.action, AUTH_VIEW_ALL);
+	/* For that call alone. */
+	unsigned before = w.n_auth_asks;
+	w.polkit = -EACCES;
+	expect_error("org.sekisho.Rules.Add", rules("final deny web"), DENIED);
+	assert_int_equal(w.n_auth_asks, before + 1);
+	/* Somebody in no group. */
+	as(DAVE);
+	expect_error("org.sekisho.Apps.List", NULL, DENIED);
+	assert_int_equal(w.auth_ask.action, AUTH_VIEW_OWN);
+	w.polkit = 0;
+	json_decref(expect("org.sekisho.Apps.List", NULL));
+	/* Who is to say so has died: no. */
+	struct call c;
+	w.polkit = 1;
+	before = w.n_auth_asks;
+	call_begin(&c, "org.sekisho.Apps.List", NULL, NULL);
+	UNTIL(w.n_auth_asks > before);
+	lose_channel(ROLE_AUTH);
+	json_t *m = call_next(&c);
+	assert_string_equal(str(m, "error"), DENIED);
+	json_decref(m);
+	call_end(&c);
+	as(0);
+	json_t *p = expect("org.sekisho.Admin.WhoAmI", NULL);
+	assert_int_equal(json_array_size(json_object_get(p, "rights")), 5);
+	json_decref(p);
+}
+
+static size_t n_rules(void)
+{
+	json_t *p = expect("org.sekisho.Rules.List", NULL);
+	size_t n = json_array_size(json_object_get(p, "rules"));
+	json_decref(p);
+	return n;
+}
+
+/* `until logout`: the owner's last session; without logind, and without a session, refused with the reason. */
+static void test_until_logout(void **state)
+{
+	(void)state;
+	start(NULL);
+	as(ALICE);
+	expect_error("org.sekisho.Rules.Add", rules("allow web to a.example.org until logout"), "org.sekisho.Failed");
+	auth_says(false, true, BOB);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	expect_error("org.sekisho.Rules.Add", rules("allow web to a.example.org until logout"), "org.sekisho.Failed");
+	auth_says(false, true, ALICE);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	json_decref(add("allow web to a.example.org until logout"));
+	assert_int_equal(n_rules(), 1);
+	/* logind restarts: nobody has logged out. */
+	auth_says(false, false, 0);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	assert_int_equal(n_rules(), 1);
+	auth_says(false, true, BOB);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	assert_int_equal(n_rules(), 0);
+	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "ended", 1));
+	assert_string_equal(str(json_array_get(json_object_get(p, "rules"), 0), "reason"), "its owner has logged out");
+	json_decref(p);
+}
+
+/* A parameter that is refused is refused with a reason. */
+static void test_parameter_reasons(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *method, *params, *parameter;
+	} wrong[] = {
+		{ "Apps.List", "{\"all\": 1}", "all" },
+		{ "Apps.Stop", "{}", "app" },
+		{ "Apps.Stop", "{\"app\": \"to\"}", "app" },
+		{ "Apps.Attach", "{\"app\": \"web\", \"port\": \"x\", \"ask\": \"maybe\"}", "ask" },
+		{ "Rules.Add", "{\"rules\": [1]}", "rules" },
+		{ "Rules.Add", "{\"rules\": \"allow web\"}", "rules" },
+		{ "Rules.Why", "{\"app\": \"web\"}", "name" },
+		{ "Rules.Why", "{\"app\": \"web\", \"address\": \"here\"}", "address" },
+		{ "Rules.Why", "{\"app\": \"web\", \"name\": \"a.example.org\", \"protocol\": \"ip\"}", "protocol" },
+		{ "Rules.Why", "{\"app\": \"web\", \"name\": \"a.example.org\", \"port\": 65536}", "port" },
+		{ "Questions.Answer", "{\"id\": \"q1\", \"digest\": \"x\"}", "rule" },
+		{ "Connections.Log", "{\"since\": \"yesterday\"}", "since" },
+	};
+	start(NULL);
+	as(CAROL);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct call c;
+		char method[64];
+		snprintf(method, sizeof(method), "org.sekisho.%s", wrong[i].method);
+		call_begin(&c, method, json_loads(wrong[i].params, 0, NULL), NULL);
+		json_t *m = call_next(&c), *p = json_object_get(m, "parameters");
+		assert_string_equal(str(m, "error"), "org.varlink.service.InvalidParameter");
+		assert_string_equal(str(p, "parameter"), wrong[i].parameter);
+		assert_true(strlen(str(p, "text")) > strlen("parameter : ") + strlen(wrong[i].parameter));
+		json_decref(m);
+		call_end(&c);
+	}
+}
+
 static const json_t *doctor(json_t *p, const char *what)
 {
 	const json_t *k;
@@ -416,7 +537,8 @@ int main(void)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_strangers), DESK_TEST(test_own_rules),
 		DESK_TEST(test_own_apps), DESK_TEST(test_whose_question), DESK_TEST(test_same_question),
 		DESK_TEST(test_clients_limit), DESK_TEST(test_apps_limit), DESK_TEST(test_message_limits),
-		DESK_TEST(test_slow_reader), DESK_TEST(test_damaged) };
+		DESK_TEST(test_slow_reader), DESK_TEST(test_damaged), DESK_TEST(test_polkit),
+		DESK_TEST(test_until_logout), DESK_TEST(test_parameter_reasons) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
