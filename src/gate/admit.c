@@ -16,8 +16,10 @@ static void tell_desk(struct gate *g, const struct app *app, const struct grant 
 		.peer = gr->key.peer,
 		.real = gr->key.real,
 		.name = gr->name,
+		.other = { .slot = gr->peer_slot, .run = gr->peer_run },
 		.since_wall_ms = gr->since_wall_ms };
 	memcpy(m.rule, gr->rule, sizeof(m.rule));
+	memcpy(m.rule_in, gr->rule_in, sizeof(m.rule_in));
 	out_tell(&g->messages, ROLE_DESK, IPC_GRANT, 0, grant, &m);
 }
 
@@ -34,15 +36,17 @@ static bool make_room(struct gate *g, const struct app *app)
 }
 
 static struct grant *grant_for(struct gate *g, struct app *app, const struct grant_key *key, const struct name *name,
-	unsigned syn, const struct policy_verdict *v)
+	unsigned syn, const struct sides *s)
 {
+	bool counted = s->out.counted || (s->peer != NULL && s->in.counted);
 	struct grant *gr = grants_find(g->grants, key);
 	bool fresh = gr == NULL;
 	if (fresh) {
 		int64_t lease_ms = 0;
 		if (!make_room(g, app))
 			return NULL;
-		uint32_t number = ready_take(g, app, v->next_change_ms, &lease_ms);
+		/* The flows in stock name one app; a grant between two has some for the other, too. */
+		uint32_t number = s->peer != NULL ? 0 : ready_take(g, app, s->out.next_change_ms, &lease_ms);
 		bool ready = number != 0;
 		if (!ready)
 			number = gate_number(g);
@@ -54,22 +58,26 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 		gr->run = app->a.ref.run;
 		gr->name = *name;
 		gr->syn = syn;
+		if (s->peer != NULL) {
+			gr->peer_slot = s->peer->a.ref.slot;
+			gr->peer_run = s->peer->a.ref.run;
+		}
 		gr->since_wall_ms = g->wall_ms;
 		syn_hold(app->syn, syn, 1);
 	}
 	/* What a count admitted is held against refusals that came after it: the last admission counts. */
-	if (v->counted)
+	if (counted)
 		gr->since_wall_ms = g->wall_ms;
-	live_set_rule(g, gr, v);
+	live_set_rule(g, gr, s);
 	gr->used_boot_ms = g->boot_ms;
 	gr->connections++;
-	if (fresh || v->counted)
+	if (fresh || counted)
 		tell_desk(g, app, gr);
 	return gr;
 }
 
 bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn,
-	const struct addr *real, const struct policy_verdict *v)
+	const struct addr *real, const struct sides *s)
 {
 	struct grant_key key = { .slot = app->a.ref.slot,
 		.inbound = h->key.inbound,
@@ -85,12 +93,12 @@ bool admit_packet(struct gate *g, struct app *app, const struct held *h, const s
 	/* The copy may carry a partial checksum (switch.md 9); re-injected raw it would be lost. */
 	int mended = packet_fix_l4_checksum(frame, h->len, &p);
 	(void)mended; /* a protocol without a checksum, or a fragment, goes as it is */
-	struct grant *gr = grant_for(g, app, &key, name, syn, v);
+	struct grant *gr = grant_for(g, app, &key, name, syn, s);
 	if (gr == NULL)
 		return false;
 	pipeline_admit(g, app, gr, frame, h->len);
 	hot_consider(g, gr);
-	if (!v->quiet)
+	if (!s->out.quiet)
 		gate_event(g, app, EVENT_CONNECTION, VERDICT_ALLOW, &h->key, name, real, gr->rule, "");
 	return true;
 }

@@ -138,7 +138,7 @@ void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const ui
 	g->generation = generation;
 	if (g->sync_end) {
 		/* Grants first: what a rule no longer allows must be cut before anything new is judged. */
-		decide_all_grants(g);
+		judge_all_grants(g);
 		pipeline_inbound(g);
 		pipeline_refused_forget(g);
 		decide_all_held(g);
@@ -204,6 +204,9 @@ void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *re
 		syn_free(app->syn);
 		*app = (struct app){ 0 };
 		audit_expect(g);
+		/* What other apps wanted of this one has nobody to reach any more. */
+		if (g->policy != NULL && g->sync_end)
+			decide_all_held(g);
 	}
 	if (request != 0)
 		result(g, request, 0, "");
@@ -255,11 +258,15 @@ void gate_grant_restore(struct gate *g, const struct ipc_grant *m)
 	if (gr == NULL)
 		return;
 	gr->run = m->ref.run;
+	gr->peer_slot = m->other.slot;
+	gr->peer_run = m->other.run;
+	memcpy(gr->rule_in, m->rule_in, sizeof(gr->rule_in));
 	gr->name = m->name;
 	gr->syn = plan_syn_index(&g->plan, &m->peer);
 	memcpy(gr->rule, m->rule, sizeof(gr->rule));
 	gr->since_wall_ms = m->since_wall_ms;
 	gr->ends_wall_ms = POLICY_NEVER;
+	gr->counted = true; /* perhaps: judged before it matters */
 	gr->used_boot_ms = g->boot_ms;
 	syn_hold(app->syn, gr->syn, 1);
 }
@@ -275,7 +282,7 @@ void gate_sync_end(struct gate *g)
 {
 	g->sync_end = true;
 	if (g->policy != NULL)
-		decide_all_grants(g);
+		judge_all_grants(g);
 	if (g->have_switch)
 		pipeline_resync(g);
 }
@@ -348,7 +355,7 @@ int64_t gate_deadline(const struct gate *g)
 void gate_tick(struct gate *g)
 {
 	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms) {
-		decide_all_grants(g);
+		judge_all_grants(g);
 		decide_all_held(g);
 	}
 	live_tick(g);

@@ -27,9 +27,12 @@ struct grant {
 	uint32_t number;
 	uint32_t run;
 	struct grant_key key;
+	uint16_t peer_slot; /* the app at the other end, 0 none */
+	uint32_t peer_run;
 	unsigned syn;	  /* index of the synthetic name, 0 none */
 	struct name name; /* len 0: none */
 	uint8_t rule[GRANT_RULE_LEN];
+	uint8_t rule_in[GRANT_RULE_LEN];    /* the other app's rule that lets it in; zero: none was needed */
 	uint32_t cookie;		    /* low half of the live flows' cookie */
 	bool counted;			    /* by a rule with a count: each connection is charged */
 	bool logged;			    /* by a rule with `log`: each connection is told */

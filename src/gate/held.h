@@ -37,7 +37,9 @@ struct held {
 	uint32_t question;	      /* 0: none */
 	int64_t since_ms, expires_ms; /* clock_boot_ms */
 	struct addr real;	      /* chosen for WAIT_CHARGE */
-	uint8_t rule[32];	      /* charged */
+	uint8_t rule[2][32];	      /* charged: the app's rule, and the rule of the app it would reach */
+	bool paid[2];
+	uint8_t paying; /* WAIT_CHARGE: which of the two */
 	int64_t charged_wall_ms;
 	bool kept; /* in the table; else the caller's own, being judged for the first time */
 	size_t len;

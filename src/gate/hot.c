@@ -41,6 +41,8 @@ static void hot_add(struct gate *g, const struct app *app, const struct grant *g
 	hot_match(&r, gr);
 	r.fm.hard_s = (uint16_t)((ms + 999) / 1000);
 	ofp_act_set_reg(&r.acts, R_GRANT, gr->number);
+	if (gr->peer_slot != 0)
+		ofp_act_set_reg(&r.acts, R_VERDICT, 1);
 	ofp_act_ct(&r.acts, &ct);
 	row_send(&s, &r);
 }
@@ -66,6 +68,7 @@ void hot_consider(struct gate *g, struct grant *gr)
 		return;
 	gr->hot_asked_ms = g->boot_ms;
 	ofp_match_init(&m);
+	ofp_match_reg(&m, R_APP, gr->key.slot);
 	ofp_match_reg(&m, R_DIR, 1);
 	ofp_match_ct_mark(&m, gr->number);
 	ofp_put_flow_desc_request(&w, sink_xid(&s), T_LIVE, 0, 0, &m);

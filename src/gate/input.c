@@ -55,6 +55,11 @@ static struct app *app_of_packet(struct gate *g, const struct ofp_packet_in *pi)
 	struct app *app = pi->reg[R_APP] < PLAN_SLOTS ? app_of(g, (uint16_t)pi->reg[R_APP]) : NULL;
 	if (app == NULL || pi->reg[R_DIR] > 1)
 		return NULL;
+	/* The second turn: it came in by the port of the app that sent it. */
+	if (pi->reg[R_TURN] == 1 && pi->reg[R_DIR] == 1) {
+		const struct app *sender = peer_by_port(g, pi->in_port);
+		return sender != NULL && sender != app ? app : NULL;
+	}
 	uint32_t port = pi->reg[R_DIR] == 1 ? g->sw.uplink_ofport : app->a.ofport;
 	return pi->in_port == port ? app : NULL;
 }
@@ -82,7 +87,7 @@ static bool key_of(const struct app *app, const struct ofp_packet_in *pi, struct
 static void asked(struct gate *g, struct app *app, const struct ofp_packet_in *pi)
 {
 	struct flow_key key;
-	if (g->synced && pi->full_len == pi->frame_len && key_of(app, pi, &key))
+	if (g->synced && pi->reg[R_TURN] == 0 && pi->full_len == pi->frame_len && key_of(app, pi, &key))
 		decide_packet(g, app, &key, pi->frame, pi->frame_len);
 }
 
@@ -93,6 +98,10 @@ static void stale(struct gate *g, struct app *app, const struct ofp_packet_in *p
 	struct ended *e = live_ended(g, pi->ct_mark);
 	if (grants_by_number(g->grants, pi->ct_mark) != NULL)
 		return; /* it was on its way while the flows were */
+	if (e != NULL && e->peer_slot != 0) {
+		refuse_ended_peer(g, e, peer_by_port(g, pi->in_port), pi->frame, pi->frame_len);
+		return;
+	}
 	if (e != NULL) {
 		refuse_ended(g, app, e, pi->reg[R_DIR] == 1, pi->frame, pi->frame_len);
 		return;

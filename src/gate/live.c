@@ -45,7 +45,12 @@ void live_send(struct gate *g, struct grant *gr)
 	int64_t lease = lease_ms(g, gr);
 	unsigned timeout_s = (unsigned)((lease + 999) / 1000);
 	gr->lease_boot_ms = g->boot_ms + (int64_t)timeout_s * 1000;
-	pipeline_live(g, gr->key.slot, gr->cookie, gr->number, timeout_s);
+	struct live l = { .slot = gr->key.slot,
+		.peer_slot = gr->peer_slot,
+		.cookie = gr->cookie,
+		.number = gr->number,
+		.timeout_s = timeout_s };
+	pipeline_live(g, &l);
 	due_grant(g, gr);
 }
 
@@ -54,11 +59,12 @@ static uint32_t cookie_of(const uint8_t id[GRANT_RULE_LEN])
 	return (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
 }
 
-void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict *v)
+void live_set_rule(struct gate *g, struct grant *gr, const struct sides *s)
 {
+	const struct policy_verdict *v = &s->out, *in = s->peer == NULL ? NULL : &s->in;
 	const struct policy_meta *m = v->rule == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, v->rule);
 	bool stands = gr->ready, fresh = gr->lease_boot_ms == 0 || stands;
-	int64_t ends = v->next_change_ms;
+	int64_t ends = in != NULL && in->next_change_ms < v->next_change_ms ? in->next_change_ms : v->next_change_ms;
 	if (ends < g->policy_next_wall_ms)
 		g->policy_next_wall_ms = ends;
 	/* A life that begins or ends later may leave the grant allowed; only its judge can say. The lease is cut to
@@ -66,9 +72,12 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict
 	bool same = !fresh && m != NULL && memcmp(gr->rule, m->id, sizeof(gr->rule)) == 0 && gr->ends_wall_ms == ends;
 	if (m != NULL)
 		memcpy(gr->rule, m->id, sizeof(gr->rule));
+	memset(gr->rule_in, 0, sizeof(gr->rule_in));
+	if (in != NULL && in->rule != POLICY_NO_RULE)
+		memcpy(gr->rule_in, policy_rule_meta(g->policy, in->rule)->id, sizeof(gr->rule_in));
 	gr->cookie = cookie_of(gr->rule);
-	gr->counted = v->counted;
-	gr->logged = v->log;
+	gr->counted = v->counted || (in != NULL && in->counted);
+	gr->logged = v->log || (in != NULL && in->log);
 	if (gr->counted || gr->logged)
 		hot_end(g, gr);
 	if (gr->ends_wall_ms != ends || fresh)
@@ -89,19 +98,27 @@ static void tell_end(struct gate *g, const struct ended *e)
 		.connections = e->connections };
 	ipc_text_set(&m.reason, e->reason);
 	out_tell(&g->messages, ROLE_DESK, IPC_GRANT_END, 0, grant_end, &m);
-	struct ipc_cut c = { .zone = e->zone, .mark = e->number };
-	if (e->zone != 0)
-		out_tell(&g->messages, ROLE_SWITCHD, IPC_CT_CUT, 0, cut, &c);
+	const uint16_t zones[] = { e->zone, e->peer_zone };
+	for (unsigned i = 0; i < 2; i++) {
+		struct ipc_cut c = { .zone = zones[i], .mark = e->number };
+		if (c.zone != 0)
+			out_tell(&g->messages, ROLE_SWITCHD, IPC_CT_CUT, 0, cut, &c);
+	}
 }
 
-static void remember(struct gate *g, const struct grant *gr, uint16_t zone, const char *reason)
+static void remember(struct gate *g, const struct grant *gr, const char *reason)
 {
+	const struct app *app = app_of(g, gr->key.slot), *peer = app_of(g, gr->peer_slot);
 	struct ended *e = &g->ended[gr->number % ENDED_MAX];
 	if (e->number != 0)
 		tell_end(g, e);
 	*e = (struct ended){ .number = gr->number,
 		.key = gr->key,
-		.zone = zone,
+		.run = gr->run,
+		.peer_slot = gr->peer_slot,
+		.peer_run = gr->peer_run,
+		.zone = app == NULL ? 0 : app->a.zone,
+		.peer_zone = peer == NULL ? 0 : peer->a.zone,
 		.until_boot_ms = g->boot_ms + ENDED_MS,
 		.bytes_out = gr->bytes_out,
 		.bytes_in = gr->bytes_in,
@@ -115,7 +132,7 @@ void live_end(struct gate *g, struct grant *gr, const char *reason)
 	struct app *app = app_of(g, gr->key.slot);
 	hot_end(g, gr);
 	pipeline_live_delete(g, gr->number);
-	remember(g, gr, app == NULL ? 0 : app->a.zone, reason);
+	remember(g, gr, reason);
 	if (app != NULL)
 		syn_hold(app->syn, gr->syn, -1);
 	grants_remove(g->grants, gr);
@@ -147,7 +164,7 @@ void live_forget_app(struct gate *g, uint16_t slot)
 {
 	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
 		next = grants_next(g->grants, gr);
-		if (gr->key.slot == slot)
+		if (gr->key.slot == slot || gr->peer_slot == slot)
 			live_end(g, gr, "the application ended");
 	}
 }

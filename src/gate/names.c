@@ -186,6 +186,23 @@ static bool lookup_rate(struct gate *g, struct app *app)
 	return ++app->lookups <= LOOKUPS_PER_S;
 }
 
+/* NAME.app.internal means an app of ours, and is said to those that a rule lets reach it; nobody else is asked. */
+static bool answer_app(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
+{
+	struct app *peer;
+	bool counted = false;
+	if (!peer_named(g, app, &l->name, &peer))
+		return false;
+	if (peer == NULL || !policy_knows_peer(g->policy, app->a.name, app->a.owner, peer->a.name, peer->a.owner,
+				    g->wall_ms, &counted))
+		answer_kind(g, request, ANSWER_NXDOMAIN, EDE_NONE);
+	else if (l->qtype == TYPE_A || (l->qtype == TYPE_AAAA && !counted))
+		answer_synthetic(g, app, request, &l->name, l->qtype == TYPE_AAAA);
+	else
+		answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+	return true;
+}
+
 static void judge(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
 {
 	struct policy_lookup_verdict v;
@@ -215,6 +232,8 @@ void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l)
 		return;
 	}
 	if (l->qtype == TYPE_PTR && answer_reverse(g, app, request, l))
+		return;
+	if (answer_app(g, app, request, l))
 		return;
 	judge(g, app, request, l);
 }

@@ -127,18 +127,28 @@ void pipeline_inbound(struct gate *g)
 	audit_expect(g);
 }
 
-void pipeline_live(struct gate *g, uint16_t slot, uint32_t rule, uint32_t number, unsigned timeout_s)
+static void live_row(const struct sink *s, const struct live *l, uint16_t slot, unsigned dir)
+{
+	struct row r;
+	row_init(&r, T_LIVE, 200, pipeline_cookie(l->slot, l->cookie));
+	ofp_match_reg(&r.fm.match, R_APP, slot);
+	ofp_match_reg(&r.fm.match, R_DIR, dir);
+	ofp_match_ct_mark(&r.fm.match, l->number);
+	r.fm.hard_s = (uint16_t)l->timeout_s;
+	/* The grant's own two tell its bytes; the others of a grant between apps see the same packets again. */
+	if (slot == l->slot)
+		r.fm.flags = OFP_FLOW_SEND_REMOVED;
+	row_goto(&r, T_EGRESS);
+	row_send(s, &r);
+}
+
+void pipeline_live(struct gate *g, const struct live *l)
 {
 	struct sink s = questions(g);
-	struct row r;
 	for (unsigned dir = 0; dir < 2; dir++) {
-		row_init(&r, T_LIVE, 200, pipeline_cookie(slot, rule));
-		ofp_match_reg(&r.fm.match, R_DIR, dir);
-		ofp_match_ct_mark(&r.fm.match, number);
-		r.fm.hard_s = (uint16_t)timeout_s;
-		r.fm.flags = OFP_FLOW_SEND_REMOVED;
-		row_goto(&r, T_EGRESS);
-		row_send(&s, &r);
+		live_row(&s, l, l->slot, dir);
+		if (l->peer_slot != 0)
+			live_row(&s, l, l->peer_slot, dir);
 	}
 }
 
@@ -162,7 +172,8 @@ static void live_known(struct gate *g, struct rd *body)
 		struct grant *gr = grants_by_number(g->grants, mark);
 		if (gr == NULL && !ready_known(g, mark))
 			pipeline_live_delete(g, mark);
-		else if (gr != NULL && ofp_match_get_reg(&fd.match, R_DIR, NULL) == 1 && fd.packets > 0)
+		else if (gr != NULL && ofp_match_get_reg(&fd.match, R_DIR, NULL) == 1 &&
+			 ofp_match_get_reg(&fd.match, R_APP, NULL) == gr->key.slot && fd.packets > 0)
 			hot_answered(g, gr);
 	}
 }
@@ -212,6 +223,8 @@ void pipeline_admit(struct gate *g, const struct app *app, const struct grant *g
 	ofp_act_set_reg(&acts, R_DIR, gr->key.inbound);
 	ofp_act_set_reg(&acts, R_PORT, app->a.ofport);
 	ofp_act_set_reg(&acts, R_GRANT, gr->number);
+	if (gr->peer_slot != 0)
+		ofp_act_set_reg(&acts, R_VERDICT, 1);
 	ofp_act_ct(&acts, &ct);
 	packet_out(g, gr->key.inbound ? g->sw.uplink_ofport : app->a.ofport, &acts, frame, len);
 }

@@ -71,8 +71,10 @@ static void send_from(struct gate *g, struct app *app, unsigned k)
 {
 	if (k == 0)
 		app->ready_lease_ms = g->boot_ms + LIVE_LEASE_MS;
-	for (; k < app->n_ready; k++)
-		pipeline_live(g, app->a.ref.slot, 0, app->ready[k], LIVE_LEASE_MS / 1000);
+	for (; k < app->n_ready; k++) {
+		struct live l = { .slot = app->a.ref.slot, .number = app->ready[k], .timeout_s = LIVE_LEASE_MS / 1000 };
+		pipeline_live(g, &l);
+	}
 }
 
 static void fill(struct gate *g, struct app *app)

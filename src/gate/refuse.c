@@ -88,3 +88,29 @@ void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool i
 	if (!inbound && build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from) == 0)
 		pipeline_send(g, app->a.ofport, w.buf, w.len);
 }
+
+/* The same between two apps: `sender` is the one whose packet it was. Each is told under the address it knows the other
+ * by; one that is gone is told nothing. */
+void refuse_ended_peer(struct gate *g, const struct ended *e, const struct app *sender, const uint8_t *frame,
+	size_t len)
+{
+	const struct app *from = app_of(g, e->key.slot), *to = app_of(g, e->peer_slot);
+	struct packet p;
+	if (sender == NULL || packet_parse(frame, len, &p) != 0 || p.proto != IP_TCP)
+		return;
+	bool forward = sender->a.ref.slot == e->key.slot;
+	if (from != NULL && from->a.ref.run == e->run) {
+		struct packet told = forward ? p : mirrored(&p);
+		told.dst = e->key.peer;
+		told.eth_src = from->a.mac;
+		told.eth_dst = plan_router_mac();
+		send_reset(g, &told, from->a.ofport);
+	}
+	if (to != NULL && to->a.ref.run == e->peer_run) {
+		struct packet told = forward ? mirrored(&p) : p;
+		told.src = e->key.real;
+		told.eth_src = to->a.mac;
+		told.eth_dst = plan_router_mac();
+		send_reset(g, &told, to->a.ofport);
+	}
+}

@@ -11,6 +11,11 @@
  * grant's two flows lead to 60. A mark nobody knows, or no mark: 46 → gate; nothing leaves. 48 hot and refused, exact
  * rows of short life. 50 → 51 → gate. 60 egress: never synthetic or guests' ranges, MACs rewritten, an explicit port.
  *
+ * Between two apps a packet takes two turns: as its sender's, outbound, to 60; there a destination that is another
+ * app's address makes it that app's, inbound (reg4 = 1), through its conntrack zone, 40 and 45 once more. The same
+ * grant's number stands in both zones; the second zone's entry is made by the first packet alone (reg5 = 1). Replies
+ * mirror it.
+ *
  * A table without a matching row drops.
  */
 #include "gate/table.h"
@@ -118,10 +123,41 @@ static void state_family(const struct sink *s, bool v6)
 	}
 }
 
+/* The second turn. What is not in the second zone's table, or found no room there, does not go on to anybody: no mark
+ * in 45. */
+static void state_second_turn(const struct sink *s)
+{
+	const uint32_t fresh = OFP_CS_TRK | OFP_CS_NEW, fresh_mask = fresh | OFP_CS_INV;
+	struct ofp_ct commit = { .commit = true,
+		.zone_from_reg = true,
+		.zone_reg = R_ZONE,
+		.table = T_LIVE,
+		.mark_from = OFP_MARK_FROM_REG,
+		.mark_reg = R_GRANT };
+	struct row r;
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		begin(&r, T_STATE, 130);
+		ofp_match_ip_any(&r.fm.match, v6 == 1);
+		ofp_match_ct_state(&r.fm.match, fresh, fresh_mask);
+		ofp_match_ct_mark(&r.fm.match, 0);
+		ofp_match_reg(&r.fm.match, R_TURN, 1);
+		ofp_match_reg(&r.fm.match, R_VERDICT, 1);
+		ofp_act_ct(&r.acts, &commit);
+		row_send(s, &r);
+	}
+	begin(&r, T_STATE, 125);
+	ofp_match_ct_state(&r.fm.match, fresh, fresh_mask);
+	ofp_match_ct_mark(&r.fm.match, 0);
+	ofp_match_reg(&r.fm.match, R_TURN, 1);
+	row_goto(&r, T_LIVE);
+	row_send(s, &r);
+}
+
 static void static_state(const struct sink *s)
 {
 	const uint32_t fresh = OFP_CS_TRK | OFP_CS_NEW, fresh_mask = fresh | OFP_CS_INV;
 	struct row r;
+	state_second_turn(s);
 	state_row(s, 300, OFP_CS_TRK | OFP_CS_INV, OFP_CS_TRK | OFP_CS_INV, 0);
 	state_row(s, 200, OFP_CS_TRK | OFP_CS_EST, OFP_CS_TRK | OFP_CS_EST | OFP_CS_NEW | OFP_CS_INV, T_LIVE);
 	state_family(s, false);
@@ -404,6 +440,27 @@ static void app_egress(const struct sink *s, const struct app *app)
 	}
 }
 
+/* What another app sends to this one begins its second turn here; what it sends to itself has no business outside. */
+static void app_turn(const struct sink *s, const struct app *app)
+{
+	struct ofp_ct ct = { .zone = app->a.zone, .table = T_STATE, .nat = OFP_NAT_REPLY };
+	struct row r;
+	for (unsigned i = 0; i < 4; i++) {
+		bool v6 = i >= 2, self = i % 2 == 1;
+		begin_app(&r, app, T_EGRESS, self ? 320 : 310);
+		ofp_match_reg(&r.fm.match, R_DIR, 0);
+		if (self)
+			ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
+		match_guest(s, &r, app, v6, false);
+		if (!self) {
+			row_owner(&r, app, app->a.zone, true);
+			ofp_act_set_reg(&r.acts, R_TURN, 1);
+			ofp_act_ct(&r.acts, &ct);
+		}
+		row_send(s, &r);
+	}
+}
+
 void rows_app(const struct sink *s, const struct app *app)
 {
 	app_sources(s, app);
@@ -415,6 +472,7 @@ void rows_app(const struct sink *s, const struct app *app)
 	app_controller(s, app, T_STALE, 100, PURPOSE_STALE, METER_STALE);
 	app_controller(s, app, T_ASK, 100, PURPOSE_ASK, METER_ASK);
 	app_egress(s, app);
+	app_turn(s, app);
 	if (app->inbound)
 		rows_inbound(s, app, true);
 	app_names_in(s, app);

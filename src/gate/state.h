@@ -31,10 +31,14 @@
  * 6. Until desk has said SYNC_END and the switch is in step (`synced`), nothing is decided: packets are not answered
  * and their senders try again.
  *
+ * 7. Between two apps the rules of both are asked; one grant's number stands in both conntrack zones, and its live
+ * flows name both apps, so that either end's going cuts it.
+ *
  * Files: pipeline.c (flows that do not depend on a connection), rows.c, rows_lan.c · live.c (grants, leases, their
- * flows, their end) · decide.c (packet → verdict) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny →
- * RST, ICMP, refused flows) · names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) ·
- * hot.c (known peers) · ready.c (numbers in stock) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
+ * flows, their end) · decide.c (packet → verdict) · ask.c (questions) · judge.c (what was admitted, judged again) ·
+ * peer.c (between apps) · admit.c (verdict allow → packet-out) · refuse.c (verdict deny → RST, ICMP, refused flows) ·
+ * names.c (lookups, addresses) · answer.c (ARP, ND, DHCP, RA) · neighbour.c (the LAN) · hot.c (known peers) · ready.c
+ * (numbers in stock) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
  */
 enum { LIVE_LEASE_MS = 60000, LIVE_RENEW_MS = 30000, READY_MAX = 32 };
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
@@ -63,6 +67,7 @@ struct app {
 /* A question that is open at desk: any number of held packets wait for it. */
 struct question {
 	uint32_t number; /* 0: free */
+	uint16_t slot;	 /* whose packet asked; between apps the question may be the other's */
 	struct ipc_question q;
 };
 enum { QUESTIONS_MAX = 1024 };
@@ -80,8 +85,10 @@ enum { LOOKUPS_MAX = 2048 };
  */
 struct ended {
 	uint32_t number; /* 0: free */
+	uint32_t run, peer_run;
 	struct grant_key key;
-	uint16_t zone;
+	uint16_t peer_slot;	  /* the app at the other end, 0 none */
+	uint16_t zone, peer_zone; /* 0: flushed as a whole already */
 	int64_t until_boot_ms;
 	uint64_t bytes_out, bytes_in, connections;
 	const char *reason; /* static text */
@@ -99,6 +106,13 @@ struct neighbour {
 	int64_t asked_ms, confirmed_ms;
 };
 enum { NEIGHBOURS_MAX = 256 };
+
+/* The verdict on one connection: of its app, and of the app of ours that it would reach. */
+struct sides {
+	struct policy_verdict out;
+	struct app *peer; /* NULL: the far end is no app of ours */
+	struct policy_verdict in;
+};
 
 struct conn {
 	struct ofp_session *session;
@@ -176,23 +190,47 @@ bool decide_name(struct gate *g, const struct app *app, const struct flow_key *k
 void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, const uint8_t *frame, size_t len);
 void decide_held(struct gate *g, struct held *h);
 void decide_all_held(struct gate *g);
-/* The policy changed, or a life began or ended: judges every grant again. */
-void decide_all_grants(struct gate *g);
 void decide_tick(struct gate *g);
 void decide_charged(struct gate *g, struct held *h, int err);
-/* Ends the questions no packet waits for. */
-void decide_questions(struct gate *g);
-size_t decide_rule(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN]);
 void decide_forget_app(struct gate *g, uint16_t slot);
 
-/* admit.c: the packet goes, under a grant of rule `rule` (index into the policy). False: it cannot (limits, no number),
- * refused. */
+/* admit.c: the packet goes, under a grant of the rules that `s` names. False: it cannot (limits, no number), refused.
+ */
 bool admit_packet(struct gate *g, struct app *app, const struct held *h, const struct name *name, unsigned syn,
-	const struct addr *real, const struct policy_verdict *v);
+	const struct addr *real, const struct sides *s);
+
+/* peer.c: another app of ours at the far end (policy.md, "Whose application"). */
+/* The app that has this address, other than `app`; NULL: none, or it comes from outside. */
+struct app *peer_at(struct gate *g, const struct app *app, const struct flow_key *key, const struct addr *real);
+/* An address that only an app of ours could have. */
+bool peer_range(const struct gate *g, const struct addr *a);
+const struct app *peer_by_port(const struct gate *g, uint32_t ofport);
+/* NAME.app.internal: the running app of that name that `app` would mean, or NULL. False: another name. */
+bool peer_named(struct gate *g, const struct app *app, const struct name *name, struct app **ret);
+/* What the rules of `peer` say about being reached by `app`. */
+void peer_judge(const struct gate *g, const struct app *peer, const struct app *app, const struct flow_key *key,
+	struct policy_verdict *ret);
+
+/* ask.c: the packet waits for a person; the first of its kind opens the question `what`. False: too many are open. */
+bool ask_person(struct gate *g, struct held *h, const struct ipc_question *what);
+/* Ends the questions no packet waits for. */
+void ask_settle(struct gate *g);
+
+/* judge.c */
+/* What policy is asked about a connection, without an address; judge_at() adds that, and the app of ours that has it.
+ */
+struct policy_request judge_request(const struct gate *g, const struct app *app, const struct flow_key *key,
+	const struct name *name);
+void judge_at(struct gate *g, const struct app *app, const struct flow_key *key, const struct addr *real,
+	struct policy_request *q);
+/* A count has become durable: what allows the packet now, with the rules it has paid. False: not those. */
+bool judge_charged(struct gate *g, struct app *app, const struct held *h, const struct name *name, struct sides *ret);
+/* The policy changed, or a life began or ended: judges every grant again. */
+void judge_all_grants(struct gate *g);
 
 /* live.c */
 void live_send(struct gate *g, struct grant *gr);
-void live_set_rule(struct gate *g, struct grant *gr, const struct policy_verdict *v);
+void live_set_rule(struct gate *g, struct grant *gr, const struct sides *s);
 void live_end(struct gate *g, struct grant *gr, const char *reason);
 void live_tick(struct gate *g);
 int64_t live_deadline(const struct gate *g);
@@ -230,6 +268,9 @@ void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t
 void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,
 	size_t len);
 
+void refuse_ended_peer(struct gate *g, const struct ended *e, const struct app *sender, const uint8_t *frame,
+	size_t len);
+
 /* neighbour.c: with the uplink port:IFACE, where packets to `peer` are sent. NEXT_HOP_ASKED: the LAN was asked, held
  * packets in WAIT_NEIGHBOUR are judged again when it answers. With nat it is always the host. */
 enum next_hop { NEXT_HOP_KNOWN, NEXT_HOP_ASKED, NEXT_HOP_NONE };
@@ -252,8 +293,13 @@ void pipeline_app(struct gate *g, const struct app *app, bool add);
 /* Which apps inbound packets are judged for depends on the policy. */
 void pipeline_inbound(struct gate *g);
 uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);
-/* The two flows of a grant, and their end. */
-void pipeline_live(struct gate *g, uint16_t slot, uint32_t rule, uint32_t number, unsigned timeout_s);
+/* The flows of a grant's number, one per direction and app, and their end. */
+struct live {
+	uint16_t slot, peer_slot; /* peer_slot 0: the far end is no app of ours */
+	uint32_t cookie, number;
+	unsigned timeout_s;
+};
+void pipeline_live(struct gate *g, const struct live *l);
 void pipeline_live_delete(struct gate *g, uint32_t number);
 /* A multipart reply: flows of table 45 (those of grants nobody knows go; a peer that has answered may become hot), or
  * the numbers for the audit. */

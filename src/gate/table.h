@@ -24,8 +24,10 @@ enum {
 	T_EGRESS = 60
 };
 
-/* What the registers say between the tables. */
-enum { R_APP = 0, R_ZONE = 1, R_DIR = 2, R_PORT = 3, R_GRANT = 6, R_LARGE = 7 };
+/* What the registers say between the tables. R_TURN: the second turn of a packet between two apps, in the zone of the
+ * one it goes to. R_VERDICT: the first packet of such a connection, admitted under R_GRANT; only a packet-out or a hot
+ * row sets it. */
+enum { R_APP = 0, R_ZONE = 1, R_DIR = 2, R_PORT = 3, R_TURN = 4, R_VERDICT = 5, R_GRANT = 6, R_LARGE = 7 };
 
 /* A longer frame than this never goes to a controller: near 65,400 bytes the message's length would wrap (switch.md 3).
  */

@@ -214,6 +214,8 @@ static void io_grant(struct io *io, struct ipc_grant *m)
 	io_addr(io, &m->real);
 	io_name(io, &m->name);
 	io_raw(io, m->rule, sizeof(m->rule));
+	io_app_ref(io, &m->other);
+	io_raw(io, m->rule_in, sizeof(m->rule_in));
 	io_i64(io, &m->since_wall_ms);
 }
 

@@ -192,6 +192,8 @@ struct ipc_grant {
 	struct addr real; /* what the wire uses */
 	struct name name; /* len 0: none */
 	uint8_t rule[IPC_RULE_ID_LEN];
+	struct ipc_app_ref other;	  /* the app at the other end; slot 0: none */
+	uint8_t rule_in[IPC_RULE_ID_LEN]; /* of its rules, the one that lets this in; zero: none was needed */
 	int64_t since_wall_ms;
 };
 

@@ -697,14 +697,21 @@ bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t o
 	return false;
 }
 
+struct known_peer {
+	bool known, counted;
+};
+
 static void visit_peer(struct walk *w, uint32_t rule, const struct hit *h)
 {
-	bool *found = w->arg;
-	*found = *found || (w->p->rules[rule].verb <= POLICY_ASK && owned(w, rule, h) && running(w, rule));
+	struct known_peer *k = w->arg;
+	if (w->p->rules[rule].verb > POLICY_ASK || !owned(w, rule, h) || !running(w, rule))
+		return;
+	k->known = true;
+	k->counted = k->counted || w->p->rules[rule].counted;
 }
 
 bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,
-	uint32_t peer_owner, int64_t now_ms)
+	uint32_t peer_owner, int64_t now_ms, bool *ret_counted)
 {
 	struct policy_request q = { .owner = owner,
 		.app = app,
@@ -713,12 +720,14 @@ bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, 
 		.peer_owner = peer_owner,
 		.now_ms = now_ms };
 	struct walk w = walk_init(p, &q);
-	bool found = false;
+	struct known_peer k = { false, false };
 	w.visit = visit_peer;
-	w.arg = &found;
+	w.arg = &k;
 	if (p->n_rules != 0)
 		walk_peer_app(&w);
-	return found;
+	if (ret_counted != NULL)
+		*ret_counted = k.counted;
+	return k.known;
 }
 
 size_t policy_n_rules(const struct policy *p)

@@ -119,9 +119,10 @@ const char *policy_rule_text(const struct policy *p, size_t rule);
 /* Bytes of the compiled structure. */
 size_t policy_memory(const struct policy *p);
 
-/* Names another app by its rule: db.app.internal is answered to apps with a running allow or ask rule `to app:db`. */
+/* Names another app by its rule: db.app.internal is answered to apps with a running allow or ask rule `to app:db`.
+ * *ret_counted: some such rule is counted: answer in one family only. May be NULL. */
 bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,
-	uint32_t peer_owner, int64_t now_ms);
+	uint32_t peer_owner, int64_t now_ms, bool *ret_counted);
 
 enum policy_class {
 	POLICY_CLASS_MARTIAN,

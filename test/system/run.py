@@ -174,8 +174,8 @@ class Context:
     def permit_rule(self, line):
         """Reads the few forms of `allow` that tests use; None for other verbs."""
         m = re.match(r"allow (\S+)(?: (to|from) (\S+))?(?: port (\S+))?", line)
-        if m is None:
-            return None
+        if m is None or (m.group(3) or "").startswith("app:"):
+            return None  # between apps nothing ever reaches the uplink
         port, protocol = None, "tcp"
         if m.group(4):
             port, _, protocol = m.group(4).partition("/")

@@ -286,8 +286,8 @@ static void test_peers(void **unused)
 	assert_true(policy_inbound_possible(f.p, "game", 1000));
 	assert_false(policy_inbound_possible(f.p, "web", 1000));
 	assert_false(policy_inbound_possible(f.p, "x", 1000));
-	assert_true(policy_knows_peer(f.p, "web", 1000, "db", 1000, NOW));
-	assert_false(policy_knows_peer(f.p, "db", 1000, "web", 1000, NOW));
+	assert_true(policy_knows_peer(f.p, "web", 1000, "db", 1000, NOW, NULL));
+	assert_false(policy_knows_peer(f.p, "db", 1000, "web", 1000, NOW, NULL));
 	unload(&f);
 }
 

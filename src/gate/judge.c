@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What was admitted, or paid for, under the policy as it is now. A grant lives as long as both sides still allow it; a
+ * rule that was used up speaks for what it admitted until its own time ends or a refusal comes after it.
+ */
+#include "gate/state.h"
+
+#include <string.h>
+
+/* `b` speaks for its id rather than `a`: one that runs before one that is used up, then the later one. */
+static bool rule_before(const struct policy_meta *a, const struct policy_meta *b)
+{
+	if ((a->ended == POLICY_RUNNING) != (b->ended == POLICY_RUNNING))
+		return b->ended == POLICY_RUNNING;
+	return b->created_ms > a->created_ms;
+}
+
+/* The rule of that id if it runs or has only been used up; POLICY_NO_RULE when it ended in any other way. The same rule
+ * may have been used up more than once. */
+static size_t rule_of(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN])
+{
+	size_t best = POLICY_NO_RULE;
+	for (size_t i = 0; i < policy_n_rules(g->policy); i++) {
+		const struct policy_meta *m = policy_rule_meta(g->policy, i);
+		/* The id is the same whatever the verb: a refusal in the place of an allow is not that rule any more.
+		 */
+		const char *text = policy_rule_text(g->policy, i);
+		bool allows = strncmp(text, "allow ", 6) == 0 || strncmp(text, "final allow ", 12) == 0;
+		if ((m->ended != POLICY_RUNNING && m->ended != POLICY_END_USED) || !allows ||
+			memcmp(m->id, id, sizeof(m->id)) != 0)
+			continue;
+		if (best == POLICY_NO_RULE || rule_before(policy_rule_meta(g->policy, best), m))
+			best = i;
+	}
+	return best;
+}
+
+struct policy_request judge_request(const struct gate *g, const struct app *app, const struct flow_key *key,
+	const struct name *name)
+{
+	struct policy_request q = { .owner = app->a.owner,
+		.app = app->a.name,
+		.dir = key->inbound ? POLICY_IN : POLICY_OUT,
+		.proto = key->proto,
+		.port = key->dport,
+		.now_ms = g->wall_ms };
+	if (name->len != 0)
+		q.name = name;
+	return q;
+}
+
+void judge_at(struct gate *g, const struct app *app, const struct flow_key *key, const struct addr *real,
+	struct policy_request *q)
+{
+	const struct app *peer = peer_at(g, app, key, real);
+	q->addr = real;
+	q->peer_app = peer == NULL ? NULL : peer->a.name;
+	q->peer_owner = peer == NULL ? 0 : peer->a.owner;
+}
+
+/* The verdict on one address that a name or a packet stands for, with the names of its chain as far as they are known.
+ */
+static void judge_address(struct gate *g, const struct app *app, const struct flow_key *key, const struct name *name,
+	const struct addr *real, struct policy_verdict *ret)
+{
+	struct policy_request q = judge_request(g, app, key, name);
+	const struct resolved *r = name->len == 0 ? NULL : resolve_last(g->resolve, name);
+	judge_at(g, app, key, real, &q);
+	if (r != NULL) {
+		q.chain = r->chain;
+		q.n_chain = r->n_chain;
+	}
+	policy_decide(g->policy, &q, ret);
+}
+
+static bool refuses(const struct policy_verdict *v)
+{
+	return v->rule != POLICY_NO_RULE && v->answer != POLICY_SAYS_ALLOW && v->answer != POLICY_SAYS_ASK;
+}
+
+/* A used-up rule that still speaks for what it admitted: its own time runs, and no refusal came after `since_wall_ms`
+ * (one that stood before was outranked). */
+static bool used_up_holds(const struct gate *g, size_t own, const struct policy_verdict *now, int64_t since_wall_ms,
+	struct policy_verdict *ret)
+{
+	const struct policy_meta *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
+	if (m == NULL || m->ended != POLICY_END_USED || m->deadline_ms <= g->wall_ms)
+		return false;
+	if (refuses(now) && policy_rule_meta(g->policy, now->rule)->created_ms > since_wall_ms)
+		return false;
+	*ret = (struct policy_verdict){ .answer = POLICY_SAYS_ALLOW,
+		.rule = own,
+		.origin = m->origin,
+		.counted = true,
+		.next_change_ms = m->deadline_ms };
+	return true;
+}
+
+/* Of a rule that admitted or was paid (id `own`, NULL: none was): what speaks now, or a used-up rule for it. */
+static bool still(const struct gate *g, const uint8_t *own, int64_t since_wall_ms, struct policy_verdict *v)
+{
+	struct policy_verdict now = *v;
+	if (v->answer == POLICY_SAYS_ALLOW)
+		return true;
+	return own != NULL && used_up_holds(g, rule_of(g, own), &now, since_wall_ms, v);
+}
+
+/* The same where nothing but that very rule will do: its count was spent on this packet. */
+static bool still_paid(const struct gate *g, const uint8_t *own, int64_t since_wall_ms, struct policy_verdict *v)
+{
+	struct policy_verdict now = *v;
+	size_t rule = rule_of(g, own);
+	if (v->answer == POLICY_SAYS_ALLOW && rule != POLICY_NO_RULE && v->rule == rule)
+		return true;
+	return used_up_holds(g, rule, &now, since_wall_ms, v);
+}
+
+bool judge_charged(struct gate *g, struct app *app, const struct held *h, const struct name *name, struct sides *ret)
+{
+	judge_address(g, app, &h->key, name, &h->real, &ret->out);
+	ret->peer = peer_at(g, app, &h->key, &h->real);
+	if (!(h->paid[0] ? still_paid(g, h->rule[0], h->charged_wall_ms, &ret->out)
+			 : ret->out.answer == POLICY_SAYS_ALLOW))
+		return false;
+	if (ret->peer == NULL)
+		return h->key.inbound || !peer_range(g, &h->real);
+	peer_judge(g, ret->peer, app, &h->key, &ret->in);
+	return h->paid[1] ? still_paid(g, h->rule[1], h->charged_wall_ms, &ret->in)
+			  : ret->in.answer == POLICY_SAYS_ALLOW;
+}
+
+/* NULL: it lives on, by `ret`; else why it ends. */
+static const char *judge_grant(struct gate *g, const struct grant *gr, struct sides *ret)
+{
+	struct app *app = app_of(g, gr->key.slot);
+	struct flow_key key = { .slot = gr->key.slot,
+		.inbound = gr->key.inbound,
+		.proto = gr->key.proto,
+		.dport = gr->key.port };
+	if (app == NULL)
+		return "the application ended";
+	if (gr->key.inbound)
+		key.src = gr->key.real;
+	else
+		key.dst = gr->key.peer;
+	judge_address(g, app, &key, &gr->name, &gr->key.real, &ret->out);
+	if (!still(g, gr->counted ? gr->rule : NULL, gr->since_wall_ms, &ret->out))
+		return "its rule ended";
+	ret->peer = peer_at(g, app, &key, &gr->key.real);
+	if (gr->peer_slot != 0 || (!key.inbound && peer_range(g, &gr->key.real))) {
+		if (ret->peer == NULL || ret->peer->a.ref.slot != gr->peer_slot || ret->peer->a.ref.run != gr->peer_run)
+			return "the application ended";
+		peer_judge(g, ret->peer, app, &key, &ret->in);
+		if (!still(g, gr->counted ? gr->rule_in : NULL, gr->since_wall_ms, &ret->in))
+			return "its rule ended";
+	}
+	return NULL;
+}
+
+void judge_all_grants(struct gate *g)
+{
+	g->policy_next_wall_ms = POLICY_NEVER;
+	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
+		struct sides s;
+		const char *ends = judge_grant(g, gr, &s);
+		next = grants_next(g->grants, gr);
+		if (ends == NULL)
+			live_set_rule(g, gr, &s);
+		else
+			live_end(g, gr, ends);
+	}
+}
