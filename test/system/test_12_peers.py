@@ -352,9 +352,12 @@ def test_on_the_lan(t):
 def test_gate_dies(t):
     """A new gate knows a connection between apps again: not a byte is lost, and the rule's removal still cuts it."""
     web, db, _server = pair(t, OWN)
+    log = t.log()
     s = connect(web, db.ipv4)
     s.settimeout(20)
     assert echoes(s)
+    # Gate's copy at desk and the log's line travel together; without the copy the connection may be cut.
+    log.find(lambda e: e.get("app") == "web" and e.get("port") == PORT)
     t.daemon.kill_role("gate")
     wait_until(lambda: reaches(web, db.ipv6), 15, "gate decides again")
     data = hashlib.sha256(b"x").digest() * 30000
