@@ -114,7 +114,7 @@ static void from_gate(struct desk *d, const struct frame *f)
 	} else if (f->type == IPC_QUESTION && ipc_question_get(f->body, f->len, &q)) {
 		questions_ask(d, &q);
 	} else if (f->type == IPC_QUESTION_END && ipc_u32_get(f->body, f->len, &number)) {
-		questions_end(d, number.v, NULL);
+		questions_end(d, number.v);
 	} else if (f->type == IPC_EVENT && ipc_event_get(f->body, f->len, &e)) {
 		log_gate_event(d, &e);
 	} else if (f->type == IPC_GRANT) {
@@ -261,6 +261,7 @@ int desk_main(struct role *r)
 	d.role = r;
 	d.listener = -1;
 	d.flush_at_ms = -1;
+	d.waits_at_ms = -1;
 	d.started_ms = clock_boot_ms();
 	for (unsigned i = 0; i < DESK_CLIENTS; i++)
 		d.clients[i].fd = -1;

@@ -29,6 +29,7 @@
  *   desk_files.c      the admin's files
  *   desk_rules_api.c  calls: Rules but Why
  *   desk_why.c        calls: Rules.Why
+ *   desk_waits.c      from what the gate waits for to one question for many names
  *   desk_inbox.c      what a question is: shown, digest, id, store
  *   desk_questions.c  who is asked when; calls: Questions
  *   desk_forwards.c   inbound ports that main is to open
@@ -42,7 +43,11 @@ enum {
 	DESK_CLIENTS = IPC_AUTH_CLIENTS,
 	DESK_CLIENTS_PER_UID = 64,
 	DESK_APPS_PER_UID = 32,
-	DESK_QUESTIONS = 512,
+	DESK_WAITS = 1024, /* as many as a gate has open */
+	DESK_QUESTIONS = 2048,
+	DESK_QUESTIONS_PER_APP = 64, /* waiting or in the inbox */
+	DESK_QUESTIONS_PER_OWNER = 512,
+	DESK_CARDED = 4,
 	DESK_FLUSH_MS = 500,
 	DESK_ADMIN_AFTER_MS = 3000,
 	DESK_RULES_MAX = 100000,
@@ -106,6 +111,11 @@ struct app {
 	int stream;				 /* the client's, -1 */
 	bool vm_runs, exit_wanted, ran, adopted; /* adopted: from an earlier desk */
 	char *error;				 /* why the start failed; owned */
+	int64_t carded_ms[DESK_CARDED];		 /* when the last questions of it were asked, a ring */
+	unsigned n_carded, waiting;
+	bool review;	   /* more questions than a person can take one by one */
+	uint32_t overflow; /* packets the gate refused because too many questions were open */
+	int64_t overflow_said_ms;
 };
 
 struct rule {
@@ -118,15 +128,33 @@ struct rule {
 	uint32_t run;	  /* `until exit`: bound to this run; 0: the next one */
 };
 
-struct question {
-	uint32_t id;  /* 0: free */
-	bool waiting; /* packets wait at the gate under this number */
-	bool told;    /* agents know it */
-	bool known;   /* it was asked before, under the same id */
+/* What the gate holds packets for: one app, peer, port and protocol. */
+struct wait {
+	uint32_t number; /* the gate's; 0: free */
+	uint32_t card;	 /* id of the question it stands on; 0: none */
+	uint64_t after;	 /* it is put on no card before this generation is in force */
+	int64_t came_ms; /* boot time */
 	struct ipc_question q;
+	struct name group; /* registrable domain, else the name; names of a group share a card */
+	uint32_t owner, peer_owner;
+	char app[IPC_APP_MAX], peer_app[IPC_APP_MAX];
+};
+
+/* What a person is asked: a card for one or more of the above. */
+struct question {
+	uint32_t id;	       /* 0: free */
+	bool waiting;	       /* packets wait at the gate; else it is in the inbox */
+	bool told;	       /* agents may know it */
+	bool seen;	       /* somebody does: from here on it never changes */
+	bool known;	       /* it was asked before, under the same id */
+	bool later;	       /* somebody left it for later: what came after it may be asked */
+	struct ipc_question q; /* of the first one */
+	struct name group;
 	uint32_t owner;
 	char app[IPC_APP_MAX], peer_app[IPC_APP_MAX];
 	uint32_t peer_owner;
+	unsigned more; /* further names, the first of them in `names` */
+	json_t *names;
 	char digest[65];
 	json_t *shown;	   /* the immutable members */
 	int64_t served_ms; /* boot time */
@@ -181,9 +209,13 @@ struct desk {
 	struct charge charges[256];
 	unsigned n_charges;
 
+	struct wait waits[DESK_WAITS];
+	bool waits_changed;
+	int64_t waits_at_ms; /* boot time of the next look at them; -1: when something changes */
 	struct question questions[DESK_QUESTIONS];
-	uint32_t question_next, question_end;	   /* numbers taken from the store */
-	struct ipc_question early[DESK_QUESTIONS]; /* what a gate asked before `loaded` */
+	unsigned questions_top;		       /* no question stands behind */
+	uint32_t question_next, question_end;  /* numbers taken from the store */
+	struct ipc_question early[DESK_WAITS]; /* what a gate asked before `loaded` */
 	unsigned n_early;
 
 	struct grant *grants[DESK_GRANT_BUCKETS];
@@ -319,12 +351,13 @@ void rules_api_why(struct desk *d, struct client *c);
 bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner);
 void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag);
 
-/* desk_questions.c, desk_inbox.c */
+/* desk_waits.c, desk_questions.c, desk_inbox.c */
 void questions_load(struct desk *d);
 void questions_ask(struct desk *d, const struct ipc_question *q);
 /* The policy is there: asks what came before it. */
 void questions_loaded(struct desk *d);
-void questions_end(struct desk *d, uint32_t number, const char *by);
+/* Nothing waits under this number any more. */
+void questions_end(struct desk *d, uint32_t number);
 void questions_app_ended(struct desk *d, const struct app *a);
 /* The gate is new: what it had asked is no longer waited for. */
 void questions_gate_lost(struct desk *d);

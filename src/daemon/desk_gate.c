@@ -209,6 +209,7 @@ void rules_result(struct desk *d, const struct frame *f, const struct ipc_result
 	if (generation > d->generation || generation <= d->in_force)
 		return;
 	d->in_force = generation;
+	d->waits_changed = true;
 	clients_in_force(d);
 }
 

@@ -16,22 +16,58 @@ enum { QUESTION_NUMBERS = 256 };
 void question_clear(struct question *q)
 {
 	json_decref(q->shown);
+	json_decref(q->names);
 	*q = (struct question){ 0 };
 }
 
-struct question *question_place(struct desk *d)
+struct question *question_by_id(struct desk *d, uint32_t id)
 {
-	struct question *oldest = NULL;
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
-		struct question *q = &d->questions[i];
-		if (q->id == 0)
-			return q;
-		if (!q->waiting && (oldest == NULL || q->id < oldest->id))
-			oldest = q;
+	for (unsigned i = 0; i < d->questions_top; i++) {
+		if (d->questions[i].id == id)
+			return &d->questions[i];
 	}
-	if (oldest != NULL)
-		question_clear(oldest);
-	return oldest;
+	return NULL;
+}
+
+static void inbox_drop(struct desk *d, struct question *q)
+{
+	if (store_question_del(d->store, q->id) != 0)
+		log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
+	desk_flush_later(d);
+	question_clear(q);
+}
+
+static bool elder(const struct question *q, const struct question *than)
+{
+	return !q->waiting && (than == NULL || q->id < than->id);
+}
+
+struct question *question_place(struct desk *d, uint32_t owner, const char *app)
+{
+	struct question *free_one = NULL, *of_app = NULL, *of_owner = NULL, *of_all = NULL;
+	unsigned n_app = 0, n_owner = 0;
+	for (unsigned i = 0; i < d->questions_top; i++) {
+		struct question *q = &d->questions[i];
+		bool his = q->id != 0 && q->owner == owner, its = his && strcmp(q->app, app) == 0;
+		n_app += its;
+		n_owner += his;
+		if (q->id == 0 && free_one == NULL)
+			free_one = q;
+		if (q->id != 0 && elder(q, of_all))
+			of_all = q;
+		if (his && elder(q, of_owner))
+			of_owner = q;
+		if (its && elder(q, of_app))
+			of_app = q;
+	}
+	struct question *old = n_app >= DESK_QUESTIONS_PER_APP	   ? of_app
+			     : n_owner >= DESK_QUESTIONS_PER_OWNER ? of_owner
+			     : free_one != NULL			   ? free_one
+			     : d->questions_top < DESK_QUESTIONS   ? &d->questions[d->questions_top++]
+								   : of_all;
+	if (old != NULL && old->id != 0)
+		inbox_drop(d, old);
+	return old;
 }
 
 static int question_number(struct desk *d, uint32_t *ret)
@@ -91,22 +127,24 @@ static json_t *shown_of(struct desk *d, const struct question *q)
 {
 	char buf[8], id[16];
 	snprintf(id, sizeof(id), "q%u", q->id);
-	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i}", "id", id, "app", q->app,
+	return json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:i, s:s, s:b, s:o, s:o, s:i, s:o}", "id", id, "app", q->app,
 		"owner", owner_json(d, q->owner), "direction", q->q.inbound ? "in" : "out", "name",
 		name_json(&q->q.name), "address", addr_json(&q->q.address), "port", q->q.port, "protocol",
 		protocol_text(q->q.proto, buf), "withheld", q->q.withheld, "peer_app",
 		q->peer_app[0] == '\0' ? json_null() : json_string(q->peer_app), "suggestions", suggestions(d, q),
-		"more", 0);
+		"more", (int)q->more, "names", q->names == NULL ? json_array() : json_incref(q->names));
 }
 
-json_t *question_json(const struct question *q)
+json_t *question_json(struct desk *d, const struct question *q)
 {
+	const struct app *a = app_by_ref(d, &q->q.ref);
 	int64_t now = clock_wall_ms(), held = now - q->q.held_wall_ms, left = q->q.gives_up_wall_ms - now;
 	json_t *j = json_copy(q->shown);
 	json_object_set_new(j, "digest", json_string(q->digest));
 	json_object_set_new(j, "held_ms", json_integer(held < 0 ? 0 : held));
 	json_object_set_new(j, "gives_up_ms", json_integer(!q->waiting || left < 0 ? 0 : left));
 	json_object_set_new(j, "waiting", json_boolean(q->waiting));
+	json_object_set_new(j, "review", json_boolean(q->waiting && a != NULL && a->review));
 	return j;
 }
 
@@ -149,6 +187,9 @@ static bool inbox_read(const struct store_question *row, const json_t *j, struct
 	if (address != NULL && !addr_parse(address, &q->q.address))
 		return false;
 	q->shown = json_copy(json_object_get(j, "shown"));
+	q->names = json_incref(json_object_get(shown, "names"));
+	q->more = (unsigned)json_integer_value(json_object_get(shown, "more"));
+	q->seen = true;
 	digest_of(q->shown, q->digest);
 	return q->shown != NULL;
 }
@@ -160,10 +201,12 @@ void questions_load(struct desk *d)
 	if (store_questions(d->store, &rows) != 0)
 		return;
 	while (store_questions_next(rows, &row) == 1) {
-		struct question *q = question_place(d);
+		struct question q = { 0 };
 		json_t *j = json_loads(row.json, 0, NULL);
-		if (q != NULL && (j == NULL || !inbox_read(&row, j, q)))
-			*q = (struct question){ 0 };
+		if (j != NULL && inbox_read(&row, j, &q) && d->questions_top < DESK_QUESTIONS)
+			d->questions[d->questions_top++] = q;
+		else
+			question_clear(&q);
 		json_decref(j);
 	}
 	store_rows_end(rows);
@@ -172,7 +215,7 @@ void questions_load(struct desk *d)
 /* The same thing asked before and left in the inbox, or asked of an earlier desk; NULL. */
 static struct question *question_before(struct desk *d, const struct question *n)
 {
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
+	for (unsigned i = 0; i < d->questions_top; i++) {
 		struct question *q = &d->questions[i];
 		if (q->id != 0 && q != n && !q->waiting && q->owner == n->owner && strcmp(q->app, n->app) == 0 &&
 			q->q.port == n->q.port && q->q.proto == n->q.proto && q->q.inbound == n->q.inbound &&
@@ -183,32 +226,41 @@ static struct question *question_before(struct desk *d, const struct question *n
 	return NULL;
 }
 
+int question_show(struct desk *d, struct question *q)
+{
+	json_t *shown = shown_of(d, q);
+	if (shown == NULL)
+		return -ENOMEM;
+	json_decref(q->shown);
+	q->shown = shown;
+	digest_of(shown, q->digest);
+	return 0;
+}
+
 int question_identify(struct desk *d, struct question *n)
 {
 	struct question *old = question_before(d, n);
 	if (old != NULL && old->q.ref.run == n->q.ref.run) {
 		n->id = old->id;
-		n->shown = shown_of(d, n);
-		digest_of(n->shown, n->digest);
-		if (n->shown != NULL && strcmp(n->digest, old->digest) == 0) {
-			n->known = true;
+		if (question_show(d, n) == 0 && strcmp(n->digest, old->digest) == 0) {
+			n->known = n->seen = true;
 			question_clear(old);
 			return 0;
 		}
-		json_decref(n->shown);
-		n->shown = NULL;
 	}
 	int err = question_number(d, &n->id);
-	if (err != 0)
-		return err;
-	n->shown = shown_of(d, n);
-	if (n->shown == NULL)
-		return -ENOMEM;
-	digest_of(n->shown, n->digest);
-	if (old == NULL)
-		return 0;
-	if (store_question_del(d->store, old->id) != 0)
-		log_msg(LOG_WARNING, "an old question could not be taken out of the inbox");
-	question_clear(old);
-	return 0;
+	if (err == 0)
+		err = question_show(d, n);
+	if (err == 0 && old != NULL)
+		inbox_drop(d, old);
+	return err;
+}
+
+void question_log(struct desk *d, const struct question *q)
+{
+	char id[16], buf[8];
+	snprintf(id, sizeof(id), "q%u", q->id);
+	log_entry(d, "question", q->owner, q->app,
+		json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", id, "name", name_json(&q->q.name), "address",
+			addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A question waits while the gate holds packets for it; when nobody answered in time it stays in the inbox, where an
- * answer counts for the next try. The first answer wins: the desk has one thread, and an answered question is gone
- * before the next call is looked at.
+ * Who is asked, and what he answers. A question waits while the gate holds packets for it; when nobody answered in time
+ * it stays in the inbox, where an answer counts for the next try. The first answer wins: the desk has one thread, and
+ * an answered question is gone before the next call is looked at.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,7 +17,7 @@
 unsigned questions_count(const struct desk *d)
 {
 	unsigned n = 0;
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++)
+	for (unsigned i = 0; i < d->questions_top; i++)
 		n += d->questions[i].id != 0 && d->questions[i].waiting;
 	return n;
 }
@@ -28,11 +28,29 @@ static bool may_see(const struct client *c, const struct question *q)
 	return c->may && (c->uid == q->owner || (c->admin && q->admins_told));
 }
 
-static void tell(struct desk *d, struct client *c, const struct question *q)
+static void tell(struct desk *d, struct client *c, struct question *q)
 {
+	q->seen = true;
 	client_stream(d, c,
 		json_pack("{s:s, s:I, s:o}", "event", "question", "sequence", (json_int_t)c->sequence++, "question",
-			question_json(q)));
+			question_json(d, q)));
+}
+
+static json_t *review_json(struct desk *d, const struct app *a)
+{
+	return json_pack("{s:s, s:o, s:b, s:i, s:I}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "on",
+		a->review, "waiting", (int)a->waiting, "refused", (json_int_t)a->overflow);
+}
+
+void questions_tell_review(struct desk *d, const struct app *a)
+{
+	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
+		struct client *c = &d->clients[i];
+		if (c->fd >= 0 && c->wait == CLIENT_SERVES && c->may && (c->uid == a->gate.owner || c->admin))
+			client_stream(d, c,
+				json_pack("{s:s, s:I, s:o}", "event", "review", "sequence", (json_int_t)c->sequence++,
+					"review", review_json(d, a)));
+	}
 }
 
 /* Who answered knows it from his call; he may serve on a connection of its own. */
@@ -54,83 +72,11 @@ static void tell_cancelled(struct desk *d, const struct question *q, const char 
 	}
 }
 
-static struct question *question_by_number(struct desk *d, uint32_t number)
-{
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
-		struct question *q = &d->questions[i];
-		if (q->id != 0 && q->waiting && q->q.number == number)
-			return q;
-	}
-	return NULL;
-}
-
-static void log_question(struct desk *d, const struct question *q)
-{
-	char id[16], buf[8];
-	snprintf(id, sizeof(id), "q%u", q->id);
-	log_entry(d, "question", q->owner, q->app,
-		json_pack("{s:s, s:o, s:o, s:i, s:s}", "id", id, "name", name_json(&q->q.name), "address",
-			addr_json(&q->q.address), "port", q->q.port, "protocol", protocol_text(q->q.proto, buf)));
-}
-
-/* Until the admin's files are read nobody can say what would win. */
-static void ask_early(struct desk *d, const struct ipc_question *iq)
-{
-	if (d->n_early == sizeof(d->early) / sizeof(d->early[0]))
-		log_msg(LOG_WARNING, "a question came before the policy and had no place; it is not asked");
-	else
-		d->early[d->n_early++] = *iq;
-}
-
-static void early_end(struct desk *d, uint32_t number)
-{
-	for (unsigned i = 0; i < d->n_early; i++) {
-		if (d->early[i].number == number)
-			d->early[i--] = d->early[--d->n_early];
-	}
-}
-
-void questions_loaded(struct desk *d)
-{
-	for (unsigned i = 0; i < d->n_early; i++)
-		questions_ask(d, &d->early[i]);
-	d->n_early = 0;
-}
-
-void questions_ask(struct desk *d, const struct ipc_question *iq)
-{
-	const struct app *a = app_by_ref(d, &iq->ref);
-	const struct app *peer = iq->peer_slot == 0 || iq->peer_slot >= PLAN_SLOTS ? NULL : &d->apps[iq->peer_slot];
-	if (!d->loaded) {
-		ask_early(d, iq);
-		return;
-	}
-	if (a == NULL || question_by_number(d, iq->number) != NULL)
-		return;
-	struct question *place = question_place(d);
-	struct question q = { .waiting = true, .q = *iq, .owner = a->gate.owner, .served_ms = clock_boot_ms() };
-	memcpy(q.app, a->gate.name, sizeof(q.app));
-	if (peer != NULL && peer->state != APP_FREE) {
-		memcpy(q.peer_app, peer->gate.name, sizeof(q.peer_app));
-		q.peer_owner = peer->gate.owner;
-	}
-	/* No room: the packet is refused when its patience ends, never allowed. */
-	if (place == NULL || question_identify(d, &q) != 0) {
-		json_decref(q.shown);
-		log_msg(LOG_WARNING, "a question of %s had no place and is not asked", a->gate.name);
-		return;
-	}
-	*place = q;
-	question_store(d, place);
-	if (!q.known)
-		log_question(d, place);
-}
-
 /* Agents are told of a question when its id outlives us; one commit for all of a turn. */
 static void questions_tell(struct desk *d)
 {
 	bool committed = false;
-	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+	for (unsigned n = 0; n < d->questions_top; n++) {
 		struct question *q = &d->questions[n];
 		if (q->id == 0 || !q->waiting || q->told)
 			continue;
@@ -146,53 +92,27 @@ static void questions_tell(struct desk *d)
 	}
 }
 
-/* Nothing waits any more; unanswered, it stays in the inbox. */
-static void question_end(struct desk *d, struct question *q, const char *by)
+void question_end(struct desk *d, struct question *q, const char *by)
 {
+	struct app *a = app_by_ref(d, &q->q.ref);
 	if (q->told)
 		tell_cancelled(d, q, by, NULL);
 	q->waiting = false;
 	q->admins_told = true;
-	if (strcmp(by, "gave up") == 0)
-		return;
-	if (store_question_del(d->store, q->id) != 0)
-		log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
-	desk_flush_later(d);
-	question_clear(q);
-}
-
-void questions_end(struct desk *d, uint32_t number, const char *by)
-{
-	struct question *q = question_by_number(d, number);
-	early_end(d, number);
-	if (q == NULL)
-		return;
-	if (by == NULL)
-		by = clock_wall_ms() + 1000 >= q->q.gives_up_wall_ms ? "gave up" : "settled by a rule";
-	question_end(d, q, by);
-}
-
-void questions_app_ended(struct desk *d, const struct app *a)
-{
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
-		struct question *q = &d->questions[i];
-		if (q->id != 0 && q->waiting && q->q.ref.slot == a->gate.ref.slot && q->q.ref.run == a->gate.ref.run)
-			question_end(d, q, "app stopped");
+	if (strcmp(by, "gave up") != 0) {
+		if (store_question_del(d->store, q->id) != 0)
+			log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
+		desk_flush_later(d);
+		question_clear(q);
 	}
-}
-
-void questions_gate_lost(struct desk *d)
-{
-	for (unsigned i = 0; i < DESK_QUESTIONS; i++) {
-		if (d->questions[i].id != 0 && d->questions[i].waiting)
-			question_end(d, &d->questions[i], "gave up");
-	}
+	questions_review(d, a);
 }
 
 void questions_tick(struct desk *d)
 {
+	waits_tick(d);
 	questions_tell(d);
-	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+	for (unsigned n = 0; n < d->questions_top; n++) {
 		struct question *q = &d->questions[n];
 		if (q->id == 0 || !q->waiting || q->admins_told || clock_boot_ms() < q->served_ms + DESK_ADMIN_AFTER_MS)
 			continue;
@@ -207,8 +127,8 @@ void questions_tick(struct desk *d)
 
 int64_t questions_next_ms(const struct desk *d)
 {
-	int64_t next = -1;
-	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
+	int64_t next = d->waits_at_ms;
+	for (unsigned n = 0; n < d->questions_top; n++) {
 		const struct question *q = &d->questions[n];
 		if (q->id != 0 && q->waiting && !q->admins_told &&
 			(next < 0 || q->served_ms + DESK_ADMIN_AFTER_MS < next))
@@ -225,17 +145,27 @@ void questions_serve(struct desk *d, struct client *c)
 		client_error(d, c, "org.varlink.service.ExpectedMore", NULL);
 		return;
 	}
+	bool inbox = false;
+	if (!arg_bool(d, c, "inbox", &inbox))
+		return;
 	c->wait = CLIENT_SERVES;
 	c->sequence = 0;
-	json_t *waiting = json_array();
-	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
-		const struct question *q = &d->questions[n];
-		if (q->id != 0 && q->waiting && q->told && may_see(c, q))
-			json_array_append_new(waiting, question_json(q));
+	json_t *waiting = json_array(), *reviews = json_array();
+	for (unsigned n = 0; n < d->questions_top; n++) {
+		struct question *q = &d->questions[n];
+		if (q->id == 0 || !(q->waiting ? q->told : inbox) || !may_see(c, q))
+			continue;
+		q->seen = true;
+		json_array_append_new(waiting, question_json(d, q));
+	}
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		const struct app *a = &d->apps[i];
+		if (a->state != APP_FREE && a->review && (c->uid == a->gate.owner || c->admin))
+			json_array_append_new(reviews, review_json(d, a));
 	}
 	client_stream(d, c,
-		json_pack("{s:s, s:I, s:o}", "event", "snapshot", "sequence", (json_int_t)c->sequence++, "questions",
-			waiting));
+		json_pack("{s:s, s:I, s:o, s:o}", "event", "snapshot", "sequence", (json_int_t)c->sequence++,
+			"questions", waiting, "reviews", reviews));
 }
 
 void questions_list(struct desk *d, struct client *c)
@@ -244,10 +174,12 @@ void questions_list(struct desk *d, struct client *c)
 	if (!arg_all(d, c, &all))
 		return;
 	json_t *list = json_array();
-	for (unsigned n = 0; n < DESK_QUESTIONS; n++) {
-		const struct question *q = &d->questions[n];
-		if (q->id != 0 && (q->owner == c->uid || all))
-			json_array_append_new(list, question_json(q));
+	for (unsigned n = 0; n < d->questions_top; n++) {
+		struct question *q = &d->questions[n];
+		if (q->id == 0 || (q->owner != c->uid && !all))
+			continue;
+		q->seen = true;
+		json_array_append_new(list, question_json(d, q));
 	}
 	client_reply(d, c, json_pack("{s:o}", "questions", list));
 }
@@ -256,12 +188,8 @@ static struct question *question_by_text(struct desk *d, const struct client *c,
 {
 	char *end;
 	unsigned long id = text[0] == 'q' && text[1] >= '0' && text[1] <= '9' ? strtoul(text + 1, &end, 10) : 0;
-	for (unsigned n = 0; id != 0 && *end == '\0' && n < DESK_QUESTIONS; n++) {
-		struct question *q = &d->questions[n];
-		if (q->id == id)
-			return c->uid == q->owner || c->admin ? q : NULL;
-	}
-	return NULL;
+	struct question *q = id == 0 || id > UINT32_MAX || *end != '\0' ? NULL : question_by_id(d, (uint32_t)id);
+	return q != NULL && (c->uid == q->owner || c->admin) ? q : NULL;
 }
 
 static bool would_win(struct desk *d, struct client *c, const struct policy_rule *rule, const char *line,
@@ -298,7 +226,10 @@ static void answered(struct desk *d, struct client *c, struct question *q, const
 	tell_cancelled(d, q, "answered elsewhere", c);
 	if (store_question_del(d->store, q->id) != 0)
 		log_msg(LOG_WARNING, "a question could not be taken out of the inbox");
+	waits_release(d, q->id, d->generation);
+	struct app *a = app_by_ref(d, &q->q.ref);
 	question_clear(q);
+	questions_review(d, a);
 	json_t *note = replaced == NULL ? json_null() : json_sprintf("it takes the place of: %s", replaced->line);
 	client_reply_in_force(d, c,
 		json_pack("{s:s, s:s, s:s, s:o}", "id", ids, "rule", r->line, "rule_id", short_id, "note", note),
@@ -350,7 +281,9 @@ void questions_answer(struct desk *d, struct client *c)
 		client_fail(d, c, "org.sekisho.Changed", "what was shown is not question %.20s (its digest differs)",
 			id);
 	} else if (later) {
-		/* Later is no answer: others may give one, and the packet waits on. */
+		/* Later is no answer: others may give one, and the packet waits on; so may what came after it. */
+		q->later = true;
+		d->waits_changed = true;
 		client_reply(d, c,
 			json_pack("{s:s, s:n, s:n, s:n, s:b}", "id", id, "rule", "rule_id", "note", "in_force", 1));
 	} else {
