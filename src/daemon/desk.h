@@ -3,6 +3,7 @@
 #define DAEMON_DESK_H
 
 #include "api/conn.h"
+#include "base/deadline.h"
 #include "daemon/desk_host.h"
 #include "daemon/role.h"
 #include "policy/id.h"
@@ -120,6 +121,7 @@ struct app {
 
 struct rule {
 	struct policy_entry e; /* owned */
+	struct deadline ends;  /* e.meta.deadline_ms with its guard */
 	char *line;	       /* canonical, owned */
 	char *file;	       /* owned; NULL: an answer */
 	char id[POLICY_ID_TEXT];

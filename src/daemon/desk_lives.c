@@ -8,20 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPIRE_LATEST_MS = 3600000 };
+/* Nothing tells us that the wall clock was set, or that the computer slept. */
+enum { EXPIRE_LATEST_MS = 1000 };
 
-static bool due(const struct rule *r, int64_t now)
+static int64_t left_ms(struct rule *r, int64_t wall_ms, int64_t boot_ms)
 {
-	return rule_running(r) && r->e.meta.deadline_ms <= now;
+	if (!rule_running(r))
+		return DEADLINE_NEVER;
+	deadline_set(&r->ends, r->e.meta.deadline_ms, wall_ms, boot_ms);
+	return deadline_left_ms(&r->ends, wall_ms, boot_ms);
 }
 
 void rules_expire(struct desk *d)
 {
-	int64_t now = clock_wall_ms();
+	int64_t wall_ms = clock_wall_ms(), boot_ms = clock_boot_ms();
 	struct rule *ended[64];
 	size_t n = 0;
 	for (size_t i = 0; i < d->n_rules && n < 64; i++) {
-		if (due(d->rules[i], now))
+		if (left_ms(d->rules[i], wall_ms, boot_ms) <= 0)
 			ended[n++] = d->rules[i];
 	}
 	if (n > 0 && rules_end(d, ended, n, UINT32_MAX, POLICY_END_TIME) != 0)
@@ -30,16 +34,15 @@ void rules_expire(struct desk *d)
 
 int64_t rules_next_ms(const struct desk *d)
 {
-	int64_t next = POLICY_NEVER, now = clock_wall_ms();
+	int64_t next = DEADLINE_NEVER, wall_ms = clock_wall_ms(), boot_ms = clock_boot_ms();
 	for (size_t i = 0; i < d->n_rules; i++) {
-		if (rule_running(d->rules[i]) && d->rules[i]->e.meta.deadline_ms < next)
-			next = d->rules[i]->e.meta.deadline_ms;
+		int64_t left = left_ms(d->rules[i], wall_ms, boot_ms);
+		next = left < next ? left : next;
 	}
-	if (next == POLICY_NEVER)
+	if (next == DEADLINE_NEVER)
 		return -1;
-	/* The wall clock may be set while we wait, so never sleep long on it. */
-	int64_t left = next <= now ? 0 : next - now;
-	return clock_boot_ms() + (left > EXPIRE_LATEST_MS ? EXPIRE_LATEST_MS : left);
+	next = next < 0 ? 0 : next;
+	return boot_ms + (next > EXPIRE_LATEST_MS ? EXPIRE_LATEST_MS : next);
 }
 
 static bool of_app(const struct rule *r, const struct app *a)

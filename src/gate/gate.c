@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ZONE_LIMIT = 4096, NAMES_ZONE_LIMIT = 512, GRANT_LOW_WATER = 1024 };
+enum { ZONE_LIMIT = 4096, NAMES_ZONE_LIMIT = 512, GRANT_LOW_WATER = 1024, CLOCK_LOOK_MS = 500 };
 
 struct gate *gate_new(const struct plan *plan, uint64_t seed, uint32_t ask_expires_ms)
 {
@@ -265,7 +265,7 @@ void gate_grant_restore(struct gate *g, const struct ipc_grant *m)
 	gr->syn = plan_syn_index(&g->plan, &m->peer);
 	memcpy(gr->rule, m->rule, sizeof(gr->rule));
 	gr->since_wall_ms = m->since_wall_ms;
-	gr->ends_wall_ms = POLICY_NEVER;
+	gr->ends.wall_ms = DEADLINE_NEVER;
 	gr->counted = true; /* perhaps: judged before it matters */
 	gr->used_boot_ms = g->boot_ms;
 	syn_hold(app->syn, gr->syn, 1);
@@ -333,11 +333,14 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 int64_t gate_deadline(const struct gate *g)
 {
 	int64_t at = live_deadline(g), neighbour = neighbour_deadline(g);
-	int64_t ready = ready_deadline(g);
+	int64_t ready = ready_deadline(g), look = g->looked_ms + CLOCK_LOOK_MS;
 	if (neighbour >= 0 && (at < 0 || neighbour < at))
 		at = neighbour;
 	if (ready >= 0 && (at < 0 || ready < at))
 		at = ready;
+	/* Nothing tells us that the wall clock was set, or that the computer slept. */
+	if (g->policy_next_wall_ms != POLICY_NEVER && (at < 0 || look < at))
+		at = look;
 	if (g->synced && (at < 0 || g->audit_ms < at))
 		at = g->audit_ms;
 	for (struct held *h = held_next(g->held, NULL); h != NULL; h = held_next(g->held, h)) {
@@ -354,6 +357,7 @@ int64_t gate_deadline(const struct gate *g)
 
 void gate_tick(struct gate *g)
 {
+	g->looked_ms = g->boot_ms;
 	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms) {
 		judge_all_grants(g);
 		decide_all_held(g);

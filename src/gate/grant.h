@@ -3,6 +3,7 @@
 #define GATE_GRANT_H
 
 #include "base/addr.h"
+#include "base/deadline.h"
 #include "base/name.h"
 #include "ipc/ipc.h"
 
@@ -39,8 +40,7 @@ struct grant {
 	bool ready;			    /* its live flows stood before it did */
 	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
-	int64_t ends_boot_ms;  /* ends_wall_ms on a clock that nobody sets; whichever comes first */
-	int64_t ends_wall_ms;  /* the rule's own end; INT64_MAX: none */
+	struct deadline ends;  /* the rule's own end */
 	int64_t lease_boot_ms; /* when the switch forgets it unless renewed */
 	int64_t used_boot_ms;  /* last admit */
 	uint64_t connections;

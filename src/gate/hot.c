@@ -81,7 +81,7 @@ void hot_answered(struct gate *g, struct grant *gr)
 	struct app *app = app_of(g, gr->key.slot);
 	if (app == NULL || gr->hot_asked_ms == 0 || gr->hot_until_ms > g->boot_ms || !eligible(gr))
 		return;
-	int64_t left = gr->ends_wall_ms == POLICY_NEVER ? HOT_MS : gr->ends_wall_ms - g->wall_ms;
+	int64_t left = deadline_left_ms(&gr->ends, g->wall_ms, g->boot_ms);
 	int64_t *place = hot_place(g, app);
 	if (place == NULL || left <= 0)
 		return;

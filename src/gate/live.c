@@ -12,10 +12,7 @@
 /* What is left of the rule's own time, by whichever clock says less. */
 static int64_t left_ms(const struct gate *g, const struct grant *gr)
 {
-	if (gr->ends_wall_ms == POLICY_NEVER)
-		return INT64_MAX;
-	int64_t wall = gr->ends_wall_ms - g->wall_ms, boot = gr->ends_boot_ms - g->boot_ms;
-	return wall < boot ? wall : boot;
+	return deadline_left_ms(&gr->ends, g->wall_ms, g->boot_ms);
 }
 
 static int64_t lease_ms(const struct gate *g, const struct grant *gr)
@@ -69,7 +66,7 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct sides *s)
 		g->policy_next_wall_ms = ends;
 	/* A life that begins or ends later may leave the grant allowed; only its judge can say. The lease is cut to
 	 * that moment all the same. */
-	bool same = !fresh && m != NULL && memcmp(gr->rule, m->id, sizeof(gr->rule)) == 0 && gr->ends_wall_ms == ends;
+	bool same = !fresh && m != NULL && memcmp(gr->rule, m->id, sizeof(gr->rule)) == 0 && gr->ends.wall_ms == ends;
 	if (m != NULL)
 		memcpy(gr->rule, m->id, sizeof(gr->rule));
 	memset(gr->rule_in, 0, sizeof(gr->rule_in));
@@ -80,9 +77,7 @@ void live_set_rule(struct gate *g, struct grant *gr, const struct sides *s)
 	gr->logged = v->log || (in != NULL && in->log);
 	if (gr->counted || gr->logged)
 		hot_end(g, gr);
-	if (gr->ends_wall_ms != ends || fresh)
-		gr->ends_boot_ms = ends == POLICY_NEVER ? INT64_MAX : g->boot_ms + (ends - g->wall_ms);
-	gr->ends_wall_ms = ends;
+	deadline_set(&gr->ends, ends, g->wall_ms, g->boot_ms);
 	gr->ready = false;
 	if (stands)
 		due_grant(g, gr);

@@ -181,7 +181,7 @@ static bool lookup_rate(struct gate *g, struct app *app)
 {
 	if (g->boot_ms - app->second_boot_ms >= 1000) {
 		app->second_boot_ms = g->boot_ms;
-		app->lookups = app->refused = 0;
+		app->lookups = 0;
 	}
 	return ++app->lookups <= LOOKUPS_PER_S;
 }

@@ -251,16 +251,17 @@ void pipeline_refused(struct gate *g, struct app *app, const struct packet *p)
 {
 	struct sink s = questions(g);
 	struct row r;
-	if (!p->has_l4 || app->refused++ >= REFUSED_APP_MAX)
+	int64_t *place = &app->refused_until_ms[app->refused_next];
+	if (!p->has_l4 || (p->proto != IP_TCP && p->proto != IP_UDP) || *place > g->boot_ms)
 		return;
+	*place = g->boot_ms + REFUSED_IDLE_S * 1000;
+	app->refused_next = (app->refused_next + 1) % REFUSED_APP_MAX;
 	unsigned bits = p->dst.len * 8U;
 	row_init(&r, T_HOT, 300, pipeline_cookie(app->a.ref.slot, REFUSED_COOKIE));
 	ofp_match_reg(&r.fm.match, R_APP, app->a.ref.slot);
 	ofp_match_ip_src(&r.fm.match, &p->src, bits);
 	ofp_match_ip_dst(&r.fm.match, &p->dst, bits);
 	ofp_match_ip_proto(&r.fm.match, p->proto);
-	if (p->proto != IP_TCP && p->proto != IP_UDP)
-		return;
 	ofp_match_tp_src(&r.fm.match, p->sport);
 	ofp_match_tp_dst(&r.fm.match, p->dport);
 	r.fm.idle_s = REFUSED_IDLE_S;

@@ -54,8 +54,9 @@ struct app {
 	uint32_t barrier; /* xid; 0: answered when the switch is in step */
 	uint32_t lookups; /* in the second `second_boot_ms` */
 	int64_t hot_until_ms[HOT_APP_MAX];
-	unsigned refused; /* exact refused flows sent in this second */
 	int64_t second_boot_ms;
+	int64_t refused_until_ms[REFUSED_APP_MAX]; /* a ring: when the exact refused flows go by themselves */
+	unsigned refused_next;
 	int64_t full_said_boot_ms;
 	uint32_t ready[READY_MAX]; /* ready.c: numbers whose live flows stand, unused */
 	unsigned n_ready, ready_want;
@@ -129,6 +130,7 @@ struct gate {
 	struct policy *policy; /* NULL: none yet, nothing passes */
 	uint64_t generation;
 	int64_t policy_next_wall_ms; /* earliest end of a life that matters to a grant */
+	int64_t looked_ms;	     /* boot time: when the clocks were last held against it */
 	bool sync_end;		     /* desk has given everything */
 
 	struct ipc_switch sw;
