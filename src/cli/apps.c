@@ -73,15 +73,15 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 {
 	static const char *const columns[] = { "APP", "OWNER", "KIND", "STATE", "PORT", "IPV4", "STARTED", NULL };
 	static const char *const members[] = { "app", "owner", "kind", "state", "port", "ipv4", "started" };
-	json_t *reply, *app;
+	json_t *apps, *app;
 	if (argc != 1)
 		return cli_usage("ps", "\"%s\" is not expected here", argv[1]);
-	int code = cli_call(c, "org.sekisho.Apps.List", json_pack("{s:b}", "all", c->all), &reply);
+	int code = cli_list(c, "org.sekisho.Apps.List", json_pack("{s:b}", "all", c->all), "apps", &apps);
 	if (code != 0)
 		return code;
 	struct table *t = c->json ? NULL : table_new(columns);
 	size_t i;
-	json_array_foreach(json_object_get(reply, "apps"), i, app)
+	json_array_foreach(apps, i, app)
 	{
 		char text[256];
 		if (c->json)
@@ -91,6 +91,6 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 					      sizeof(text)));
 	}
 	table_print(t);
-	json_decref(reply);
+	json_decref(apps);
 	return EXIT_DONE;
 }

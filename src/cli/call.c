@@ -42,3 +42,40 @@ int cli_call(const struct cli *c, const char *method, json_t *params, json_t **r
 	api_client_close(client);
 	return err == 0 ? 0 : cli_say_error(&e);
 }
+
+/* One part of a list: what came before a fresh beginning is forgotten. */
+static void part_take(json_t *all, const json_t *part, const char *member)
+{
+	if (json_is_true(json_object_get(part, "first")))
+		json_array_clear(all);
+	json_array_extend(all, json_object_get(part, member));
+}
+
+int cli_list(const struct cli *c, const char *method, json_t *params, const char *member, json_t **ret)
+{
+	int code = EXIT_FAILED;
+	struct api_error e = { .exit_code = EXIT_FAILED };
+	struct api_client *client = cli_connect(c, &code);
+	if (client == NULL) {
+		json_decref(params);
+		return code;
+	}
+	json_t *all = json_array();
+	int got = api_client_more(client, method, params, &e);
+	for (bool more = got == 0; more;) {
+		json_t *part;
+		got = api_client_next(client, -1, &part, &e);
+		more = got == 1 || got == -EAGAIN;
+		if (got < 0)
+			continue;
+		part_take(all, part, member);
+		json_decref(part);
+	}
+	api_client_close(client);
+	if (got < 0) {
+		json_decref(all);
+		return cli_say_error(&e);
+	}
+	*ret = all;
+	return 0;
+}

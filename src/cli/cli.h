@@ -42,6 +42,8 @@ void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 struct api_client *cli_connect(const struct cli *c, int *ret_exit);
 /* 0 with *ret (may be NULL) or the exit code after the error was said. Takes `params` over. */
 int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret);
+/* A list that comes in parts (`member` of each reply): 0 with the whole array, or the exit code, said. */
+int cli_list(const struct cli *c, const char *method, json_t *params, const char *member, json_t **ret);
 int cli_say_error(struct api_error *e);
 
 /* print.c */

@@ -119,14 +119,14 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 {
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
 	static const char *const of_all[] = { "ID", "ORIGIN", "OWNER", "LIFE", "RULE", NULL };
-	json_t *reply, *rule;
-	int code = cli_call(c, "org.sekisho.Rules.List",
-		json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), &reply);
+	json_t *rules, *rule;
+	int code = cli_list(c, "org.sekisho.Rules.List",
+		json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), "rules", &rules);
 	if (code != 0)
 		return code;
 	struct table *t = c->json ? NULL : table_new(c->all ? of_all : columns);
 	size_t i;
-	json_array_foreach(json_object_get(reply, "rules"), i, rule)
+	json_array_foreach(rules, i, rule)
 	{
 		char id[80], origin[32], life[96], text[4200];
 		if (c->json) {
@@ -144,7 +144,7 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 		table_cell(t, cli_text(rule, "rule", text, sizeof(text)));
 	}
 	table_print(t);
-	json_decref(reply);
+	json_decref(rules);
 	return EXIT_DONE;
 }
 

@@ -216,6 +216,9 @@ static void desk_serve(struct desk *d)
 	while (!desk_ends(d)) {
 		struct loop_event ev;
 		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)), d->flush_at_ms);
+		if (d->again)
+			until = 0;
+		d->again = false;
 		if (loop_next(d->role->loop, until, &ev))
 			desk_event(d, &ev);
 		desk_tick(d);

@@ -34,6 +34,8 @@
  *   desk_inbox.c      what a question is: shown, digest, id, store
  *   desk_questions.c  who is asked when; calls: Questions
  *   desk_forwards.c   inbound ports that main is to open
+ *   desk_watch.c      lists, once or as a stream
+ *   desk_connections.c  calls: Connections but Log
  *   desk_log.c        history and those who follow it
  *   desk_gate.c       what the gate is given: the policy, numbers, grants, synthetic names
  *
@@ -56,7 +58,15 @@ enum {
 	DESK_GRANT_BUCKETS = 4096,
 };
 
-enum client_wait { CLIENT_READY, CLIENT_POLICY, CLIENT_APP, CLIENT_AUTH, CLIENT_SERVES, CLIENT_FOLLOWS };
+enum client_wait {
+	CLIENT_READY,
+	CLIENT_POLICY,
+	CLIENT_APP,
+	CLIENT_AUTH,
+	CLIENT_SERVES,
+	CLIENT_FOLLOWS,
+	CLIENT_WATCHES
+};
 
 /* desk.md; an admin has them all. */
 enum right {
@@ -67,6 +77,15 @@ enum right {
 	RIGHT_VIEW_ALL = 8,
 	RIGHT_ADMIN = 16,
 	RIGHTS_ALL = 31
+};
+
+/* A list that is being given, and what changes in it. */
+enum watch_kind { WATCH_APPS, WATCH_RULES, WATCH_CONNECTIONS };
+struct watch {
+	enum watch_kind kind;
+	bool follow, ended; /* go on with changes; rules: those that ended, too */
+	bool first, whole;  /* the next reply begins the list; it has been given to its end */
+	size_t at;
 };
 
 struct client {
@@ -87,6 +106,7 @@ struct client {
 	enum client_wait wait;
 	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force */
 	uint64_t generation;
+	struct watch watch;		       /* CLIENT_WATCHES */
 	uint64_t sequence;		       /* CLIENT_SERVES, CLIENT_FOLLOWS */
 	char follow_app[POLICY_TOKEN_MAX + 1]; /* "": every */
 	uint32_t follow_owner;		       /* UINT32_MAX: every */
@@ -180,6 +200,7 @@ struct desk {
 	char damaged[STORE_ERROR_MAX]; /* "": the store is whole; else nothing passes, and `store` is in memory alone */
 	int listener;
 	int64_t started_ms, flush_at_ms; /* boot time; -1: nothing to flush */
+	bool again;			 /* some list goes on: do not wait for events */
 	bool restart;			 /* the host's users changed: begin afresh */
 
 	struct client clients[DESK_CLIENTS];
@@ -370,7 +391,24 @@ void questions_tick(struct desk *d);
 int64_t questions_next_ms(const struct desk *d);
 unsigned questions_count(const struct desk *d);
 
+/* desk_watch.c: replies to the open call, whose parameters are app, owner, all and follow. */
+void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended);
+/* The next part of the list, when the client has read the one before. */
+void watch_pump(struct desk *d, struct client *c);
+void watch_app(struct desk *d, const struct app *a, bool gone);
+void watch_rule(struct desk *d, const struct rule *r);
+void watch_connection(struct desk *d, const struct ipc_grant *g, bool gone);
+/* d->rules was made anew. */
+void watch_rules_moved(struct desk *d);
+json_t *app_json(struct desk *d, const struct app *a);
+
+/* desk_connections.c */
+void connections_list(struct desk *d, struct client *c);
+void connections_cut(struct desk *d, struct client *c);
+json_t *connection_json(struct desk *d, const struct app *a, const struct ipc_grant *g);
+
 /* desk_log.c */
+json_t *rule_id_json(const struct desk *d, const uint8_t id[IPC_RULE_ID_LEN]);
 /* One entry: takes `entry` over, adds time and event; `owner` UINT32_MAX and `app` NULL: nobody's. */
 void log_entry(struct desk *d, const char *event, uint32_t owner, const char *app, json_t *entry);
 void log_app(struct desk *d, const struct app *a, const char *event, const char *text);

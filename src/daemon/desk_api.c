@@ -140,6 +140,8 @@ static const struct {
 	{ "org.sekisho.Questions.Serve", RIGHT_ANSWER_OWN, NEED_NOTHING, questions_serve },
 	{ "org.sekisho.Questions.Answer", RIGHT_ANSWER_OWN, NEED_STORE, questions_answer },
 	{ "org.sekisho.Questions.List", RIGHT_VIEW_OWN, NEED_NOTHING, questions_list },
+	{ "org.sekisho.Connections.List", RIGHT_VIEW_OWN, NEED_NOTHING, connections_list },
+	{ "org.sekisho.Connections.Cut", RIGHT_ANSWER_OWN, NEED_NOTHING, connections_cut },
 	{ "org.sekisho.Connections.Log", RIGHT_VIEW_OWN, NEED_NOTHING, log_api },
 };
 

@@ -260,7 +260,7 @@ void apps_stop(struct desk *d, struct client *c, bool attached_only)
 	app_stop(d, a);
 }
 
-static json_t *app_json(struct desk *d, const struct app *a)
+json_t *app_json(struct desk *d, const struct app *a)
 {
 	static const char *const states[] = { "free", "starting", "running", "stopping" };
 	char mac[MAC_TEXT_MAX], v4[ADDR_TEXT_MAX], v6[ADDR_TEXT_MAX];
@@ -273,14 +273,5 @@ static json_t *app_json(struct desk *d, const struct app *a)
 
 void apps_list(struct desk *d, struct client *c)
 {
-	bool all;
-	if (!arg_all(d, c, &all))
-		return;
-	json_t *apps = json_array();
-	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
-		const struct app *a = &d->apps[i];
-		if (a->state != APP_FREE && (all || a->gate.owner == c->uid))
-			json_array_append_new(apps, app_json(d, a));
-	}
-	client_reply(d, c, json_pack("{s:o}", "apps", apps));
+	watch_begin(d, c, WATCH_APPS, false);
 }

@@ -150,6 +150,7 @@ void clients_flush(struct desk *d)
 		if (c->fd < 0)
 			continue;
 		client_write(d, c);
+		watch_pump(d, c);
 		if (c->dead)
 			client_close(d, c);
 	}

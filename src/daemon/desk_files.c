@@ -236,6 +236,7 @@ static void install_files(struct desk *d, struct rule_list *l, struct build *b)
 	d->rules = l->v;
 	d->n_rules = l->n;
 	d->cap_rules = l->cap;
+	watch_rules_moved(d);
 	docs_free(d->docs, d->doc_names, &d->n_docs);
 	memcpy(d->docs, d->new_docs, sizeof(d->docs));
 	memcpy(d->doc_names, d->new_names, sizeof(d->doc_names));

@@ -230,6 +230,7 @@ static int grant_put(struct desk *d, const struct ipc_grant *g)
 			return -ENOMEM;
 	}
 	(*p)->g = *g;
+	watch_connection(d, g, false);
 	return 0;
 }
 
@@ -322,6 +323,7 @@ void gate_grant_ended(struct desk *d, const struct frame *f)
 	if (*p == NULL)
 		return;
 	log_grant_end(d, &(*p)->g, &e);
+	watch_connection(d, &(*p)->g, true);
 	if (store_copy_del(d->store, STORE_GRANT, e.grant, (*p)->g.ref.run) != 0)
 		log_msg(LOG_WARNING, "the end of a permission could not be stored");
 	grant_drop(p);
@@ -343,10 +345,12 @@ void gate_app_forget(struct desk *d, uint32_t run)
 {
 	for (unsigned i = 0; i < DESK_GRANT_BUCKETS; i++) {
 		for (struct grant **p = &d->grants[i]; *p != NULL;) {
-			if ((*p)->g.ref.run == run)
+			if ((*p)->g.ref.run == run) {
+				watch_connection(d, &(*p)->g, true);
 				grant_drop(p);
-			else
+			} else {
 				p = &(*p)->next;
+			}
 		}
 	}
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOG_LIMIT = 1000, LOG_LIMIT_MAX = 2500, LOG_BATCH = 100 };
+enum { OVERFLOW_SAY_MS = 1000, LOG_LIMIT = 1000, LOG_LIMIT_MAX = 2500, LOG_BATCH = 100 };
 
 const char *protocol_text(uint8_t proto, char buf[8])
 {
@@ -82,6 +82,7 @@ void log_entry(struct desk *d, const char *event, uint32_t owner, const char *ap
 void log_app(struct desk *d, const struct app *a, const char *event, const char *text)
 {
 	log_entry(d, event, a->gate.owner, a->gate.name, json_pack("{s:s*}", "text", text));
+	watch_app(d, a, strcmp(event, "app-stopped") == 0);
 }
 
 void log_text(struct desk *d, const char *event, const char *text)
@@ -95,7 +96,7 @@ static const char *verdict_text(uint8_t v)
 	return v < sizeof(texts) / sizeof(texts[0]) ? texts[v] : "deny";
 }
 
-static json_t *rule_id_json(const struct desk *d, const uint8_t id[IPC_RULE_ID_LEN])
+json_t *rule_id_json(const struct desk *d, const uint8_t id[IPC_RULE_ID_LEN])
 {
 	static const uint8_t none[IPC_RULE_ID_LEN];
 	char text[POLICY_ID_TEXT], buf[POLICY_ID_TEXT];
@@ -123,10 +124,17 @@ static const char *event_text(const struct ipc_event *e)
 void log_gate_event(struct desk *d, const struct ipc_event *e)
 {
 	char buf[8];
-	const struct app *a = app_by_ref(d, &e->ref);
+	struct app *a = app_by_ref(d, &e->ref);
 	if (e->kind == EVENT_SWITCH) {
 		log_text(d, "switch", e->text.s);
 		return;
+	}
+	if (a != NULL && e->kind == EVENT_REFUSED && strcmp(e->text.s, IPC_OVERFLOW) == 0) {
+		/* Counted one by one, told once a second: an app must not fill the history with its own noise. */
+		a->overflow++;
+		if (clock_boot_ms() < a->overflow_said_ms + OVERFLOW_SAY_MS)
+			return;
+		a->overflow_said_ms = clock_boot_ms();
 	}
 	bool refused = e->kind != EVENT_CONNECTION;
 	json_t *zero = refused ? json_integer(0) : json_null();

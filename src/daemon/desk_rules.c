@@ -125,6 +125,7 @@ static void rule_log(struct desk *d, const struct rule *r, const char *event, ui
 	log_entry(d, event, r->e.meta.owner, r->e.rule.subject == POLICY_SUBJECT_APP ? r->e.rule.who : NULL,
 		json_pack("{s:s, s:s, s:o, s:s*}", "rule", r->line, "rule_id", rule_short_id(d, r->id, id), "by", by,
 			"text", ended ? policy_end_text(r->e.meta.ended) : NULL));
+	watch_rule(d, r);
 }
 
 struct rule *rule_by_id(const struct desk *d, const uint8_t id[POLICY_ID_LEN])
@@ -200,6 +201,8 @@ static void rules_forget(struct desk *d)
 		else
 			rule_free(r);
 	}
+	if (kept < d->n_rules)
+		watch_rules_moved(d);
 	d->n_rules = kept;
 	d->n_ids = 0;
 }

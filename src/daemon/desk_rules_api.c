@@ -230,17 +230,7 @@ void rules_api_remove(struct desk *d, struct client *c)
 
 void rules_api_list(struct desk *d, struct client *c)
 {
-	const char *app = NULL;
-	bool ended = false, all;
-	if (!arg_app(d, c, false, &app) || !arg_bool(d, c, "ended", &ended) || !arg_all(d, c, &all))
-		return;
-	json_t *rules = json_array();
-	for (size_t i = 0; i < d->n_rules; i++) {
-		const struct rule *r = d->rules[i];
-		bool mine = r->e.meta.owner == c->uid || r->e.meta.owner == POLICY_OWNER_ANY;
-		bool fits = app == NULL || r->e.rule.subject != POLICY_SUBJECT_APP || strcmp(r->e.rule.who, app) == 0;
-		if ((rule_running(r) || ended) && fits && (mine || all))
-			json_array_append_new(rules, rule_json(d, r));
-	}
-	client_reply(d, c, json_pack("{s:o}", "rules", rules));
+	bool ended = false;
+	if (arg_bool(d, c, "ended", &ended))
+		watch_begin(d, c, WATCH_RULES, ended);
 }

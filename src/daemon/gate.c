@@ -176,6 +176,7 @@ static void from_desk(struct gate_role *o, struct frame *f)
 		struct ipc_app app;
 		struct ipc_app_ref ref;
 		struct ipc_block block;
+		struct ipc_u32 number;
 		struct ipc_grant grant;
 		struct ipc_syn syn;
 		struct ipc_result result;
@@ -192,6 +193,8 @@ static void from_desk(struct gate_role *o, struct frame *f)
 		gate_block(o->g, &m.block);
 	else if (f->type == IPC_GRANT && ipc_grant_get(f->body, f->len, &m.grant))
 		gate_grant_restore(o->g, &m.grant);
+	else if (f->type == IPC_GRANT_CUT && ipc_u32_get(f->body, f->len, &m.number))
+		gate_cut(o->g, m.number.v);
 	else if (f->type == IPC_SYN && ipc_syn_get(f->body, f->len, &m.syn))
 		gate_syn_restore(o->g, &m.syn);
 	else if (f->type == IPC_SYNC_END)

@@ -31,15 +31,34 @@ static unsigned questions_of(const struct gate *g, uint16_t slot)
 	return n;
 }
 
+/* A burst, then one a second: whoever floods people with questions is refused and counted, never allowed. */
+static bool may_ask(struct gate *g, uint16_t slot)
+{
+	struct app *app = app_of(g, slot);
+	if (app == NULL)
+		return false;
+	int64_t due = app->ask_due_ms > g->boot_ms ? app->ask_due_ms : g->boot_ms;
+	if (due - g->boot_ms > (QUESTIONS_BURST - 1) * QUESTION_EVERY_MS)
+		return false;
+	app->ask_due_ms = due + QUESTION_EVERY_MS;
+	return true;
+}
+
 bool ask_person(struct gate *g, struct held *h, const struct ipc_question *what)
 {
 	struct question *k = find(g, what);
 	if (k == NULL || (k->number == 0 && questions_of(g, h->key.slot) >= QUESTIONS_APP_MAX))
 		return false;
-	h = h->kept ? h : held_keep(g->held, h);
+	bool fresh = k->number == 0, kept = h->kept;
+	h = kept ? h : held_keep(g->held, h);
 	if (h == NULL)
 		return false;
-	if (k->number == 0) {
+	if (fresh && !may_ask(g, h->key.slot)) {
+		if (!kept)
+			held_remove(g->held, h);
+		return false;
+	}
+	if (fresh) {
 		if (++g->next_question == 0)
 			g->next_question = 1;
 		k->number = g->next_question;

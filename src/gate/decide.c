@@ -169,7 +169,7 @@ static void refuse_unasked(struct gate *g, struct app *app, struct held *h, cons
 	const struct app *target, const struct policy_verdict *v)
 {
 	refuse_held(g, app, h, name, v, VERDICT_ASK,
-		target->a.ask == ASK_DENY ? "nobody is asked for this application" : "too many questions are open");
+		target->a.ask == ASK_DENY ? "nobody is asked for this application" : IPC_OVERFLOW);
 }
 
 /* Another app's rules do not simply let it in. */

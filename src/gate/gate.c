@@ -271,6 +271,13 @@ void gate_grant_restore(struct gate *g, const struct ipc_grant *m)
 	syn_hold(app->syn, gr->syn, 1);
 }
 
+void gate_cut(struct gate *g, uint32_t number)
+{
+	struct grant *gr = grants_by_number(g->grants, number);
+	if (gr != NULL)
+		live_end(g, gr, "cut by a person");
+}
+
 void gate_syn_restore(struct gate *g, const struct ipc_syn *s)
 {
 	struct app *app = app_of(g, s->ref.slot);

@@ -46,6 +46,8 @@ void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const ui
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *app);
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref);
 void gate_block(struct gate *g, const struct ipc_block *b);
+/* Somebody ends what lives under this number; its rule stays. */
+void gate_cut(struct gate *g, uint32_t number);
 void gate_grant_restore(struct gate *g, const struct ipc_grant *gr);
 void gate_syn_restore(struct gate *g, const struct ipc_syn *s);
 void gate_sync_end(struct gate *g);

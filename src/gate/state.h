@@ -41,6 +41,7 @@
  * (numbers in stock) · audit.c (foreign changes) · gate.c (apps, policy, messages, time).
  */
 enum { LIVE_LEASE_MS = 60000, LIVE_RENEW_MS = 30000, READY_MAX = 32 };
+enum { QUESTIONS_BURST = 64, QUESTION_EVERY_MS = 1000 };
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
 
 /* The third byte of a packet-in's userdata, after our two-byte mark. */
@@ -49,10 +50,11 @@ enum purpose { PURPOSE_ASK = 1, PURPOSE_ANSWER, PURPOSE_STALE, PURPOSE_FULL, PUR
 struct app {
 	struct ipc_app a; /* a.ref.slot 0: free */
 	struct syn *syn;
-	bool inbound;	  /* its inbound row is in the switch */
-	uint32_t request; /* desk's APP_ADD to answer at `barrier`; 0 none */
-	uint32_t barrier; /* xid; 0: answered when the switch is in step */
-	uint32_t lookups; /* in the second `second_boot_ms` */
+	int64_t ask_due_ms; /* boot time up to which its questions have been paid for */
+	bool inbound;	    /* its inbound row is in the switch */
+	uint32_t request;   /* desk's APP_ADD to answer at `barrier`; 0 none */
+	uint32_t barrier;   /* xid; 0: answered when the switch is in step */
+	uint32_t lookups;   /* in the second `second_boot_ms` */
 	int64_t hot_until_ms[HOT_APP_MAX];
 	int64_t second_boot_ms;
 	int64_t refused_until_ms[REFUSED_APP_MAX]; /* a ring: when the exact refused flows go by themselves */

@@ -241,6 +241,8 @@ struct ipc_forwards {
 	struct ipc_forward f[IPC_FORWARDS_MAX];
 };
 
+/* The text of EVENT_REFUSED for a packet that would have been one question too many. */
+#define IPC_OVERFLOW "too many questions are open"
 enum ipc_event_kind { EVENT_CONNECTION, EVENT_REFUSED, EVENT_NAME, EVENT_SWITCH };
 enum ipc_verdict { VERDICT_ALLOW, VERDICT_DENY, VERDICT_DROP, VERDICT_ASK, VERDICT_WITHHELD };
 

@@ -11,6 +11,8 @@ import sandbox
 from lab import LAB, Lab, build_dir, sh, wait_until
 from product import RUN_DIR, environment, sekisho, sekisho_json
 from run import no_daemon
+from test_04_faults import Stream
+from test_11_review import Api
 from test_09_rights import NOT_PERMITTED, USERS, as_user, begin, done, refused
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -117,3 +119,18 @@ def test_until_logout(t):
         wait_until(lambda: "until logout" not in done("alice", "rules"), 10, "the rule ends with the last session")
     finally:
         sh("rm", "-rf", "/run/systemd")
+
+
+def test_cut(t):
+    """A live connection is listed, is cut by its number, and what its rule allows may be opened again."""
+    app, api = t.app("web"), Api()
+    t.rule("allow web to 198.51.100.10 port 1234/tcp")
+    stream = Stream(t, app)
+    assert stream.alive()
+    live = api.call("org.sekisho.Connections.List")["parameters"]["connections"]
+    assert len(live) == 1 and live[0]["address"] == "198.51.100.10" and live[0]["app"] == "web", live
+    assert api.call("org.sekisho.Connections.Cut", grants=[live[0]["grant"]])["parameters"]["cut"] == [live[0]["grant"]]
+    wait_until(lambda: not stream.alive(1), 5, "the connection is cut")
+    assert Stream(t, app).alive()
+    again = api.call("org.sekisho.Connections.List")["parameters"]["connections"]
+    assert [c["grant"] for c in again] != [live[0]["grant"]], again

@@ -133,6 +133,9 @@ static void play_gate(struct frame *f)
 		assert_true(ipc_result_get(f->body, f->len, &w.charged));
 		w.n_charged++;
 	}
+	struct ipc_u32 cut;
+	if (f->type == IPC_GRANT_CUT && ipc_u32_get(f->body, f->len, &cut))
+		w.cut = cut.v;
 	w.n_grants += f->type == IPC_GRANT;
 	w.n_syns += f->type == IPC_SYN;
 	w.n_sync_ends += f->type == IPC_SYNC_END;

@@ -37,7 +37,8 @@ struct world {
 	struct ipc_auth_ask auth_ask;
 	unsigned n_auth_asks;
 	uint32_t auth_id;
-	int polkit; /* its answer: 0 or negative errno; 1: none for now */
+	uint32_t cut; /* the number of the last IPC_GRANT_CUT */
+	int polkit;   /* its answer: 0 or negative errno; 1: none for now */
 };
 extern struct world w;
 
