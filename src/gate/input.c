@@ -109,7 +109,7 @@ static void stale(struct gate *g, struct app *app, const struct ofp_packet_in *p
 	struct ipc_cut c = { .zone = app->a.zone, .mark = pi->ct_mark };
 	out_tell(&g->messages, ROLE_SWITCHD, IPC_CT_CUT, 0, cut, &c);
 	if (pi->reg[R_DIR] == 0)
-		refuse_packet(g, app, pi->frame, pi->frame_len, false);
+		refuse_answer(g, app, pi->frame, pi->frame_len);
 }
 
 /* A commit that failed: the zone or the table is full. */
@@ -121,7 +121,7 @@ static void full(struct gate *g, struct app *app, const struct ofp_packet_in *pi
 	app->full_said_boot_ms = g->boot_ms;
 	gate_event(g, app, EVENT_REFUSED, VERDICT_ALLOW, &key, NULL, NULL, NULL, "the connection table is full");
 	if (pi->reg[R_DIR] == 0)
-		refuse_packet(g, app, pi->frame, pi->frame_len, false);
+		refuse_answer(g, app, pi->frame, pi->frame_len);
 }
 
 static void packet_in(struct gate *g, const uint8_t *msg, size_t len)

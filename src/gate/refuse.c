@@ -4,21 +4,28 @@
 
 /* Answers go to the port the packet came from, as if from the gateway; what the app does with them is its own affair.
  */
-void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent)
+void refuse_answer(struct gate *g, const struct app *app, const uint8_t *frame, size_t len)
 {
 	struct packet p;
 	uint8_t buf[BUILD_MAX];
 	struct wr w = wr_init(buf, sizeof(buf));
 	if (packet_parse(frame, len, &p) != 0)
 		return;
-	pipeline_refused(g, app, &p);
-	if (silent)
-		return;
 	struct addr from = p.kind == PACKET_IPV4 ? app->a.v4_gateway : plan_v6(&g->plan, app->a.ref.slot, 1);
 	int err = p.proto == IP_TCP ? build_tcp_reset(&w, &p)
 				    : build_unreachable(&w, frame, &p, UNREACHABLE_PROHIBITED, &from);
 	if (err == 0)
 		pipeline_send(g, app->a.ofport, w.buf, w.len);
+}
+
+void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent)
+{
+	struct packet p;
+	if (packet_parse(frame, len, &p) != 0)
+		return;
+	pipeline_refused(g, app, &p);
+	if (!silent)
+		refuse_answer(g, app, frame, len);
 }
 
 /*

@@ -266,7 +266,10 @@ void audit_expect(struct gate *g);
 void audit_tick(struct gate *g);
 void audit_stats(struct gate *g, struct rd *body);
 
-/* refuse.c: the sender learns at once (RST, ICMP), or silence for `drop`. `frame` is what it sent. */
+/* refuse.c: the sender learns at once (RST, ICMP); policy may allow the very same packet in a moment. */
+void refuse_answer(struct gate *g, const struct app *app, const uint8_t *frame, size_t len);
+/* Policy refuses it: the sender learns, or silence for `drop`, and for a while the switch drops more of it by itself.
+ * `frame` is what it sent. */
 void refuse_packet(struct gate *g, struct app *app, const uint8_t *frame, size_t len, bool silent);
 /* A packet of an ended grant: RST towards both ends. */
 void refuse_ended(struct gate *g, struct app *app, const struct ended *e, bool inbound, const uint8_t *frame,

@@ -57,7 +57,7 @@ def udp_discard(s, _state):
 
 class Connection:
     def __init__(self, kind):
-        self.kind, self.out = kind, b""
+        self.kind, self.out, self.at = kind, b"", 0
 
 
 class Servers:
@@ -118,7 +118,7 @@ class Servers:
     @staticmethod
     def write(s, c):
         if c.kind == "chargen":
-            s.send(CHUNK)
+            c.at = (c.at + s.send(CHUNK[c.at:])) % len(CHUNK)
         elif c.out:
             c.out = c.out[s.send(c.out):]
             if c.kind == "who" and not c.out:
