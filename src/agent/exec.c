@@ -81,6 +81,7 @@ bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 	put_addr(w, &e->dns[1]);
 	wr_u64(w, (uint64_t)e->wall_us);
 	wr_bytes(w, e->seed, sizeof(e->seed));
+	wr_bytes(w, e->sync, sizeof(e->sync));
 	wr_u16(w, e->argc);
 	wr_u16(w, e->envc);
 	wr_u32(w, e->strings_len);
@@ -128,6 +129,7 @@ bool agent_exec_get(const void *body, size_t len, struct agent_exec *ret)
 	get_net(&r, ret);
 	ret->wall_us = (int64_t)rd_u64(&r);
 	rd_copy(&r, ret->seed, sizeof(ret->seed));
+	rd_copy(&r, ret->sync, sizeof(ret->sync));
 	ret->argc = rd_u16(&r);
 	ret->envc = rd_u16(&r);
 	ret->strings_len = rd_u32(&r);

@@ -3,6 +3,7 @@
 #define AGENT_EXEC_H
 
 #include "agent/frame.h"
+#include "agent/sync.h"
 #include "base/addr.h"
 
 /* What the guest's agent needs to become one application: the network, who it runs as, the command. */
@@ -20,6 +21,7 @@ struct agent_exec {
 	struct addr dns[2];	      /* len 0: none */
 	int64_t wall_us;	      /* CLOCK_REALTIME of the host when sent */
 	uint8_t seed[AGENT_SEED_LEN]; /* credited as entropy */
+	uint8_t sync[AGENT_SYNC_LEN]; /* agent/sync.h */
 	uint16_t argc, envc;	      /* argc >= 1 */
 	uint32_t strings_len;
 	char strings[AGENT_STRINGS_MAX]; /* argc arguments, then envc "K=V", each NUL-ended */

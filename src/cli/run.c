@@ -134,12 +134,12 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 
 /*
  * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment
- * later, so "it exists" is believed only when it lasts.
+ * later. The end may also be known here before it is known there, so "it runs" is asked a second time.
  */
 static int begin(struct cli *c, json_t *params, int *ret_fd)
 {
-	enum { TRIES = 20, PAUSE_MS = 100 };
-	for (unsigned i = 0;; i++) {
+	enum { TRIES = 100, TRIES_RUNS = 2, PAUSE_MS = 50 };
+	for (unsigned i = 1;; i++) {
 		struct api_error e = { .exit_code = EXIT_FAILED };
 		int code;
 		struct api_client *client = cli_connect(c, &code);
@@ -149,7 +149,8 @@ static int begin(struct cli *c, json_t *params, int *ret_fd)
 		api_client_close(client);
 		if (err == 0)
 			return 0;
-		if (strcmp(e.name, "org.sekisho.Exists") != 0 || i == TRIES) {
+		bool ending = json_is_true(json_object_get(e.params, "ending"));
+		if (strcmp(e.name, "org.sekisho.Exists") != 0 || i >= (ending ? TRIES : TRIES_RUNS)) {
 			cli_say_error(&e);
 			return -1;
 		}

@@ -245,7 +245,8 @@ int stream_run(int fd, bool tty)
 		err = turn(&s);
 	raw_off(&s);
 	if (err != 0)
-		cli_error("the application's machine is gone: %s", strerror(-err));
+		cli_error("the connection to the application broke (%s); it may still run: see sekisho ps",
+			strerror(-err));
 	close(s.signals);
 	close(fd);
 	return s.code;

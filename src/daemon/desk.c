@@ -51,7 +51,7 @@ static void peer_back(struct desk *d, enum role_id peer)
 static void from_main(struct desk *d, struct frame *f)
 {
 	struct ipc_result r;
-	struct ipc_app_ref ref;
+	static struct ipc_vm_exit e;
 	if (f->type == IPC_STOP) {
 		apps_stop_all(d);
 	} else if (f->type == IPC_SOCKETS && f->n_fds >= 1 && d->listener < 0) {
@@ -65,8 +65,10 @@ static void from_main(struct desk *d, struct frame *f)
 		rules_file(d, f);
 	} else if (f->type == IPC_POLICY_END) {
 		rules_files_end(d, f->id);
-	} else if (f->type == IPC_VM_EXITED && ipc_app_ref_get(f->body, f->len, &ref)) {
-		app_gone(d, &ref, true);
+	} else if (f->type == IPC_VM_ENDING && ipc_vm_exit_get(f->body, f->len, &e)) {
+		app_vm_ending(d, &e);
+	} else if (f->type == IPC_VM_EXITED && ipc_vm_exit_get(f->body, f->len, &e)) {
+		app_vm_exited(d, &e);
 	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
 		app_result(d, ROLE_MAIN, f->id, &r);
 	}
@@ -80,7 +82,7 @@ static void port_gone(struct desk *d, const char *ifname)
 		if (a->state == APP_FREE || strcmp(a->ifname, ifname) != 0)
 			continue;
 		struct ipc_app_ref ref = a->gate.ref;
-		app_gone(d, &ref, false);
+		app_gone(d, &ref);
 		return;
 	}
 }
@@ -208,7 +210,7 @@ static bool desk_ends(const struct desk *d)
 {
 	if (d->role->chan[ROLE_MAIN] == NULL)
 		return true;
-	return d->restart || (d->role->stopping && apps_count(d) == 0);
+	return d->restart || (d->role->stopping && apps_stopping(d) == 0);
 }
 
 static void desk_serve(struct desk *d)
@@ -280,6 +282,7 @@ int desk_main(struct role *r)
 		err = loop_add(r->loop, d.host.route_fd, EPOLLIN, DESK_NETLINK, 0);
 	if (err != 0)
 		return err;
+	apps_claim(&d);
 	role_ready(r);
 	if (r->chan[ROLE_SWITCHD] != NULL)
 		apps_sync(&d, ROLE_SWITCHD);

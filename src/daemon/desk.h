@@ -131,12 +131,15 @@ struct app {
 	struct ipc_vm *vm;			 /* while a VM starts */
 	int stream;				 /* the client's, -1 */
 	bool vm_runs, exit_wanted, ran, adopted; /* adopted: from an earlier desk */
+	bool vm_ending;				 /* its program has ended */
+	bool kept;				 /* its VM outlives the daemon */
 	char *error;				 /* why the start failed; owned */
 	int64_t carded_ms[DESK_CARDED];		 /* when the last questions of it were asked, a ring */
 	unsigned n_carded, waiting;
 	bool review;	   /* more questions than a person can take one by one */
 	uint32_t overflow; /* packets the gate refused because too many questions were open */
 	int64_t overflow_said_ms;
+	char *ending; /* how it ended; owned */
 };
 
 struct rule {
@@ -317,8 +320,12 @@ void apps_run(struct desk *d, struct client *c);
 void apps_list(struct desk *d, struct client *c);
 void apps_stop(struct desk *d, struct client *c, bool attached_only);
 void app_result(struct desk *d, enum role_id from, uint32_t id, const struct ipc_result *r);
-/* The interface vanished, or the VM ended. */
-void app_gone(struct desk *d, const struct ipc_app_ref *ref, bool vm);
+/* The interface vanished. */
+void app_gone(struct desk *d, const struct ipc_app_ref *ref);
+void app_vm_ending(struct desk *d, const struct ipc_vm_exit *e);
+void app_vm_exited(struct desk *d, const struct ipc_vm_exit *e);
+/* Tells main which VMs this desk knows from an earlier one. */
+void apps_claim(struct desk *d);
 /* A peer is back: what it must know about applications. */
 void apps_sync(struct desk *d, enum role_id peer);
 void apps_stop_all(struct desk *d);
@@ -326,6 +333,8 @@ void apps_client_gone(struct desk *d, const struct client *c);
 struct app *app_by_ref(struct desk *d, const struct ipc_app_ref *ref);
 struct app *app_by_name(struct desk *d, uint32_t owner, const char *name);
 unsigned apps_count(const struct desk *d);
+/* Of those, what the end of the daemon still waits for. */
+unsigned apps_stopping(const struct desk *d);
 
 /* desk_rules.c, desk_lives.c, desk_files.c */
 int rules_load(struct desk *d) __attribute__((warn_unused_result));

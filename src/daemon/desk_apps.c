@@ -36,9 +36,18 @@ unsigned apps_count(const struct desk *d)
 	return n;
 }
 
+unsigned apps_stopping(const struct desk *d)
+{
+	unsigned n = 0;
+	for (unsigned i = 1; i < PLAN_SLOTS; i++)
+		n += d->apps[i].state != APP_FREE && !(d->apps[i].kept && d->apps[i].step == STEP_NONE);
+	return n;
+}
+
 void app_clear(struct app *a)
 {
 	free(a->error);
+	free(a->ending);
 	free(a->vm);
 	if (a->stream >= 0)
 		close(a->stream);
@@ -112,9 +121,15 @@ struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t
 			name);
 		return NULL;
 	}
-	if (app_by_name(d, owner, name) != NULL) {
-		client_fail(d, c, "org.sekisho.Exists",
-			"%s runs already; stop it first (sekisho stop %s) or choose another name", name, name);
+	const struct app *same = app_by_name(d, owner, name);
+	if (same != NULL) {
+		char text[256];
+		bool ending = same->state == APP_STOPPING || same->vm_ending;
+		snprintf(text, sizeof(text),
+			ending ? "%s is just ending; try again"
+			       : "%s runs already; stop it first (sekisho stop %s) or choose another name",
+			name, name);
+		client_error(d, c, "org.sekisho.Exists", json_pack("{s:s, s:b}", "text", text, "ending", ending));
 		return NULL;
 	}
 	uint16_t slot = free_slot(d, owner, c->admin);

@@ -204,7 +204,9 @@ static void app_freed(struct desk *d, struct app *a)
 	struct client *s = a->stop_client >= 0 ? &d->clients[a->stop_client] : NULL;
 	if (a->stream >= 0)
 		say_exit(a->stream, a->error == NULL ? "it was stopped" : a->error);
-	log_app(d, a, "app-stopped", a->error);
+	/* One that never ran has not stopped; who started it is told below. */
+	if (a->ran || a->adopted)
+		log_app(d, a, "app-stopped", a->ending != NULL ? a->ending : a->error);
 	if (store_app_del(d->store, a->gate.ref.slot, a->gate.ref.run) != 0 || store_commit(d->store) != 0)
 		log_msg(LOG_ERROR, "the end of %s could not be stored", a->gate.name);
 	if (a->ran || a->adopted)
@@ -227,7 +229,8 @@ static bool undo_send(struct desk *d, struct app *a)
 	case STEP_VM:
 		a->pending = 0;
 		/* Its end is told by IPC_VM_EXITED. */
-		return a->vm_runs && role_send_msg(d->role, ROLE_MAIN, IPC_VM_STOP, 0, app_ref, &a->gate.ref, NULL, 0);
+		return a->vm_runs && !a->kept &&
+		       role_send_msg(d->role, ROLE_MAIN, IPC_VM_STOP, 0, app_ref, &a->gate.ref, NULL, 0);
 	case STEP_UP:
 	case STEP_NONE:
 		return false;
@@ -246,6 +249,13 @@ static void stop_step(struct desk *d, struct app *a)
 {
 	/* Nothing more can be admitted for it, so what waits for people waits in vain. */
 	while (a->step != STEP_NONE) {
+		if (a->kept && a->step == STEP_LINK) {
+			/* Port and flows are gone; the VM and its tap wait for the next daemon, which finds it in the
+			 * store. */
+			a->step = STEP_NONE;
+			log_app(d, a, "app-kept", NULL);
+			return;
+		}
 		if (undo_send(d, a))
 			return;
 		a->step--;
@@ -264,7 +274,7 @@ void app_stop(struct desk *d, struct app *a)
 		return;
 	}
 	a->state = APP_STOPPING;
-	if (a->kind == APP_VM && a->vm_runs)
+	if (a->kind == APP_VM && a->vm_runs && !a->kept)
 		a->step = STEP_VM;
 	stop_step(d, a);
 }
@@ -296,19 +306,54 @@ void app_result(struct desk *d, enum role_id from, uint32_t id, const struct ipc
 	stop_step(d, a);
 }
 
-void app_gone(struct desk *d, const struct ipc_app_ref *ref, bool vm)
+void app_gone(struct desk *d, const struct ipc_app_ref *ref)
 {
 	struct app *a = app_by_ref(d, ref);
+	if (a != NULL)
+		app_stop(d, a);
+}
+
+/* Noted before the machine goes, since its interface may be missed before its end is told. */
+void app_vm_ending(struct desk *d, const struct ipc_vm_exit *e)
+{
+	struct app *a = app_by_ref(d, &e->ref);
+	char text[32];
 	if (a == NULL)
 		return;
-	if (vm)
-		a->vm_runs = false;
-	if (a->state == APP_STOPPING && a->step == STEP_VM && vm) {
+	a->vm_ending = true;
+	snprintf(text, sizeof(text), "exit status %u", e->status);
+	if (a->ending == NULL && (e->known || e->text.len > 0))
+		a->ending = strdup(e->text.len > 0 ? e->text.s : text);
+}
+
+void app_vm_exited(struct desk *d, const struct ipc_vm_exit *e)
+{
+	struct app *a = app_by_ref(d, &e->ref);
+	if (a == NULL)
+		return;
+	app_vm_ending(d, e);
+	a->vm_runs = a->kept = false;
+	if (a->state == APP_STOPPING && a->step == STEP_NONE) {
+		/* It was to be kept. */
+		a->step = STEP_LINK;
+		stop_step(d, a);
+	} else if (a->state == APP_STOPPING && a->step == STEP_VM) {
 		a->step--;
 		stop_step(d, a);
-		return;
+	} else {
+		app_stop(d, a);
 	}
-	app_stop(d, a);
+}
+
+void apps_claim(struct desk *d)
+{
+	struct ipc_app_ref last = { 0 };
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		const struct app *a = &d->apps[i];
+		if (a->state != APP_FREE && a->kind == APP_VM)
+			(void)role_send_msg(d->role, ROLE_MAIN, IPC_VM_CLAIM, 0, app_ref, &a->gate.ref, NULL, 0);
+	}
+	(void)role_send_msg(d->role, ROLE_MAIN, IPC_VM_CLAIM, 0, app_ref, &last, NULL, 0);
 }
 
 void apps_client_gone(struct desk *d, const struct client *c)
@@ -358,7 +403,9 @@ void apps_sync(struct desk *d, enum role_id peer)
 void apps_stop_all(struct desk *d)
 {
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
-		if (d->apps[i].state != APP_FREE)
-			app_stop(d, &d->apps[i]);
+		struct app *a = &d->apps[i];
+		a->kept = d->role->conf.on_stop_keep && a->state == APP_RUNNING && a->kind == APP_VM && a->vm_runs;
+		if (a->state != APP_FREE)
+			app_stop(d, a);
 	}
 }

@@ -92,7 +92,10 @@ int host_up(struct sekishod *d)
 		log_msg(LOG_ERROR, "cannot open netlink: %s", strerror(-err));
 		return err;
 	}
-	uplink_nat_down(d->conf.run_dir); /* what a crash left */
+	/* What a crash left. Translation that is wanted again stays until it is replaced in one piece: without it the
+	 * host would take the apps' live connections for its own and reset them. */
+	if (strcmp(d->conf.uplink, "nat") != 0)
+		uplink_nat_down(d->conf.run_dir);
 	uplink_port_down(d->conf.run_dir);
 	err = ovs_open(&conf, &d->ovs, error);
 	if (err != 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keeper: one per virtual machine, between its person and its guest. Ends when the program has ended; main then ends
- * the machine. */
+/* keeper: one per virtual machine, between its person and its guest. Ends when the program has ended, and says so; main
+ * then ends the machine. Ended otherwise it leaves a machine that runs on, for the next keeper. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/role.h"
@@ -12,11 +12,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { KEEPER_RELAY = ROLE_COUNT, N_FDS = 4, SAID_MAX = 512 };
+enum { KEEPER_RELAY = ROLE_COUNT, N_FDS = 5, N_ADOPT_FDS = 4, SAID_MAX = 512 };
 
 struct keeper {
 	struct role *role;
 	struct vm_relay *relay; /* NULL: nothing given yet */
+	bool left;		/* main has gone */
+	bool said_runs, said_end;
 };
 
 static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
@@ -38,6 +40,8 @@ static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 		.argc = m->argc,
 		.envc = m->envc,
 		.strings_len = m->strings_len };
+	static_assert(sizeof(m->sync) == sizeof(e->sync), "one key");
+	memcpy(e->sync, m->sync, sizeof(e->sync));
 	static_assert(sizeof(m->strings) <= sizeof(e->strings), "what ipc carries, exec can hold");
 	if (m->strings_len > sizeof(m->strings))
 		return false;
@@ -55,17 +59,36 @@ static int keeper_take(struct keeper *k, struct frame *f)
 	static struct agent_exec e;
 	if (k->relay != NULL || f->n_fds != N_FDS || !ipc_vm_get(f->body, f->len, &m) || !exec_from(&m, &e))
 		return -EPROTO;
-	struct vm_relay_fds fds = { .client = f->fds[0], .guest = f->fds[1], .qmp = f->fds[2], .console = f->fds[3] };
+	struct vm_relay_fds fds = { .client = f->fds[0],
+		.guest = f->fds[1],
+		.qmp = f->fds[2],
+		.console = f->fds[3],
+		.log = f->fds[4] };
 	f->n_fds = 0;
 	return vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+}
+
+static int keeper_adopt(struct keeper *k, struct frame *f)
+{
+	struct ipc_adopt m;
+	if (k->relay != NULL || f->n_fds != N_ADOPT_FDS || !ipc_adopt_get(f->body, f->len, &m))
+		return -EPROTO;
+	struct vm_relay_fds fds = { .client = -1,
+		.guest = f->fds[0],
+		.qmp = f->fds[1],
+		.console = f->fds[2],
+		.log = f->fds[3] };
+	f->n_fds = 0;
+	k->said_runs = true;
+	return vm_relay_adopt(k->role->loop, KEEPER_RELAY, &fds, m.sync, &k->relay);
 }
 
 static void keeper_frame(struct keeper *k, struct frame *f)
 {
 	if (f->type == IPC_STOP && k->relay != NULL)
 		vm_relay_stop(k->relay, clock_boot_ms());
-	if (f->type == IPC_KEEPER) {
-		int err = keeper_take(k, f);
+	if (f->type == IPC_KEEPER || f->type == IPC_KEEPER_ADOPT) {
+		int err = f->type == IPC_KEEPER ? keeper_take(k, f) : keeper_adopt(k, f);
 		if (err != 0) {
 			log_msg(LOG_ERROR, "a virtual machine cannot be kept: %s", strerror(-err));
 			k->role->stopping = true;
@@ -85,14 +108,25 @@ static void keeper_event(struct keeper *k, const struct loop_event *ev)
 	}
 	while (role_recv(k->role, ev, &from, &f) == 1)
 		keeper_frame(k, &f);
-	/* main has gone: its successor cannot know this machine's streams, so the person gets an end instead of
-	 * silence. */
-	if (k->role->chan[ROLE_MAIN] == NULL && k->relay != NULL)
-		vm_relay_stop(k->relay, clock_boot_ms());
+	/* main has gone: its successor cannot know the person's stream, so it gets an end instead of silence. */
+	k->left = k->role->chan[ROLE_MAIN] == NULL;
+	if (k->left && k->relay != NULL)
+		vm_relay_leave(k->relay, "the daemon has gone; the application runs on (sekisho ps)");
 }
 
+static void keeper_say_runs(struct keeper *k)
+{
+	if (k->said_runs || k->relay == NULL || !vm_relay_runs(k->relay))
+		return;
+	k->said_runs = role_send(k->role, ROLE_MAIN, IPC_KEEPER_RUNS, 0, NULL, 0, NULL, 0);
+}
+
+/* As soon as it is known: whoever hears of it may ask for the same name at once. */
 static void keeper_say_end(struct keeper *k)
 {
+	if (k->said_end || k->relay == NULL || !vm_relay_ended(k->relay))
+		return;
+	k->said_end = true;
 	const struct agent_exit *e = vm_relay_exit(k->relay);
 	char said[SAID_MAX];
 	text_escape(e->reason, strlen(e->reason), said, sizeof(said));
@@ -117,9 +151,9 @@ int keeper_main(struct role *r)
 			keeper_event(&k, &ev);
 		else if (k.relay != NULL)
 			vm_relay_tick(k.relay, clock_boot_ms());
-	}
-	if (k.relay != NULL)
+		keeper_say_runs(&k);
 		keeper_say_end(&k);
+	}
 	vm_relay_free(k.relay);
 	return 0;
 }

@@ -249,13 +249,15 @@ static int start_all(struct sekishod *d)
 	if (err == 0)
 		err = open_signals(d);
 	if (err == 0)
-		err = vms_new(&d->vms);
+		err = vms_new(d);
 	if (err == 0)
 		err = setup_api(&d->conf, &d->api_fd);
 	if (err == 0)
 		err = host_up(d);
 	int n = conf_print(&d->conf, d->conf_text, sizeof(d->conf_text));
 	d->conf_len = n > 0 ? (size_t)n : 0;
+	if (err == 0)
+		vms_adopt(d);
 	for (unsigned i = 0; err == 0 && i < N_ROLES; i++)
 		err = start_role(d, start_order[i]);
 	return err;
@@ -300,7 +302,7 @@ static void stop_all(struct sekishod *d)
 	int64_t deadline = clock_boot_ms() + 3000;
 	for (unsigned i = N_ROLES; i-- > 0;)
 		end_role(d, start_order[i], deadline);
-	vms_free(d->vms);
+	vms_free(d);
 	host_down(d);
 	setup_undo(&d->conf);
 }

@@ -1,77 +1,95 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/vms.h"
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "daemon/sekishod.h"
-#include "vm/backend.h"
+#include "daemon/vm_place.h"
 #include "vm/tap.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct tap {
-	char name[LINK_NAME_MAX]; /* empty: free */
-	int fd;
-};
+enum { KEEPER_ENDS_MS = 1000 };
 
-struct vm {
-	struct ipc_app_ref ref; /* slot 0: free */
-	struct child keeper;
-	struct vm_proc proc;
-	char tap[LINK_NAME_MAX];
-};
-
-struct vms {
-	struct tap tap[VMS_MAX];
-	struct vm vm[VMS_MAX];
-	struct vm_kernel kernel;
-	bool have_kernel;
-	/* Ends that desk has not been told of, because it was away. */
-	struct ipc_app_ref untold[VMS_MAX];
-	unsigned n_untold;
-};
-
-/* uids of a VM: above those of the roles, two per place. */
-enum { UID_OF_VMS = 64, WATCH_KEEPER = 0, WATCH_KEEPER_PID = 1, WATCH_VMM = 2, WATCH_KINDS = 4 };
-
-int vms_new(struct vms **ret)
+void place_dir(const struct sekishod *d, unsigned place, char ret[VM_PATH_MAX])
 {
-	*ret = calloc(1, sizeof(**ret));
-	return *ret == NULL ? -ENOMEM : 0;
+	snprintf(ret, VM_PATH_MAX, "%s/vm/%u", d->conf.run_dir, place);
 }
 
+static int base_dir(const struct sekishod *d, char ret[VM_PATH_MAX])
+{
+	return snprintf(ret, VM_PATH_MAX, "%s/vm", d->conf.run_dir) < VM_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int vms_new(struct sekishod *d)
+{
+	char dir[VM_PATH_MAX];
+	int err = base_dir(d, dir);
+	/* run_dir is root's alone to write. */
+	if (err == 0 && mkdir(dir, 0700) != 0 && errno != EEXIST)
+		err = -errno;
+	d->vms = err == 0 ? calloc(1, sizeof(*d->vms)) : NULL;
+	return err == 0 && d->vms == NULL ? -ENOMEM : err;
+}
+
+/* Closing its channel is the order to end; a keeper without main lets its VM run on. */
 static void keeper_end(struct child *c)
 {
 	if (c->pid == 0)
 		return;
-	kill(c->pid, SIGKILL);
+	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
+	frame_chan_free(c->chan);
+	c->chan = NULL;
+	if (poll(&p, 1, KEEPER_ENDS_MS) <= 0)
+		kill(c->pid, SIGKILL);
 	waitpid(c->pid, NULL, 0);
 	spawn_forget(c);
 }
 
-void vms_free(struct vms *v)
+static void vm_unmake(struct sekishod *d, struct vm *vm)
 {
+	char dir[VM_PATH_MAX];
+	place_dir(d, place_of(d, vm), dir);
+	vm_kill(&vm->state.proc);
+	vm_clean(dir);
+	vm_state_remove(dir);
+	rmdir(dir);
+	vm->ref.slot = 0;
+}
+
+void vms_free(struct sekishod *d)
+{
+	struct vms *v = d->vms;
+	char dir[VM_PATH_MAX];
 	if (v == NULL)
 		return;
 	for (unsigned i = 0; i < VMS_MAX; i++) {
-		if (v->vm[i].ref.slot != 0) {
-			keeper_end(&v->vm[i].keeper);
-			vm_kill(&v->vm[i].proc);
-		}
-		if (v->tap[i].name[0] != '\0')
-			close(v->tap[i].fd);
+		struct vm *vm = &v->vm[i];
+		if (vm->ref.slot == 0)
+			continue;
+		keeper_end(&vm->keeper);
+		if (d->conf.on_stop_keep && vm->state.runs && !vm->stopping)
+			log_msg(LOG_NOTICE, "the virtual machine of slot %u, run %u, runs on without us", vm->ref.slot,
+				vm->ref.run);
+		else
+			vm_unmake(d, vm);
 	}
+	if (base_dir(d, dir) == 0)
+		rmdir(dir); /* stays when a VM does */
 	free(v);
+	d->vms = NULL;
 }
 
-static struct tap *tap_find(struct vms *v, const char *name)
+struct tap *tap_find(struct vms *v, const char *name)
 {
 	for (unsigned i = 0; i < VMS_MAX; i++) {
 		if (strcmp(v->tap[i].name, name) == 0)
@@ -80,9 +98,9 @@ static struct tap *tap_find(struct vms *v, const char *name)
 	return NULL;
 }
 
-static uid_t uid_of(const struct sekishod *d, unsigned place)
+unsigned place_of(const struct sekishod *d, const struct vm *vm)
 {
-	return d->conf.uid_base + UID_OF_VMS + 2 * place;
+	return (unsigned)(vm - d->vms->vm);
 }
 
 int vms_tap(struct sekishod *d, const char *ifname, char *error, size_t cap)
@@ -116,7 +134,8 @@ void vms_tap_close(struct sekishod *d, const char *ifname)
 	struct tap *t = ifname[0] == '\0' ? NULL : tap_find(d->vms, ifname);
 	if (t == NULL)
 		return;
-	close(t->fd);
+	if (t->fd >= 0)
+		close(t->fd);
 	t->name[0] = '\0';
 }
 
@@ -154,18 +173,25 @@ static int find_kernel(struct sekishod *d, char *error)
 	return err;
 }
 
-static int start_machine(struct sekishod *d, struct vm *vm, unsigned place, const struct ipc_vm *m, char *error)
+static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, char *error)
 {
+	char dir[VM_PATH_MAX];
+	unsigned place = place_of(d, vm);
 	struct tap *t = tap_find(d->vms, m->tap);
-	if (t == NULL || m->tap[0] == '\0') {
+	if (t == NULL || m->tap[0] == '\0' || t->fd < 0) {
 		snprintf(error, VM_ERROR_MAX, "the virtual machine has no tap");
 		return -EINVAL;
 	}
 	int err = find_kernel(d, error);
 	if (err != 0)
 		return err;
+	place_dir(d, place, dir);
+	if (mkdir(dir, 0700) != 0) {
+		snprintf(error, VM_ERROR_MAX, "cannot make %.150s: %s", dir, strerror(errno));
+		return -errno;
+	}
 	struct vm_spec spec = { .kernel = &d->vms->kernel,
-		.work_dir = d->conf.run_dir,
+		.dir = dir,
 		.uid = uid_of(d, place),
 		.share_uid = uid_of(d, place) + 1,
 		.accel = VM_ACCEL_AUTO,
@@ -175,22 +201,46 @@ static int start_machine(struct sekishod *d, struct vm *vm, unsigned place, cons
 		.mac = m->mac,
 		.memory_mib = m->memory_mib,
 		.cpus = m->cpus };
-	return vm_start(&spec, &vm->proc, error);
+	struct vm_state *s = &vm->state;
+	err = vm_start(&spec, &s->proc, error);
+	if (err != 0)
+		return err;
+	s->slot = m->ref.slot;
+	s->run = m->ref.run;
+	memcpy(s->tap, m->tap, sizeof(s->tap));
+	memcpy(s->sync, m->sync, sizeof(s->sync));
+	err = vm_state_write(dir, s);
+	if (err != 0)
+		snprintf(error, VM_ERROR_MAX, "cannot write into %.150s: %s", dir, strerror(-err));
+	return err;
 }
 
-static int start_keeper(struct sekishod *d, struct vm *vm, unsigned place, const struct ipc_vm *m, int client)
+int vm_watch(struct sekishod *d, struct vm *vm)
 {
+	uint32_t index = place_of(d, vm) * WATCH_KINDS;
+	int err = loop_add(d->loop, frame_chan_fd(vm->keeper.chan), EPOLLIN, MAIN_VM, index + WATCH_KEEPER);
+	if (err == 0)
+		err = loop_add(d->loop, vm->keeper.pidfd, EPOLLIN, MAIN_VM, index + WATCH_KEEPER_PID);
+	return err;
+}
+
+static int start_keeper(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, int client)
+{
+	char dir[VM_PATH_MAX];
+	struct vm_channels c;
 	struct child *k = &vm->keeper;
-	int err = spawn_role(ROLE_KEEPER, d->conf_text, d->conf_len, k);
+	place_dir(d, place_of(d, vm), dir);
+	int err = vm_connect(dir, &c);
+	if (err == 0)
+		err = spawn_role(ROLE_KEEPER, d->conf_text, d->conf_len, k);
 	if (err == 0)
 		err = frame_send(k->chan, IPC_START, 0, NULL, 0, NULL, 0);
-	int fds[4] = { client, vm->proc.ctl_fd, vm->proc.qmp_fd, vm->proc.serial_fd };
+	int fds[5] = { client, c.ctl, c.qmp, c.serial, c.log };
 	if (err == 0)
-		err = ipc_send(k->chan, IPC_KEEPER, 0, vm, m, fds, 4);
+		err = ipc_send(k->chan, IPC_KEEPER, 0, vm, m, fds, 5);
+	vm_channels_close(&c);
 	if (err == 0)
-		err = loop_add(d->loop, frame_chan_fd(k->chan), EPOLLIN, MAIN_VM, place * WATCH_KINDS + WATCH_KEEPER);
-	if (err == 0)
-		err = loop_add(d->loop, k->pidfd, EPOLLIN, MAIN_VM, place * WATCH_KINDS + WATCH_KEEPER_PID);
+		err = vm_watch(d, vm);
 	return err;
 }
 
@@ -203,6 +253,14 @@ static struct vm *vm_free_place(struct vms *v, unsigned *ret_place)
 		}
 	}
 	return NULL;
+}
+
+static void keeper_unwatch(struct sekishod *d, struct vm *vm)
+{
+	if (vm->keeper.pid == 0)
+		return;
+	loop_del(d->loop, vm->keeper.pidfd);
+	loop_del(d->loop, frame_chan_fd(vm->keeper.chan));
 }
 
 static void answer(struct sekishod *d, uint32_t id, int err, const char *text)
@@ -227,31 +285,41 @@ void vms_start(struct sekishod *d, struct frame *f)
 		answer(d, f->id, err, error);
 		return;
 	}
-	*vm = (struct vm){ .keeper = { .pidfd = -1 } };
+	*vm = (struct vm){ .keeper = { .pidfd = -1 },
+		.state.proc = { .vmm.pidfd = -1, .share.pidfd = -1 },
+		.ref = m.ref,
+		.claimed = true };
 	m.tso = d->ovs.tso;
-	err = start_machine(d, vm, place, &m, error);
+	if (getrandom(m.sync, sizeof(m.sync), 0) != (ssize_t)sizeof(m.sync))
+		err = -EIO;
+	if (err == 0)
+		err = start_machine(d, vm, &m, error);
 	if (err == 0) {
-		err = start_keeper(d, vm, place, &m, f->fds[0]);
-		vm_proc_close_channels(&vm->proc);
-		if (err != 0) {
+		err = start_keeper(d, vm, &m, f->fds[0]);
+		if (err != 0)
 			snprintf(error, sizeof(error), "cannot start the keeper: %s", strerror(-err));
-			keeper_end(&vm->keeper);
-			vm_kill(&vm->proc);
-		}
 	}
-	if (err == 0) {
-		vm->ref = m.ref;
-		snprintf(vm->tap, sizeof(vm->tap), "%s", m.tap);
+	if (err != 0) {
+		keeper_unwatch(d, vm);
+		keeper_end(&vm->keeper);
+		vm_unmake(d, vm);
 	}
 	answer(d, f->id, err, error);
 }
 
-static void tell_exited(struct sekishod *d, const struct ipc_app_ref *ref)
+static void tell_exited(struct sekishod *d, const struct ipc_vm_exit *e)
 {
 	struct frame_chan *desk = d->children[ROLE_DESK].chan;
 	struct vms *v = d->vms;
-	if ((desk == NULL || ipc_send(desk, IPC_VM_EXITED, 0, app_ref, ref, NULL, 0) != 0) && v->n_untold < VMS_MAX)
-		v->untold[v->n_untold++] = *ref;
+	if ((desk == NULL || ipc_send(desk, IPC_VM_EXITED, 0, vm_exit, e, NULL, 0) != 0) && v->n_untold < VMS_MAX)
+		v->untold[v->n_untold++] = *e;
+}
+
+void vms_tell_unknown(struct sekishod *d, const struct ipc_app_ref *ref)
+{
+	struct ipc_vm_exit e = { .ref = *ref };
+	ipc_text_set(&e.text, "its virtual machine has ended");
+	tell_exited(d, &e);
 }
 
 void vms_desk_back(struct sekishod *d)
@@ -259,6 +327,8 @@ void vms_desk_back(struct sekishod *d)
 	struct vms *v = d->vms;
 	unsigned n = v->n_untold;
 	v->n_untold = 0;
+	for (unsigned i = 0; i < VMS_MAX; i++)
+		v->vm[i].claimed = false;
 	for (unsigned i = 0; i < n; i++)
 		tell_exited(d, &v->untold[i]);
 }
@@ -273,44 +343,88 @@ void vms_stop(struct sekishod *d, const struct frame *f)
 		struct vm *vm = &d->vms->vm[i];
 		if (vm->ref.slot != ref.slot || vm->ref.run != ref.run || ref.slot == 0)
 			continue;
-		known = true;
+		known = vm->stopping = true;
 		if (frame_send(vm->keeper.chan, IPC_STOP, 0, NULL, 0, NULL, 0) != 0)
 			kill(vm->keeper.pid, SIGKILL);
 	}
 	if (!known)
-		tell_exited(d, &ref);
+		vms_tell_unknown(d, &ref);
 }
 
-/* The keeper is gone: so is the reason for the machine. */
-static void vm_ended(struct sekishod *d, struct vm *vm)
+void vm_ended(struct sekishod *d, struct vm *vm)
 {
-	loop_del(d->loop, vm->keeper.pidfd);
-	loop_del(d->loop, frame_chan_fd(vm->keeper.chan));
+	keeper_unwatch(d, vm);
+	keeper_end(&vm->keeper);
+	struct ipc_vm_exit e = vm->end;
+	e.ref = vm->ref;
+	vm_unmake(d, vm);
+	tell_exited(d, &e);
+}
+
+/* The keeper is gone. Did its program end, so has the machine no reason to be; else another one takes it over. */
+static void keeper_gone(struct sekishod *d, struct vm *vm)
+{
+	keeper_unwatch(d, vm);
 	waitpid(vm->keeper.pid, NULL, 0);
 	spawn_forget(&vm->keeper);
-	vm_kill(&vm->proc);
-	tell_exited(d, &vm->ref);
-	vm->ref.slot = 0;
+	if (vm->ended || vm->stopping || d->stopping || !vm->state.runs || vm_process_ended(&vm->state.proc.vmm)) {
+		vm_ended(d, vm);
+		return;
+	}
+	int err = spawn_may_start(&vm->keeper, clock_boot_ms()) ? vm_adopt(d, vm) : -EAGAIN;
+	if (err == 0) {
+		log_msg(LOG_WARNING, "the keeper of slot %u, run %u, died; its virtual machine runs on under a new one",
+			vm->ref.slot, vm->ref.run);
+		return;
+	}
+	log_msg(LOG_ERROR, "the virtual machine of slot %u, run %u, cannot be given a new keeper (%s): killed",
+		vm->ref.slot, vm->ref.run, err == -EAGAIN ? "they die again and again" : strerror(-err));
+	ipc_text_set(&vm->end.text, "its keeper died and could not be replaced");
+	vm_ended(d, vm);
+}
+
+static void keeper_said(struct sekishod *d, struct vm *vm, const struct frame *f)
+{
+	struct ipc_result r;
+	char dir[VM_PATH_MAX];
+	if (f->type == IPC_KEEPER_END && ipc_result_get(f->body, f->len, &r)) {
+		vm->ended = true;
+		vm->end.ref = vm->ref;
+		vm->end.known = r.err == 0;
+		vm->end.status = (uint8_t)r.value;
+		vm->end.text = r.text;
+		/* A desk that is away hears of the end itself. */
+		if (d->children[ROLE_DESK].chan != NULL)
+			(void)!ipc_send(d->children[ROLE_DESK].chan, IPC_VM_ENDING, 0, vm_exit, &vm->end, NULL, 0);
+		if (r.err != 0)
+			log_msg(LOG_WARNING, "the virtual machine of slot %u: %s", vm->ref.slot, r.text.s);
+	} else if (f->type == IPC_KEEPER_RUNS && !vm->state.runs) {
+		vm->state.runs = true;
+		place_dir(d, place_of(d, vm), dir);
+		int err = vm_state_write(dir, &vm->state);
+		if (err != 0)
+			log_msg(LOG_ERROR, "the virtual machine of slot %u will not outlive me: %s: %s", vm->ref.slot,
+				dir, strerror(-err));
+	}
 }
 
 void vms_event(struct sekishod *d, const struct loop_event *ev)
 {
 	struct vm *vm = &d->vms->vm[ev->ref.index / WATCH_KINDS % VMS_MAX];
-	if (vm->ref.slot == 0)
+	if (vm->ref.slot == 0 || vm->keeper.pid == 0)
 		return;
-	if (ev->ref.index % WATCH_KINDS == WATCH_KEEPER_PID) {
-		vm_ended(d, vm);
+	if (ev->ref.index % WATCH_KINDS == WATCH_KEEPER_PID && ev->ref.fd != vm->keeper.pidfd)
 		return;
-	}
 	struct frame f;
 	int got;
+	/* Its last words first, whichever descriptor speaks. */
 	while ((got = frame_recv(vm->keeper.chan, &f)) > 0) {
-		struct ipc_result r;
-		if (f.type == IPC_KEEPER_END && ipc_result_get(f.body, f.len, &r) && r.err != 0)
-			log_msg(LOG_WARNING, "the virtual machine of slot %u: %s", vm->ref.slot, r.text.s);
+		keeper_said(d, vm, &f);
 		frame_close_fds(&f);
 	}
-	if (got < 0) {
+	if (ev->ref.index % WATCH_KINDS == WATCH_KEEPER_PID) {
+		keeper_gone(d, vm);
+	} else if (got < 0) {
 		loop_del(d->loop, ev->ref.fd);
 		kill(vm->keeper.pid, SIGKILL);
 	}

@@ -9,17 +9,22 @@
 
 /*
  * The virtual machines as main sees them: taps kept open for VMMs, processes in their jails, one keeper each. A VM ends
- * when its keeper ends; then its processes are killed and reaped and desk is told IPC_VM_EXITED.
+ * when its keeper says that its program has; then its processes are killed and desk is told IPC_VM_EXITED. A keeper or
+ * a main that dies is replaced, and the VM runs on.
  */
 struct sekishod;
+struct ipc_app_ref;
 struct vms;
 
 enum { VMS_MAX = 64 };
 #define VMS_TAP_PREFIX "skt" /* the only names a tap of ours may have */
 
-int vms_new(struct vms **ret) __attribute__((warn_unused_result));
-/* Kills what still runs. */
-void vms_free(struct vms *v);
+/* Sets d->vms. */
+int vms_new(struct sekishod *d) __attribute__((warn_unused_result));
+/* Takes over what an earlier main left running, kills what cannot be. Before desk starts. */
+void vms_adopt(struct sekishod *d);
+/* Kills what still runs, or leaves it to the next main (on_stop = keep). */
+void vms_free(struct sekishod *d);
 
 /* IPC_TAP_MAKE: 0, or negative errno and a sentence in `error`. */
 int vms_tap(struct sekishod *d, const char *ifname, char *error, size_t cap) __attribute__((warn_unused_result));
@@ -27,8 +32,12 @@ void vms_tap_close(struct sekishod *d, const char *ifname);
 /* IPC_VM_START and IPC_VM_STOP; answers desk itself. */
 void vms_start(struct sekishod *d, struct frame *f);
 void vms_stop(struct sekishod *d, const struct frame *f);
-/* A fresh desk is told what ended while there was none. */
+/* IPC_VM_CLAIM. */
+void vms_claim(struct sekishod *d, const struct frame *f);
+/* A fresh desk is told what ended while there was none; it has claimed nothing yet. */
 void vms_desk_back(struct sekishod *d);
+/* IPC_VM_EXITED for what does not run. */
+void vms_tell_unknown(struct sekishod *d, const struct ipc_app_ref *ref);
 /* An event of loop type MAIN_VM. */
 void vms_event(struct sekishod *d, const struct loop_event *ev);
 

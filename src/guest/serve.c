@@ -2,6 +2,10 @@
 /*
  * One poll loop between the control port and the program. Nothing is read that cannot be passed on: stdin is bounded by
  * the credit we gave, output by the credit we were given and by the room in `out`.
+ *
+ * The host's end of the port may go and come back with another keeper behind it (agent/sync.h). The program does not
+ * notice: what it says meanwhile waits in `out` and in its pipes. Only the new keeper's key makes us listen again,
+ * since the old one may have died in the middle of a frame.
  */
 #include "guest/serve.h"
 
@@ -22,18 +26,26 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { OUT_CAP = 4 * AGENT_FRAME_MAX, CTRL_D = 4 };
+enum { OUT_CAP = 4 * AGENT_FRAME_MAX, CTRL_D = 4, READ_MAX = 16384, AWAY_MS = 50, LAST_MS = 3000 };
 
 struct serve {
 	int ctl, sigfd;
 	struct run run;
-	bool tty, stdin_eof, host_gone, reaped;
+	bool tty, stdin_eof, reaped;
+	bool host_away; /* nobody holds the host's end */
+	bool deaf;	/* what comes is thrown away until the key */
+	bool said_exit;
+	struct agent_sync sync;
+	unsigned held;		 /* bytes at the start of `raw` that may begin the key */
+	unsigned challenge_left; /* bytes of it still to come */
+	uint8_t challenge[AGENT_SYNC_LEN];
 	int wait_status;
 	uint32_t credit[AGENT_STREAMS];
 	uint32_t owed;		/* bytes of stdin consumed and not yet returned */
 	size_t in_head, in_len; /* stdin ring */
 	size_t out_len;
 	struct agent_in decoder;
+	uint8_t raw[AGENT_SYNC_LEN + READ_MAX];
 	uint8_t in[AGENT_WINDOW];
 	uint8_t out[OUT_CAP];
 };
@@ -85,7 +97,7 @@ static void out_flush(void)
 			continue;
 		if (n <= 0) {
 			if (n < 0 && errno != EAGAIN)
-				S->host_gone = true;
+				S->host_away = true;
 			break;
 		}
 		done += (size_t)n;
@@ -162,26 +174,78 @@ static int take_frame(const struct agent_frame *f)
 	return -EPROTO;
 }
 
+static void put_exit(void)
+{
+	struct wr w = out_begin();
+	int st = S->wait_status;
+	if (WIFSIGNALED(st))
+		agent_put_exit(&w, (uint8_t)(128 + WTERMSIG(st)), (uint8_t)WTERMSIG(st), NULL);
+	else
+		agent_put_exit(&w, (uint8_t)WEXITSTATUS(st), 0, NULL);
+	S->said_exit = wr_ok(&w);
+	out_end(&w);
+}
+
+/* A new keeper. What the program said and the old one did not take is lost with it; what it was told is not. */
+static void meet_keeper(void)
+{
+	S->decoder.have = 0;
+	S->deaf = false;
+	S->out_len = 0;
+	S->owed = 0;
+	for (unsigned i = 0; i < AGENT_STREAMS; i++)
+		S->credit[i] = AGENT_WINDOW;
+	struct wr w = out_begin();
+	wr_bytes(&w, S->challenge, sizeof(S->challenge));
+	agent_put_hello(&w);
+	out_end(&w);
+	if (S->said_exit)
+		put_exit();
+}
+
+static void decode(const uint8_t *p, size_t len)
+{
+	struct agent_frame f;
+	int got = 0;
+	while (!S->deaf && (got = agent_in_take(&S->decoder, &p, &len, &f)) != 0) {
+		if (got < 0 || take_frame(&f) != 0)
+			S->deaf = true;
+	}
+}
+
+/* `len` new bytes behind the held ones in S->raw. Nothing that may be the key reaches the decoder. */
+static void take_bytes(size_t len)
+{
+	const uint8_t *from = S->raw, *p = S->raw + S->held;
+	while (len > 0) {
+		size_t used;
+		if (S->challenge_left > 0) {
+			used = len < S->challenge_left ? len : S->challenge_left;
+			memcpy(S->challenge + AGENT_SYNC_LEN - S->challenge_left, p, used);
+			S->challenge_left -= (unsigned)used;
+			from = p + used;
+			if (S->challenge_left == 0)
+				meet_keeper();
+		} else if (agent_sync_find(&S->sync, p, len, &used)) {
+			decode(from, (size_t)(p - from) + used - AGENT_SYNC_LEN);
+			from = p + used;
+			S->challenge_left = AGENT_SYNC_LEN;
+		}
+		p += used;
+		len -= used;
+	}
+	S->held = S->sync.have;
+	decode(from, (size_t)(p - from) - S->held);
+	memmove(S->raw, p - S->held, S->held);
+}
+
 static void read_control(void)
 {
-	uint8_t buf[16384];
-	ssize_t n = read(S->ctl, buf, sizeof(buf));
+	ssize_t n = read(S->ctl, S->raw + S->held, READ_MAX);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		S->host_gone = true;
-	if (n <= 0)
-		return;
-	const uint8_t *p = buf;
-	size_t len = (size_t)n;
-	struct agent_frame f;
-	int got;
-	while ((got = agent_in_take(&S->decoder, &p, &len, &f)) == 1) {
-		if (take_frame(&f) != 0) {
-			got = -EPROTO;
-			break;
-		}
-	}
-	if (got < 0)
-		S->host_gone = true;
+		S->host_away = true;
+	if (n > 0)
+		take_bytes((size_t)n);
 }
 
 /* --- the program's streams
@@ -305,19 +369,34 @@ enum { AT_CTL, AT_SIG, AT_IN, AT_OUT, AT_ERR, AT_COUNT };
 static void poll_set(struct pollfd p[AT_COUNT])
 {
 	bool feed = S->run.in >= 0 && (S->in_len > 0 || S->stdin_eof);
-	p[AT_CTL] = (struct pollfd){ .fd = S->ctl, .events = (short)(POLLIN | (S->out_len > 0 ? POLLOUT : 0)) };
+	p[AT_CTL] = (struct pollfd){ .fd = S->host_away ? -1 : S->ctl,
+		.events = (short)(POLLIN | (S->out_len > 0 ? POLLOUT : 0)) };
 	p[AT_SIG] = (struct pollfd){ .fd = S->sigfd, .events = POLLIN };
 	p[AT_IN] = (struct pollfd){ .fd = feed ? S->run.in : -1, .events = POLLOUT };
 	p[AT_OUT] = (struct pollfd){ .fd = may_read(AGENT_STDOUT, S->run.out) ? S->run.out : -1, .events = POLLIN };
 	p[AT_ERR] = (struct pollfd){ .fd = may_read(AGENT_STDERR, S->run.err) ? S->run.err : -1, .events = POLLIN };
 }
 
-static void serve_once(void)
+/* Without a host the port polls as hung up all the time: it is looked at now and then instead. */
+static void look_for_host(void)
+{
+	struct pollfd p = { .fd = S->ctl, .events = POLLIN };
+	S->host_away = poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) && !(p.revents & POLLIN);
+}
+
+/* False: the exit has been said and the host, which is there, does nothing about it. */
+static bool serve_once(void)
 {
 	struct pollfd p[AT_COUNT];
+	bool last = S->said_exit && S->out_len == 0;
 	poll_set(p);
-	if (poll(p, AT_COUNT, -1) < 0)
-		return;
+	int got = poll(p, AT_COUNT, S->host_away ? AWAY_MS : last ? LAST_MS : -1);
+	if (got < 0)
+		return true;
+	if (S->host_away)
+		look_for_host();
+	else if (got == 0 && last)
+		return false;
 	if (p[AT_SIG].revents != 0)
 		reap();
 	if (p[AT_CTL].revents & (POLLIN | POLLHUP))
@@ -329,22 +408,11 @@ static void serve_once(void)
 	if (p[AT_ERR].revents != 0 && S->run.err >= 0)
 		read_stream(AGENT_STDERR, &S->run.err);
 	return_credit(S->in_len == 0);
+	if (!S->said_exit && S->reaped && S->run.out < 0 && S->run.err < 0)
+		put_exit();
 	if (S->out_len > 0)
 		out_flush();
-}
-
-static void serve_loop(void)
-{
-	while (!S->host_gone && !(S->reaped && S->run.out < 0 && S->run.err < 0))
-		serve_once();
-	if (!S->host_gone)
-		return;
-	/* Nobody listens any more: a hang-up, a moment to tidy, and the end of the machine. */
-	signal_program(SIGHUP);
-	enum { GRACE_MS = 1000 };
-	struct pollfd p = { .fd = S->sigfd, .events = POLLIN };
-	while (!S->reaped && poll(&p, 1, GRACE_MS) == 1)
-		reap();
+	return true;
 }
 
 static int watch_children(void)
@@ -356,19 +424,6 @@ static int watch_children(void)
 		return -errno;
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	return fd < 0 ? -errno : fd;
-}
-
-static void say_end(void)
-{
-	int st = S->wait_status;
-	if (S->host_gone)
-		return;
-	if (write_all_blocking(S->ctl, S->out, S->out_len) != 0)
-		return;
-	if (WIFSIGNALED(st))
-		serve_exit(S->ctl, (uint8_t)(128 + WTERMSIG(st)), (uint8_t)WTERMSIG(st), NULL);
-	else
-		serve_exit(S->ctl, (uint8_t)WEXITSTATUS(st), 0, NULL);
 }
 
 void serve_run(int fd, const struct agent_exec *e)
@@ -383,6 +438,7 @@ void serve_run(int fd, const struct agent_exec *e)
 	S->ctl = fd;
 	S->sigfd = sigfd;
 	S->tty = e->tty;
+	agent_sync_init(&S->sync, e->sync);
 	for (unsigned i = 0; i < AGENT_STREAMS; i++)
 		S->credit[i] = AGENT_WINDOW;
 	signal(SIGPIPE, SIG_IGN);
@@ -391,8 +447,8 @@ void serve_run(int fd, const struct agent_exec *e)
 		serve_exit(fd, (uint8_t)status, 0, reason);
 		return;
 	}
-	serve_loop();
-	say_end();
+	while (serve_once())
+		;
 }
 
 void serve_exit(int fd, uint8_t status, uint8_t signal, const char *reason)

@@ -10,7 +10,8 @@
 int serve_greet(int fd, struct agent_exec *ret) __attribute__((warn_unused_result));
 /* Sends the exit frame and returns when the host has taken every byte. */
 void serve_exit(int fd, uint8_t status, uint8_t signal, const char *reason);
-/* Runs the program to its end, relaying its streams; then sends exit. */
+/* Runs the program to its end, relaying its streams to one keeper after another; then sends exit. Returns when the host
+ * leaves it at that. */
 void serve_run(int fd, const struct agent_exec *e);
 
 #endif

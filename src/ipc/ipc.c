@@ -377,6 +377,7 @@ static void io_vm(struct io *io, struct ipc_vm *m)
 	io_u16(io, &m->rows);
 	io_u16(io, &m->cols);
 	io_bool(io, &m->tso);
+	io_raw(io, m->sync, sizeof(m->sync));
 	io_u16(io, &m->argc);
 	io_u16(io, &m->envc);
 	io_u32(io, &m->strings_len);
@@ -420,6 +421,20 @@ static void io_auth_state(struct io *io, struct ipc_auth_state *m)
 	}
 	for (unsigned i = 0; i < m->n; i++)
 		io_u32(io, &m->uid[i]);
+}
+
+static void io_vm_exit(struct io *io, struct ipc_vm_exit *m)
+{
+	io_app_ref(io, &m->ref);
+	io_bool(io, &m->known);
+	io_u8(io, &m->status);
+	io_text(io, &m->text);
+}
+
+static void io_adopt(struct io *io, struct ipc_adopt *m)
+{
+	io_app_ref(io, &m->ref);
+	io_raw(io, m->sync, sizeof(m->sync));
 }
 
 /* Writing never changes the message; the copy exists because `io` has one signature for both directions. */
@@ -471,6 +486,8 @@ IPC_CODEC(vm, io_vm)
 IPC_CODEC(auth_peer, io_auth_peer)
 IPC_CODEC(auth_ask, io_auth_ask)
 IPC_CODEC(auth_state, io_auth_state)
+IPC_CODEC(vm_exit, io_vm_exit)
+IPC_CODEC(adopt, io_adopt)
 
 const char *role_name(enum role_id role)
 {

@@ -48,8 +48,11 @@ enum ipc_type {
 	IPC_LINK_RELEASE,   /* desk → main: ipc_text */
 	IPC_VM_START,	    /* desk → main: ipc_vm + fd of the client's stream; answered when the keeper has it */
 	IPC_VM_STOP,	    /* desk → main: ipc_app_ref */
-	IPC_VM_EXITED,	    /* main → desk: ipc_app_ref */
+	IPC_VM_ENDING,	    /* main → desk: ipc_vm_exit: its program has ended, IPC_VM_EXITED follows */
+	IPC_VM_EXITED,	    /* main → desk: ipc_vm_exit */
 	IPC_TAP_MAKE,	    /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
+	IPC_VM_CLAIM,	    /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
+			       nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
 	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
@@ -88,8 +91,10 @@ enum ipc_type {
 	IPC_RELAY,	   /* gate → resolver: ipc_relay: answer this permitted query straight to names */
 	IPC_RELAYED,	   /* resolver → names: ipc_relayed; frame id = the LOOKUP's */
 
-	IPC_KEEPER = 160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console */
-	IPC_KEEPER_END,	  /* keeper → main: ipc_result: the program ended (value = exit status) */
+	IPC_KEEPER = 160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console, log */
+	IPC_KEEPER_END, /* keeper → main: ipc_result: the program has ended (value = exit status), the VM will soon */
+	IPC_KEEPER_ADOPT, /* main → keeper: ipc_adopt + fds: guest stream, qmp, console, log */
+	IPC_KEEPER_RUNS,  /* keeper → main: the guest has the command; from now on the VM can be adopted */
 
 	IPC_AUTH_PEER = 192, /* desk → auth: ipc_auth_peer: a client has connected: remember when its process began */
 	IPC_AUTH_PEER_END,   /* desk → auth: ipc_u32 client: it has gone */
@@ -107,7 +112,7 @@ enum {
 	IPC_CHAIN_MAX = 16,
 	IPC_RELAY_MAX = 60000
 };
-enum { IPC_ARGV_BYTES = 48000 };
+enum { IPC_ARGV_BYTES = 48000, IPC_SYNC_LEN = 16 };
 
 struct ipc_text {
 	uint16_t len;
@@ -327,7 +332,8 @@ struct ipc_vm {
 	uint16_t cpus;
 	bool tty;
 	uint16_t rows, cols;
-	bool tso; /* the switch runs with segmentation offload */
+	bool tso;		    /* the switch runs with segmentation offload */
+	uint8_t sync[IPC_SYNC_LEN]; /* agent/sync.h; filled in by main */
 	uint16_t argc, envc;
 	uint32_t strings_len;
 	char strings[IPC_ARGV_BYTES]; /* argc argument strings then envc "K=V" strings, each NUL-ended */
@@ -352,6 +358,18 @@ struct ipc_auth_state {
 	bool logind;
 	uint16_t n;
 	uint32_t uid[IPC_AUTH_UIDS]; /* who has a session */
+};
+
+struct ipc_vm_exit {
+	struct ipc_app_ref ref;
+	bool known; /* `status` is the program's */
+	uint8_t status;
+	struct ipc_text text; /* why; escaped */
+};
+
+struct ipc_adopt {
+	struct ipc_app_ref ref;
+	uint8_t sync[IPC_SYNC_LEN];
 };
 
 #define IPC_CODEC(x) \
@@ -385,6 +403,8 @@ IPC_CODEC(vm);
 IPC_CODEC(auth_peer);
 IPC_CODEC(auth_ask);
 IPC_CODEC(auth_state);
+IPC_CODEC(vm_exit);
+IPC_CODEC(adopt);
 #undef IPC_CODEC
 
 /* Sends a RESULT; `text` may be NULL. */

@@ -11,16 +11,15 @@
 
 /*
  * One virtual machine, started by a privileged process. vm_start() forks its processes into their jails (vm/jail.h) and
- * hands back process descriptors and the host ends of the VM's channels; it keeps nothing. What is done with the
- * channels is vm/relay.h.
+ * hands back process descriptors; it keeps nothing. The VM's channels are sockets in its directory, so that whoever may
+ * enter that can connect to them again after a crash (vm_connect); what is done with them is vm/relay.h.
  */
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_TCG, VM_ACCEL_KVM };
 
 struct vm_spec {
 	const struct vm_kernel *kernel; /* vm_kernel_find() */
-	const char *work_dir; /* root-owned directory; a sub-directory is made there and removed before vm_start()
-				 returns */
-	uid_t uid;	      /* this VM's own; the VMM runs as it. uid + 1 (share_uid) serves the host tree */
+	const char *dir; /* the VM's own, empty, root's alone: its sockets and log are made there and stay */
+	uid_t uid;	 /* this VM's own; the VMM runs as it. uid + 1 (share_uid) serves the host tree */
 	uid_t share_uid;
 	enum vm_accel accel; /* AUTO: KVM where vm_kvm_works() */
 	bool host_tree;	     /* serve the host's allow-listed directories as virtiofs tag "hostroot" */
@@ -31,25 +30,47 @@ struct vm_spec {
 	unsigned cpus;	     /* 0: 1 */
 };
 
-/* All descriptors are the caller's, close-on-exec. */
+/* One process, recognised again by pid and start time (field 22 of /proc/PID/stat): pids come back. */
+struct vm_process {
+	pid_t pid;	/* 0: none */
+	uint64_t start; /* clock ticks after boot */
+	int pidfd;	/* the caller's, close-on-exec; -1: none */
+};
+
 struct vm_proc {
-	pid_t vmm_pid, share_pid;      /* share_pid 0: none. Reap them (waitpid) when the pidfd says so */
-	int vmm_pidfd, share_pidfd;    /* -1: none */
-	int ctl_fd, qmp_fd, serial_fd; /* connected Unix streams, non-blocking */
+	struct vm_process vmm, share; /* reap them (waitpid) when the pidfd says so */
+};
+
+/* All descriptors are the caller's, close-on-exec, non-blocking; -1: none. */
+struct vm_channels {
+	int ctl, qmp, serial; /* Unix streams */
+	int log;	      /* what the VM's processes say on stderr */
 };
 
 enum { VM_ERROR_MAX = 256 };
 
 /* Does a VM boot here under KVM? Opening /dev/kvm proves nothing, so a guest without NIC and root is booted, for at
- * most 3 s; the verdict is kept beside the guest's kernel, by the host's release. Takes kernel, uid and work_dir from
- * `spec`. */
+ * most 3 s; the verdict is kept beside the guest's kernel, by the host's release. Takes kernel, uid and dir from
+ * `spec`; leaves dir empty. */
 bool vm_kvm_works(const struct vm_spec *spec);
 
-/* 0 or negative errno with one sentence in `error` (VM_ERROR_MAX) for people; nothing is left behind on error. */
+/* 0 or negative errno with one sentence in `error` (VM_ERROR_MAX) for people; no process is left behind on error. */
 int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error) __attribute__((warn_unused_result));
-/* Kills both processes, reaps them and closes everything vm_start() gave. */
+/* Kills both processes, reaps them if they are children, closes their descriptors. */
 void vm_kill(struct vm_proc *p);
-/* Closes ctl, qmp and serial (they have been passed to the keeper). */
-void vm_proc_close_channels(struct vm_proc *p);
+/* Connects to a running VM's channels. The VMM serves one connection of each at a time: a second one waits. */
+int vm_connect(const char *dir, struct vm_channels *ret) __attribute__((warn_unused_result));
+void vm_channels_close(struct vm_channels *c);
+/* Takes what vm_start() made out of `dir`. */
+void vm_clean(const char *dir);
+
+/* Finds the process p->pid again and sets p->pidfd. -ESRCH: it has ended, whatever now has its number; -EPERM: it is
+ * not one of `uid`. */
+int vm_process_find(struct vm_process *p, uid_t uid) __attribute__((warn_unused_result));
+/* The real uid of a process. */
+int vm_process_uid(pid_t pid, uid_t *ret) __attribute__((warn_unused_result));
+/* Of a process with a pidfd. */
+bool vm_process_ended(const struct vm_process *p);
+void vm_process_kill(struct vm_process *p);
 
 #endif

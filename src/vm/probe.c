@@ -58,16 +58,20 @@ static bool boots(const struct vm_spec *spec)
 {
 	char error[VM_ERROR_MAX];
 	struct vm_spec s = { .kernel = spec->kernel,
-		.work_dir = spec->work_dir,
+		.dir = spec->dir,
 		.uid = spec->uid,
 		.accel = VM_ACCEL_KVM,
 		.tap_fd = -1,
 		.memory_mib = PROBE_MIB };
 	struct vm_proc p;
-	if (vm_start(&s, &p, error) != 0)
-		return false;
-	bool ok = says_hello(p.ctl_fd);
-	vm_kill(&p);
+	struct vm_channels c;
+	bool ok = vm_start(&s, &p, error) == 0;
+	if (ok) {
+		ok = vm_connect(s.dir, &c) == 0 && says_hello(c.ctl);
+		vm_channels_close(&c);
+		vm_kill(&p);
+	}
+	vm_clean(s.dir);
 	return ok;
 }
 

@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * QEMU's microvm. Every channel is a connected socket made here and inherited: nothing in the jail opens or connects
- * anything. The file server gets a listening socket instead, since virtiofsd accepts; its path lives as long as this
- * function.
+ * QEMU's microvm. Every channel is a listening socket made here and inherited: nothing in the jail opens or connects
+ * anything, and QEMU accepts whoever comes after a keeper that died. virtiofsd's is connected by us and QEMU inherits
+ * the connection, which lasts as long as both.
  */
 #include "vm/backend.h"
 #include "vm/jail.h"
+#include "vm/process.h"
 #include "vm/tsc.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -33,7 +29,7 @@ enum {
 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
-enum { FD_CTL = 3, FD_QMP, FD_SERIAL, FD_NEXT };
+enum { FD_CTL = 3, FD_QMP, FD_SERIAL };
 
 #define NIC_NO_OFFLOAD \
 	",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off,host_tso4=off,host_tso6=off,host_ufo=off,host_ecn=off"
@@ -112,17 +108,17 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 {
 	char mac[MAC_TEXT_MAX];
 	arg(a, "-chardev");
-	arg(a, "socket,id=con,fd=%d", FD_SERIAL);
+	arg(a, "socket,id=con,fd=%d,server=on,wait=off", FD_SERIAL);
 	arg(a, "-serial");
 	arg(a, "chardev:con");
 	arg(a, "-device");
 	arg(a, "virtio-serial-device,max_ports=2");
 	arg(a, "-chardev");
-	arg(a, "socket,id=ctl,fd=%d", FD_CTL);
+	arg(a, "socket,id=ctl,fd=%d,server=on,wait=off", FD_CTL);
 	arg(a, "-device");
 	arg(a, "virtserialport,chardev=ctl,name=sekisho.ctl");
 	arg(a, "-chardev");
-	arg(a, "socket,id=qmp,fd=%d", FD_QMP);
+	arg(a, "socket,id=qmp,fd=%d,server=on,wait=off", FD_QMP);
 	arg(a, "-mon");
 	arg(a, "chardev=qmp,mode=control");
 	arg(a, "-device");
@@ -148,20 +144,18 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 /* A listening socket and a connection already waiting in its queue. */
 static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	if (snprintf(a.sun_path, sizeof(a.sun_path), "%s/share", dir) >= (int)sizeof(a.sun_path))
-		return -ENAMETOOLONG;
-	struct sockaddr *sa = (struct sockaddr *)&a;
-	int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
-	    err = 0;
-	if (l < 0 || c < 0 || bind(l, sa, sizeof(a)) != 0 || listen(l, 1) != 0 || connect(c, sa, sizeof(a)) != 0)
-		err = -errno;
-	unlink(a.sun_path);
-	if (err != 0) {
-		if (l >= 0)
-			close(l);
-		if (c >= 0)
-			close(c);
+	int l = vm_listen(dir, "share");
+	if (l < 0)
+		return l;
+	int c = vm_connect_one(dir, "share");
+	if (c < 0) {
+		close(l);
+		return c;
+	}
+	if (fcntl(c, F_SETFL, 0) != 0) {
+		int err = -errno;
+		close(l);
+		close(c);
 		return err;
 	}
 	*ret_listen = l;
@@ -169,16 +163,15 @@ static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
 	return 0;
 }
 
-static int start_share(const struct vm_spec *s, const char *dir, int console, struct vm_proc *p, int *ret_conn,
-	char *error)
+static int start_share(const struct vm_spec *s, int log, struct vm_proc *p, int *ret_conn, char *error)
 {
 	static const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
 		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
 		{ "/dev/null", "/dev/null", true }, { NULL, NULL, false } };
-	int listen_fd, conn;
-	int err = socket_waiting(dir, &listen_fd, &conn);
+	int listen_fd = -1, conn = -1;
+	int err = socket_waiting(s->dir, &listen_fd, &conn);
 	if (err != 0) {
-		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", dir,
+		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", s->dir,
 			strerror(-err));
 		return err;
 	}
@@ -196,11 +189,11 @@ static int start_share(const struct vm_spec *s, const char *dir, int console, st
 		.chroots = true,
 		.fds = &listen_fd,
 		.n_fds = 1,
-		.stderr_fd = console,
+		.stderr_fd = log,
 		.max_files = SHARE_FILES,
 		.max_threads = SHARE_THREADS,
 		.argv = a.v };
-	err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->share_pid, &p->share_pidfd, error);
+	err = a.bad ? -ENOMEM : jail_spawn(&j, s->dir, &p->share.pid, &p->share.pidfd, error);
 	args_free(&a);
 	close(listen_fd);
 	if (err != 0)
@@ -214,35 +207,35 @@ static int start_share(const struct vm_spec *s, const char *dir, int console, st
  * --------------------------------------------------------------------------------------------------------------------------
  */
 
-struct channels {
-	int ours[3], theirs[3]; /* ctl, qmp, serial */
+struct ends {
+	int fd[3]; /* ctl, qmp, serial: listening */
+	int log;
 };
 
-static void channels_close(int fds[3])
+static void ends_close(struct ends *e)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
+		if (e->fd[i] >= 0)
+			close(e->fd[i]);
 	}
+	if (e->log >= 0)
+		close(e->log);
 }
 
-static int channels_open(struct channels *c)
+static int ends_open(const char *dir, struct ends *e)
 {
-	*c = (struct channels){ .ours = { -1, -1, -1 }, .theirs = { -1, -1, -1 } };
-	for (unsigned i = 0; i < 3; i++) {
-		int pair[2];
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 ||
-			fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
-			int err = -errno;
-			channels_close(c->ours);
-			channels_close(c->theirs);
-			return err;
-		}
-		c->ours[i] = pair[0];
-		c->theirs[i] = pair[1];
+	static const char *const names[] = { "ctl", "qmp", "serial" };
+	*e = (struct ends){ .fd = { -1, -1, -1 }, .log = -1 };
+	int err = 0;
+	for (unsigned i = 0; err == 0 && i < 3; i++) {
+		e->fd[i] = vm_listen(dir, names[i]);
+		err = e->fd[i] < 0 ? e->fd[i] : 0;
 	}
-	return 0;
+	if (err == 0) {
+		e->log = vm_log_make(dir);
+		err = e->log < 0 ? e->log : 0;
+	}
+	return err;
 }
 
 static gid_t kvm_group(const struct vm_spec *s)
@@ -251,8 +244,7 @@ static gid_t kvm_group(const struct vm_spec *s)
 	return s->accel == VM_ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : 0;
 }
 
-static int start_vmm(const struct vm_spec *s, const char *dir, const struct channels *c, int share_conn,
-	struct vm_proc *p, char *error)
+static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_conn, struct vm_proc *p, char *error)
 {
 	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
 		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
@@ -262,7 +254,7 @@ static int start_vmm(const struct vm_spec *s, const char *dir, const struct chan
 		{ "/dev/null", "/dev/null", true }, { s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true },
 		{ NULL, NULL, false } };
 	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
-	int fds[5] = { c->theirs[0], c->theirs[1], c->theirs[2] }, share_fd = -1, tap_fd = -1;
+	int fds[5] = { e->fd[0], e->fd[1], e->fd[2] }, share_fd = -1, tap_fd = -1;
 	unsigned n = 3;
 	if (share_conn >= 0) {
 		share_fd = FD_CTL + (int)n;
@@ -282,76 +274,39 @@ static int start_vmm(const struct vm_spec *s, const char *dir, const struct chan
 		.binds = binds,
 		.fds = fds,
 		.n_fds = n,
-		.stderr_fd = c->theirs[2],
+		.stderr_fd = e->log,
 		.max_files = QEMU_FILES,
 		.max_file_size = (uint64_t)(mib + 64) << 20,
 		.max_threads = QEMU_THREADS,
 		.argv = a.v };
-	int err = a.bad ? -ENOMEM : jail_spawn(&j, dir, &p->vmm_pid, &p->vmm_pidfd, error);
+	int err = a.bad ? -ENOMEM : jail_spawn(&j, s->dir, &p->vmm.pid, &p->vmm.pidfd, error);
 	args_free(&a);
 	return err;
 }
 
-static void kill_one(pid_t *pid, int *pidfd)
-{
-	if (*pid > 0) {
-		kill(*pid, SIGKILL);
-		waitpid(*pid, NULL, 0);
-	}
-	if (*pidfd >= 0)
-		close(*pidfd);
-	*pid = 0;
-	*pidfd = -1;
-}
-
-void vm_proc_close_channels(struct vm_proc *p)
-{
-	int *fds[] = { &p->ctl_fd, &p->qmp_fd, &p->serial_fd };
-	for (unsigned i = 0; i < 3; i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
-	}
-}
-
-void vm_kill(struct vm_proc *p)
-{
-	kill_one(&p->vmm_pid, &p->vmm_pidfd);
-	kill_one(&p->share_pid, &p->share_pidfd);
-	vm_proc_close_channels(p);
-}
-
 static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *error)
 {
-	char dir[VM_PATH_MAX];
-	struct channels c;
-	struct vm_proc p = { .vmm_pidfd = -1, .share_pidfd = -1, .ctl_fd = -1, .qmp_fd = -1, .serial_fd = -1 };
+	struct ends e;
+	struct vm_proc p = { .vmm.pidfd = -1, .share.pidfd = -1 };
 	error[0] = 0;
-	if (snprintf(dir, sizeof(dir), "%s/vm.XXXXXX", spec->work_dir) >= (int)sizeof(dir) || mkdtemp(dir) == NULL) {
-		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->work_dir, strerror(errno));
-		return -errno;
-	}
-	int share_conn = -1, err = channels_open(&c);
-	if (err == 0) {
-		if (spec->host_tree)
-			err = start_share(spec, dir, c.theirs[2], &p, &share_conn, error);
-		if (err == 0)
-			err = start_vmm(spec, dir, &c, share_conn, &p, error);
-		channels_close(c.theirs);
-	}
+	int share_conn = -1, err = ends_open(spec->dir, &e);
+	if (err != 0)
+		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->dir, strerror(-err));
+	if (err == 0 && spec->host_tree)
+		err = start_share(spec, e.log, &p, &share_conn, error);
+	if (err == 0)
+		err = start_vmm(spec, &e, share_conn, &p, error);
+	if (err == 0)
+		err = vm_proc_note(&p);
+	ends_close(&e);
 	if (share_conn >= 0)
 		close(share_conn);
-	rmdir(dir);
 	if (err != 0) {
-		channels_close(c.ours);
 		vm_kill(&p);
 		if (error[0] == 0)
 			snprintf(error, VM_ERROR_MAX, "the virtual machine cannot be started: %s", strerror(-err));
 		return err;
 	}
-	p.ctl_fd = c.ours[0];
-	p.qmp_fd = c.ours[1];
-	p.serial_fd = c.ours[2];
 	*ret = p;
 	return 0;
 }

@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { AT_CLIENT, AT_GUEST, AT_QMP, AT_CONSOLE, AT_COUNT };
+enum { AT_CLIENT, AT_GUEST, AT_QMP, AT_CONSOLE, AT_LOG, AT_COUNT };
 enum {
 	READ_MAX = 32768,
 	QUEUE_CAP = 2 << 20,
@@ -47,7 +47,10 @@ struct vm_relay {
 	struct agent_session session;
 	struct agent_exec exec;
 	struct agent_exit exit;
-	bool has_exit, quit_sent, forced;
+	bool has_exit, quit_sent, forced, left;
+	bool stop_wanted;      /* as soon as the guest answers */
+	bool adopted, syncing; /* the guest's bytes are thrown away until its answer */
+	struct agent_sync answer;
 	int64_t deadline_ms; /* of the present worry; -1: none */
 	int64_t console_ms;  /* the console is not read before; -1: it is read */
 	size_t console_budget, ring_len, ring_at;
@@ -125,8 +128,11 @@ static uint32_t wanted(const struct vm_relay *r, unsigned at)
 		return (r->session.phase == AGENT_RUNNING && guest->len < QUEUE_HIGH ? EPOLLIN : 0u) |
 		       (client->len > 0 ? EPOLLOUT : 0u);
 	case AT_GUEST:
-		return (client->len < QUEUE_HIGH ? EPOLLIN : 0u) | (guest->len > 0 ? EPOLLOUT : 0u);
+		/* Without a client what it says is answered with credit, which it must take before it may say more. */
+		return (client->len < QUEUE_HIGH && (!r->adopted || guest->len < QUEUE_HIGH) ? EPOLLIN : 0u) |
+		       (guest->len > 0 ? EPOLLOUT : 0u);
 	case AT_CONSOLE:
+	case AT_LOG:
 		return r->console_ms < 0 ? EPOLLIN : 0u;
 	default:
 		return EPOLLIN;
@@ -185,12 +191,12 @@ static void console_keep(struct vm_relay *r, const char *p, size_t len)
 	r->ring_len = r->ring_len + len > sizeof(r->ring) ? sizeof(r->ring) : r->ring_len + len;
 }
 
-static void console_read(struct vm_relay *r, int64_t now_ms)
+static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 {
 	char buf[4096];
-	ssize_t n = r->fd[AT_CONSOLE] < 0 ? -1 : recv(r->fd[AT_CONSOLE], buf, sizeof(buf), MSG_DONTWAIT);
+	ssize_t n = r->fd[at] < 0 ? -1 : read(r->fd[at], buf, sizeof(buf));
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		close_at(r, AT_CONSOLE);
+		close_at(r, at);
 	if (n <= 0)
 		return;
 	console_keep(r, buf, (size_t)n);
@@ -243,6 +249,8 @@ static bool send_exec(struct vm_relay *r)
 static void tell_exit(struct vm_relay *r)
 {
 	struct side *s = &r->side[AT_CLIENT];
+	if (r->fd[AT_CLIENT] < 0)
+		return;
 	struct wr w = queue_begin(s);
 	agent_put_exit(&w, r->exit.status, r->exit.signal, r->exit.reason);
 	if (!queue_end(s, &w))
@@ -261,6 +269,30 @@ static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64
 	quit(r, now_ms);
 }
 
+/* Nobody is there to read it. Its lawfulness is judged as if somebody were. */
+static void consume(struct vm_relay *r, const struct agent_frame *data)
+{
+	uint8_t buf[AGENT_HEADER + 4];
+	struct side *s = &r->side[AT_GUEST];
+	struct wr body = wr_init(buf, sizeof(buf)), w = queue_begin(s);
+	wr_u32(&body, (uint32_t)data->len);
+	struct agent_frame credit = { .type = AGENT_CREDIT, .stream = data->stream, .body = buf, .len = 4 };
+	agent_put_credit(&w, data->stream, (uint32_t)data->len);
+	if (agent_session_check(&r->session, AGENT_CLIENT, &credit) == 0)
+		(void)queue_end(s, &w);
+}
+
+static void guest_hello(struct vm_relay *r, int64_t now_ms)
+{
+	r->deadline_ms = -1;
+	if (r->adopted) {
+		agent_session_started(&r->session);
+		if (r->stop_wanted)
+			vm_relay_stop(r, now_ms);
+	} else if (!send_exec(r))
+		finish(r, 125, "the command is too long for the guest", now_ms);
+}
+
 static void guest_frame(struct vm_relay *r, const struct agent_frame *f, int64_t now_ms)
 {
 	if (agent_session_check(&r->session, AGENT_GUEST, f) != 0) {
@@ -273,14 +305,11 @@ static void guest_frame(struct vm_relay *r, const struct agent_frame *f, int64_t
 		quit(r, now_ms);
 		return;
 	}
-	if (f->type == AGENT_HELLO) {
-		r->deadline_ms = -1;
-		if (!send_exec(r)) {
-			finish(r, 125, "the command is too long for the guest", now_ms);
-			return;
-		}
-	}
-	if (r->fd[AT_CLIENT] >= 0 && !queue_frame(&r->side[AT_CLIENT], f))
+	if (f->type == AGENT_HELLO)
+		guest_hello(r, now_ms);
+	if (r->adopted && f->type == AGENT_DATA)
+		consume(r, f);
+	if (r->fd[AT_CLIENT] >= 0 && !r->has_exit && !queue_frame(&r->side[AT_CLIENT], f))
 		finish(r, 125, "the guest sent more than it may", now_ms);
 }
 
@@ -315,11 +344,12 @@ static void guest_gone(struct vm_relay *r, int64_t now_ms)
 	char line[LAST_LINE_MAX * 4], reason[LAST_LINE_MAX * 5];
 	close_at(r, AT_GUEST);
 	r->side[AT_GUEST].len = 0;
-	while (r->fd[AT_CONSOLE] >= 0 && r->console_ms < 0) {
-		size_t was = r->ring_at;
-		console_read(r, now_ms);
-		if (r->ring_at == was)
-			break;
+	for (unsigned at = AT_CONSOLE; at <= AT_LOG; at++) {
+		size_t was = r->ring_at + 1;
+		while (r->fd[at] >= 0 && r->console_ms < 0 && r->ring_at != was) {
+			was = r->ring_at;
+			console_read(r, at, now_ms);
+		}
 	}
 	if (!r->has_exit) {
 		last_line(r, line, sizeof(line));
@@ -351,9 +381,14 @@ static bool side_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 		return false;
 	}
 	const uint8_t *p = buf;
-	size_t len = (size_t)n;
+	size_t len = (size_t)n, used = 0;
 	struct agent_frame f;
 	int got = 0;
+	if (at == AT_GUEST && r->syncing) {
+		r->syncing = !agent_sync_find(&r->answer, p, len, &used);
+		p += used;
+		len -= used;
+	}
 	while (r->fd[at] >= 0 && !r->has_exit && (got = agent_in_take(&r->side[at].in, &p, &len, &f)) == 1) {
 		if (at == AT_CLIENT)
 			client_frame(r, &f, now_ms);
@@ -388,10 +423,10 @@ void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now
 	bool hup = ev->events & (EPOLLHUP | EPOLLERR);
 	if (at == AT_QMP)
 		qmp_read(r);
-	if (at == AT_CONSOLE && hup)
+	if (at >= AT_CONSOLE && hup)
 		r->console_ms = -1;
-	if (at == AT_CONSOLE)
-		console_read(r, now_ms);
+	if (at >= AT_CONSOLE)
+		console_read(r, at, now_ms);
 	if (at == AT_CLIENT && (hup || ((ev->events & EPOLLOUT) && !queue_flush(r, AT_CLIENT))))
 		client_gone(r, now_ms);
 	if (at == AT_CLIENT && (ev->events & EPOLLIN))
@@ -421,7 +456,7 @@ void vm_relay_tick(struct vm_relay *r, int64_t now_ms)
 		r->deadline_ms = -1;
 		if (r->quit_sent)
 			r->forced = true;
-		else if (r->session.phase == AGENT_BOOTING)
+		else if (r->session.phase == AGENT_BOOTING && !r->adopted)
 			finish(r, 125, "the virtual machine did not start in time", now_ms);
 		else
 			finish(r, 125, "the program did not end when asked to", now_ms);
@@ -434,7 +469,10 @@ void vm_relay_stop(struct vm_relay *r, int64_t now_ms)
 {
 	if (r->has_exit)
 		return;
-	if (r->session.phase != AGENT_RUNNING) {
+	if (r->session.phase != AGENT_RUNNING && r->adopted) {
+		r->stop_wanted = true;
+		r->deadline_ms = now_ms + VM_RELAY_HUP_MS;
+	} else if (r->session.phase != AGENT_RUNNING) {
 		finish(r, 125, "stopped before it ran", now_ms);
 	} else {
 		guest_signal(r, SIGTERM);
@@ -446,7 +484,30 @@ void vm_relay_stop(struct vm_relay *r, int64_t now_ms)
 bool vm_relay_done(const struct vm_relay *r)
 {
 	bool told = r->fd[AT_CLIENT] < 0 || r->side[AT_CLIENT].len == 0 || r->forced;
-	return r->has_exit && told && (r->fd[AT_GUEST] < 0 || r->forced);
+	return r->left || (r->has_exit && told && (r->fd[AT_GUEST] < 0 || r->forced));
+}
+
+bool vm_relay_ended(const struct vm_relay *r)
+{
+	return r->has_exit;
+}
+
+bool vm_relay_runs(const struct vm_relay *r)
+{
+	return r->session.phase == AGENT_RUNNING;
+}
+
+void vm_relay_leave(struct vm_relay *r, const char *reason)
+{
+	if (!r->has_exit && r->fd[AT_CLIENT] >= 0) {
+		struct side *s = &r->side[AT_CLIENT];
+		struct wr w = queue_begin(s);
+		agent_put_exit(&w, 125, 0, reason);
+		/* What the client does not take at once it reads as a broken stream. */
+		if (queue_end(s, &w))
+			(void)queue_flush(r, AT_CLIENT);
+	}
+	r->left = true;
 }
 
 const struct agent_exit *vm_relay_exit(const struct vm_relay *r)
@@ -457,6 +518,8 @@ const struct agent_exit *vm_relay_exit(const struct vm_relay *r)
 static int relay_watch_all(struct vm_relay *r)
 {
 	for (unsigned at = 0; at < AT_COUNT; at++) {
+		if (r->fd[at] < 0)
+			continue;
 		r->watched[at] = wanted(r, at);
 		int flags = fcntl(r->fd[at], F_GETFL);
 		if (flags < 0 || fcntl(r->fd[at], F_SETFL, flags | O_NONBLOCK) != 0)
@@ -468,33 +531,65 @@ static int relay_watch_all(struct vm_relay *r)
 	return qmp_say(r, "{\"execute\":\"qmp_capabilities\"}\n");
 }
 
-int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
-	int64_t now_ms, struct vm_relay **ret)
+static struct vm_relay *relay_alloc(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds)
 {
+	const int all[AT_COUNT] = { fds->client, fds->guest, fds->qmp, fds->console, fds->log };
 	struct vm_relay *r = calloc(1, sizeof(*r));
-	if (r == NULL) {
-		const int all[] = { fds->client, fds->guest, fds->qmp, fds->console };
-		for (unsigned i = 0; i < AT_COUNT; i++)
-			close(all[i]);
-		return -ENOMEM;
+	uint8_t *queue = malloc(2 * (size_t)QUEUE_CAP);
+	if (r == NULL || queue == NULL) {
+		for (unsigned i = 0; i < AT_COUNT; i++) {
+			if (all[i] >= 0)
+				close(all[i]);
+		}
+		free(r);
+		free(queue);
+		return NULL;
 	}
 	r->loop = loop;
 	r->ref_type = ref_type;
-	r->fd[AT_CLIENT] = fds->client;
-	r->fd[AT_GUEST] = fds->guest;
-	r->fd[AT_QMP] = fds->qmp;
-	r->fd[AT_CONSOLE] = fds->console;
-	r->exec = *exec;
-	r->deadline_ms = now_ms + VM_RELAY_BOOT_MS;
-	r->console_ms = -1;
+	memcpy(r->fd, all, sizeof(all));
+	r->side[AT_CLIENT].queue = queue;
+	r->side[AT_GUEST].queue = queue + QUEUE_CAP;
+	r->deadline_ms = r->console_ms = -1;
 	r->console_budget = CONSOLE_BUDGET;
 	agent_session_init(&r->session);
-	int err = 0;
-	for (unsigned i = 0; i < 2; i++) {
-		r->side[i].queue = malloc(QUEUE_CAP);
-		if (r->side[i].queue == NULL)
-			err = -ENOMEM;
+	return r;
+}
+
+int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
+	int64_t now_ms, struct vm_relay **ret)
+{
+	struct vm_relay *r = relay_alloc(loop, ref_type, fds);
+	if (r == NULL)
+		return -ENOMEM;
+	r->exec = *exec;
+	r->deadline_ms = now_ms + VM_RELAY_BOOT_MS;
+	int err = relay_watch_all(r);
+	if (err != 0) {
+		vm_relay_free(r);
+		return err;
 	}
+	*ret = r;
+	return 0;
+}
+
+int vm_relay_adopt(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds,
+	const uint8_t sync[AGENT_SYNC_LEN], struct vm_relay **ret)
+{
+	uint8_t challenge[AGENT_SYNC_LEN];
+	struct vm_relay *r = relay_alloc(loop, ref_type, fds);
+	if (r == NULL)
+		return -ENOMEM;
+	r->adopted = r->syncing = true;
+	/* What the program has read of its stdin we do not know: nothing more comes. */
+	r->session.ended[AGENT_STDIN] = true;
+	int err = getrandom(challenge, sizeof(challenge), 0) == (ssize_t)sizeof(challenge) ? 0 : -EIO;
+	agent_sync_init(&r->answer, challenge);
+	struct wr w = queue_begin(&r->side[AT_GUEST]);
+	wr_bytes(&w, sync, AGENT_SYNC_LEN);
+	wr_bytes(&w, challenge, sizeof(challenge));
+	if (err == 0 && !queue_end(&r->side[AT_GUEST], &w))
+		err = -ENOSPC;
 	if (err == 0)
 		err = relay_watch_all(r);
 	if (err != 0) {
@@ -512,6 +607,5 @@ void vm_relay_free(struct vm_relay *r)
 	for (unsigned at = 0; at < AT_COUNT; at++)
 		close_at(r, at);
 	free(r->side[AT_CLIENT].queue);
-	free(r->side[AT_GUEST].queue);
 	free(r);
 }

@@ -16,6 +16,9 @@
  * The guest is hostile: memory is bounded (a side whose peer does not read is not read), a frame against the rules ends
  * the stream with exit 125. A client that vanishes means SIGHUP for the program, then, after VM_RELAY_HUP_MS, the end
  * of the VM.
+ *
+ * A VM whose keeper died is taken over without a client (vm_relay_adopt): its output is read and thrown away, its
+ * program's end is noticed. A guest that does not answer the challenge of agent/sync.h keeps its VM; stop ends it.
  */
 enum {
 	VM_RELAY_HUP_MS = 2000,
@@ -25,15 +28,19 @@ enum {
 	VM_CONSOLE_RING = 65536
 };
 
+/* guest, qmp, console: the channels of vm/backend.h; log: what the VM's processes themselves say. */
 struct vm_relay_fds {
-	int client, guest, qmp, console;
+	int client, guest, qmp, console, log;
 };
 
 struct vm_relay;
 
-/* Watches the descriptors in `loop` under `ref_type`, index 0..3. Takes them over, also on error. */
+/* Watches the descriptors in `loop` under `ref_type`, index 0..4. Takes them over, also on error. */
 int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
 	int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
+/* As vm_relay_new() for a program that runs already; fds->client is -1. `sync` is what exec said. */
+int vm_relay_adopt(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds,
+	const uint8_t sync[AGENT_SYNC_LEN], struct vm_relay **ret) __attribute__((warn_unused_result));
 void vm_relay_free(struct vm_relay *r);
 void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now_ms);
 /* When vm_relay_tick() wants to be called next; -1: never. */
@@ -41,11 +48,17 @@ int64_t vm_relay_deadline(const struct vm_relay *r);
 void vm_relay_tick(struct vm_relay *r, int64_t now_ms);
 /* Ends the VM in order: SIGTERM to the program, then quit. */
 void vm_relay_stop(struct vm_relay *r, int64_t now_ms);
+/* Lets go of the VM, which runs on: the client is told `reason` and 125; vm_relay_done() from now on. */
+void vm_relay_leave(struct vm_relay *r, const char *reason);
+/* The program has been handed to the guest. */
+bool vm_relay_runs(const struct vm_relay *r);
 int vm_relay_pause(struct vm_relay *r, bool pause) __attribute__((warn_unused_result));
 /* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not
  * listen any more: its processes are to be killed now. */
 bool vm_relay_done(const struct vm_relay *r);
-/* Valid once done. */
+/* The program's end is known. */
+bool vm_relay_ended(const struct vm_relay *r);
+/* Valid once ended. */
 const struct agent_exit *vm_relay_exit(const struct vm_relay *r);
 /* The last bytes of the console, hostile; at most `cap`; returns their number. */
 size_t vm_relay_console(const struct vm_relay *r, char *buf, size_t cap);

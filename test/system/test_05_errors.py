@@ -181,6 +181,7 @@ def test_rules_rm_unknown(t):
 
 def test_attach_errors(t):
     """attach: no such interface, one with an address, one in another bridge, a name too long, twice the same: nothing half made."""
+    before = len(sekisho_json("log"))
     says(["nosuch0"], "attach", "web", "--port", "nosuch0")
     says(["up0"], "attach", "web", "--port", "up0")
     says(["lo"], "attach", "web", "--port", "lo")
@@ -194,6 +195,8 @@ def test_attach_errors(t):
     says(["web"], "attach", "web", "--port", port)
     assert len(sekisho_json("ps")) == 1
     t.lab.remove_namespace("twin")
+    # What never ran has not stopped either.
+    assert [e["app"] for e in sekisho_json("log")[before:] if e["event"].startswith("app-")] == ["web"]
 
 
 def test_detach_unknown(t):

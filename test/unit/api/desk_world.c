@@ -154,8 +154,10 @@ static void play_main(struct frame *f)
 		answer(ROLE_MAIN, f, 0);
 	} else if (f->type == IPC_VM_STOP) {
 		w.n_vm_stops++;
-		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_VM_EXITED, 0, f->body, f->len, NULL, 0), 0);
-	} else if (f->type != IPC_READY) {
+		struct ipc_vm_exit e = { 0 };
+		assert_true(ipc_app_ref_get(f->body, f->len, &e.ref));
+		assert_int_equal(ipc_send(w.chan[ROLE_MAIN], IPC_VM_EXITED, 0, vm_exit, &e, NULL, 0), 0);
+	} else if (f->type != IPC_READY && f->type != IPC_VM_CLAIM) {
 		w.n_released += f->type == IPC_LINK_RELEASE;
 		answer(ROLE_MAIN, f, 0);
 	}

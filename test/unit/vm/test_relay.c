@@ -14,7 +14,7 @@
 struct bench {
 	struct loop *loop;
 	struct vm_relay *relay;
-	int client, guest, qmp, console;
+	int client, guest, qmp, console, log;
 	int64_t now;
 	struct agent_in in;
 };
@@ -44,6 +44,7 @@ static int setup(void **state)
 	B.guest = end_of(&fds.guest);
 	B.qmp = end_of(&fds.qmp);
 	B.console = end_of(&fds.console);
+	B.log = end_of(&fds.log);
 	B.now = 1000;
 	assert_int_equal(loop_new(&B.loop), 0);
 	assert_int_equal(vm_relay_new(B.loop, 1, &fds, &e, B.now, &B.relay), 0);
@@ -55,8 +56,8 @@ static int teardown(void **state)
 	(void)state;
 	vm_relay_free(B.relay);
 	loop_free(B.loop);
-	int fds[] = { B.client, B.guest, B.qmp, B.console };
-	for (unsigned i = 0; i < 4; i++) {
+	int fds[] = { B.client, B.guest, B.qmp, B.console, B.log };
+	for (unsigned i = 0; i < 5; i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
@@ -262,11 +263,150 @@ static void test_console_is_bounded(void **state)
 	assert_int_equal(vm_relay_console(B.relay, ring, sizeof(ring)), VM_CONSOLE_RING);
 }
 
+/* --- a VM taken over */
+
+static const uint8_t key[AGENT_SYNC_LEN] = "the guest's key";
+
+static int setup_adopted(void **state)
+{
+	(void)state;
+	memset(&B, 0, sizeof(B));
+	struct vm_relay_fds fds = { .client = -1 };
+	B.client = -1;
+	B.guest = end_of(&fds.guest);
+	B.qmp = end_of(&fds.qmp);
+	B.console = end_of(&fds.console);
+	B.log = end_of(&fds.log);
+	B.now = 1000;
+	assert_int_equal(loop_new(&B.loop), 0);
+	assert_int_equal(vm_relay_adopt(B.loop, 1, &fds, key, &B.relay), 0);
+	return 0;
+}
+
+/* What the new keeper says first: the key, then its challenge. */
+static void read_challenge(uint8_t ret[AGENT_SYNC_LEN])
+{
+	uint8_t said[2 * AGENT_SYNC_LEN];
+	turn();
+	assert_int_equal(recv(B.guest, said, sizeof(said), 0), sizeof(said));
+	assert_memory_equal(said, key, sizeof(key));
+	memcpy(ret, said + AGENT_SYNC_LEN, AGENT_SYNC_LEN);
+}
+
+static void answer(bool ended)
+{
+	uint8_t challenge[AGENT_SYNC_LEN];
+	read_challenge(challenge);
+	struct wr w = wr_init(buf, sizeof(buf));
+	/* The rest of a frame that the last keeper did not take, and a stale answer. */
+	wr_bytes(&w, "half a frame", 12);
+	wr_bytes(&w, challenge, 5);
+	wr_bytes(&w, challenge, sizeof(challenge));
+	agent_put_hello(&w);
+	if (ended)
+		agent_put_exit(&w, 7, 0, NULL);
+	send_bytes(B.guest, &w);
+}
+
+static void test_adopted_runs(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	uint32_t credit;
+	answer(false);
+	assert_true(vm_relay_runs(B.relay));
+	/* Its output is taken, more than a window of it in the end. */
+	for (unsigned i = 0; i < 3 * AGENT_WINDOW / AGENT_DATA_MAX; i++) {
+		static uint8_t data[AGENT_DATA_MAX];
+		struct wr w = wr_init(buf, sizeof(buf));
+		agent_put(&w, AGENT_DATA, AGENT_STDERR, data, sizeof(data));
+		send_bytes(B.guest, &w);
+		assert_true(next_frame(B.guest, &f));
+		assert_true(agent_get_credit(&f, &credit) && f.stream == AGENT_STDERR);
+		assert_int_equal(credit, sizeof(data));
+	}
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_exit(&w, 3, 0, NULL);
+	send_bytes(B.guest, &w);
+	expect_quit();
+	close(B.guest);
+	B.guest = -1;
+	turn();
+	assert_true(vm_relay_done(B.relay));
+	assert_int_equal(vm_relay_exit(B.relay)->status, 3);
+}
+
+static void test_adopted_had_ended(void **state)
+{
+	(void)state;
+	answer(true);
+	expect_quit();
+	assert_int_equal(vm_relay_exit(B.relay)->status, 7);
+}
+
+/* Garbage instead of an answer is neither kept nor believed; the VM lives until it is stopped. */
+static void test_adopted_mute(void **state)
+{
+	(void)state;
+	uint8_t challenge[AGENT_SYNC_LEN];
+	read_challenge(challenge);
+	for (unsigned i = 0; i < 100; i++) {
+		memset(buf, (int)i, 65536);
+		(void)!send(B.guest, buf, 65536, MSG_DONTWAIT | MSG_NOSIGNAL);
+		turn();
+	}
+	assert_false(vm_relay_runs(B.relay) || vm_relay_done(B.relay));
+	assert_int_equal(vm_relay_deadline(B.relay), -1);
+	vm_relay_stop(B.relay, B.now);
+	assert_int_equal(vm_relay_deadline(B.relay), B.now + VM_RELAY_HUP_MS);
+	vm_relay_tick(B.relay, B.now + VM_RELAY_HUP_MS);
+	expect_quit();
+}
+
+static void test_adopted_stop_before_answer(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	uint8_t sig;
+	vm_relay_stop(B.relay, B.now);
+	answer(false);
+	turn();
+	assert_true(next_frame(B.guest, &f));
+	assert_true(agent_get_signal(&f, &sig));
+	assert_int_equal(sig, 15);
+}
+
+static void test_adopted_breaks_rules(void **state)
+{
+	(void)state;
+	static uint8_t data[AGENT_DATA_MAX];
+	answer(false);
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put(&w, AGENT_DATA, AGENT_STDIN, data, sizeof(data));
+	send_bytes(B.guest, &w);
+	assert_int_equal(vm_relay_exit(B.relay)->status, 125);
+	expect_quit();
+}
+
+static void test_leave(void **state)
+{
+	(void)state;
+	start();
+	vm_relay_leave(B.relay, "it runs on");
+	assert_true(vm_relay_done(B.relay));
+	expect_exit(125, "runs on");
+	char text[512] = "";
+	assert_true(recv(B.qmp, text, sizeof(text) - 1, 0) > 0);
+	assert_null(strstr(text, "quit"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define A(f) cmocka_unit_test_setup_teardown(f, setup_adopted, teardown)
 	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit),
 		T(test_dies_without_exit), T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules),
-		T(test_console_is_bounded) };
+		T(test_console_is_bounded), T(test_leave), A(test_adopted_runs), A(test_adopted_had_ended),
+		A(test_adopted_mute), A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

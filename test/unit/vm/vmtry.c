@@ -24,11 +24,14 @@
 
 enum { VM_UID = 2000001030 };
 
-static int keeper(const struct vm_proc *p, int client, const struct agent_exec *e, bool verbose)
+static int keeper(const char *dir, int client, const struct agent_exec *e, bool verbose)
 {
 	struct loop *loop;
 	struct vm_relay *r;
-	struct vm_relay_fds fds = { .client = client, .guest = p->ctl_fd, .qmp = p->qmp_fd, .console = p->serial_fd };
+	struct vm_channels c;
+	if (vm_connect(dir, &c) != 0)
+		return 125;
+	struct vm_relay_fds fds = { .client = client, .guest = c.ctl, .qmp = c.qmp, .console = c.serial, .log = c.log };
 	if (loop_new(&loop) != 0 || vm_relay_new(loop, 1, &fds, e, clock_boot_ms(), &r) != 0)
 		return 125;
 	while (!vm_relay_done(r)) {
@@ -231,7 +234,7 @@ static void say(const char *what)
 }
 
 /* The keeper in a process of its own, the client here. */
-static int converse(struct vm_proc *p, const struct agent_exec *e)
+static int converse(const char *dir, const struct agent_exec *e)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
@@ -242,10 +245,9 @@ static int converse(struct vm_proc *p, const struct agent_exec *e)
 		signal(SIGINT, SIG_IGN);
 		signal(SIGTERM, SIG_IGN);
 		prctl(PR_SET_PDEATHSIG, 0);
-		_exit(keeper(p, pair[1], e, verbose));
+		_exit(keeper(dir, pair[1], e, verbose));
 	}
 	close(pair[1]);
-	vm_proc_close_channels(p);
 	sock = pair[0];
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGWINCH, &sa, NULL);
@@ -267,13 +269,14 @@ static int converse(struct vm_proc *p, const struct agent_exec *e)
 
 int main(int argc, char **argv)
 {
+	static char dir[] = "/tmp/vmtry.XXXXXX";
 	static struct options o = { .exec = { .uid = 1000, .gid = 1000 },
 		.spec = { .uid = VM_UID,
 			.share_uid = VM_UID + 1,
 			.host_tree = true,
 			.tap_fd = -1,
 			.accel = VM_ACCEL_TCG,
-			.work_dir = "/tmp" } };
+			.dir = dir } };
 	char error[VM_ERROR_MAX] = "";
 	struct vm_kernel k;
 	struct vm_proc p;
@@ -285,6 +288,8 @@ int main(int argc, char **argv)
 		o.spec.tap_fd = o.tap == NULL ? -1 : vm_tap_open(o.tap, true, o.spec.uid);
 		o.exec.has_net = o.tap != NULL;
 		mac_parse("02:00:00:00:00:02", &o.spec.mac);
+		if (mkdtemp(dir) == NULL)
+			return 125;
 		fill_exec(&o.exec, argv + optind + (strcmp(argv[optind + 2], "--") == 0 ? 3 : 2));
 		if (o.try_kvm && vm_kvm_works(&o.spec))
 			o.spec.accel = VM_ACCEL_KVM;
@@ -298,10 +303,12 @@ int main(int argc, char **argv)
 	say(o.spec.accel == VM_ACCEL_KVM ? "started on KVM" : "started on TCG");
 	if (verbose)
 		fprintf(stderr, "[%.3f s] vmm %d, share %d\n", (double)(clock_mono_us() - started_us) / 1e6,
-			(int)p.vmm_pid, (int)p.share_pid);
-	if (converse(&p, &o.exec) != 0)
+			(int)p.vmm.pid, (int)p.share.pid);
+	if (converse(dir, &o.exec) != 0)
 		return 125;
 	vm_kill(&p);
+	vm_clean(dir);
+	rmdir(dir);
 	say("end");
 	return status;
 }

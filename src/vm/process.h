@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VM_PROCESS_H
+#define VM_PROCESS_H
+
+#include "vm/backend.h"
+
+/* What backends share: a VM's sockets by name in its directory, its processes. Descriptors are close-on-exec; negative
+ * errno on failure. */
+int vm_listen(const char *dir, const char *name) __attribute__((warn_unused_result));
+/* Non-blocking. */
+int vm_connect_one(const char *dir, const char *name) __attribute__((warn_unused_result));
+/* The write end of the log: a FIFO that has its own reader, so that writing never fails for want of one; what does not
+ * fit is dropped. */
+int vm_log_make(const char *dir) __attribute__((warn_unused_result));
+/* Notes when the processes started. */
+int vm_proc_note(struct vm_proc *p) __attribute__((warn_unused_result));
+
+#endif
