@@ -39,10 +39,15 @@ class Lines:
         return self.ready.pop(0) if self.ready else None
 
 
+def whole_run_settings():
+    """SEKISHO_LAB_SETTINGS="key=value …": for runs of the same tests on another switch or VMM."""
+    return dict(word.split("=", 1) for word in os.environ.get("SEKISHO_LAB_SETTINGS", "").split())
+
+
 class Daemon:
     def __init__(self, **settings):
         self.settings = {"run_dir": RUN_DIR, "state_dir": STATE_DIR, "policy_dir": POLICY_DIR, "switch": "private", "uplink": "nat",
-                         "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **settings}
+                         "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **whole_run_settings(), **settings}
         self.conf = f"{LAB}/sekishod.conf"
         self.process = None
         self.starts = 0
