@@ -115,6 +115,20 @@ static void life_text(const json_t *rule, char *buf, size_t cap)
 		snprintf(buf, cap, "-");
 }
 
+/* What stands in the way of a rule, below the table. */
+static void rules_notes(const struct cli *c, const json_t *rules)
+{
+	const json_t *rule;
+	size_t i;
+	json_array_foreach(rules, i, rule)
+	{
+		char id[80], note[512];
+		if (!c->json && json_is_string(json_object_get(rule, "note")))
+			printf("%.8s: %s\n", cli_text(rule, "rule_id", id, sizeof(id)),
+				cli_text(rule, "note", note, sizeof(note)));
+	}
+}
+
 static int rules_list(struct cli *c, const char *app, bool ended)
 {
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
@@ -144,6 +158,7 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 		table_cell(t, cli_text(rule, "rule", text, sizeof(text)));
 	}
 	table_print(t);
+	rules_notes(c, rules);
 	json_decref(rules);
 	return EXIT_DONE;
 }

@@ -442,6 +442,10 @@ void gate_app_forget(struct desk *d, uint32_t run);
 
 /* desk_forwards.c: tells main which inbound ports the rules open for running apps, when that changed. */
 void forwards_update(struct desk *d);
+/* Main's answer: what the host holds itself. */
+void forwards_held(struct desk *d, const struct ipc_forwards *held);
+/* What a rule opens and is not passed on, for people; false: nothing. */
+bool forwards_note(const struct desk *d, const struct rule *r, char *buf, size_t cap);
 /* desk.c: what was written without being acknowledged becomes durable within DESK_FLUSH_MS. */
 void desk_flush_later(struct desk *d);
 

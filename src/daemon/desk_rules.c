@@ -185,6 +185,8 @@ json_t *rule_json(struct desk *d, const struct rule *r)
 	json_object_set_new(j, "reason", ended ? json_string(policy_end_text(m->ended)) : json_null());
 	json_object_set_new(j, "file", r->file == NULL ? json_null() : json_string(r->file));
 	json_object_set_new(j, "line", r->file == NULL ? json_null() : json_integer(m->line));
+	char note[160];
+	json_object_set_new(j, "note", forwards_note(d, r, note, sizeof(note)) ? json_string(note) : json_null());
 	return j;
 }
 

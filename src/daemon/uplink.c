@@ -4,12 +4,15 @@
 #include "daemon/nft.h"
 #include "daemon/sysctl.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int __attribute__((format(printf, 3, 4))) fail(char *error, int err, const char *fmt, ...)
@@ -176,6 +179,29 @@ void uplink_nat_down(const char *run_dir)
 	sysctl_restore(path);
 	if (nft_drop_table(error) != 0)
 		return;
+}
+
+/* TCP with SO_REUSEADDR, so that what only lingers in TIME_WAIT is no holder; for UDP that would share the port. */
+static bool bind_refused(int family, uint8_t protocol, uint16_t port)
+{
+	bool tcp = protocol == IPPROTO_TCP, refused = false;
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	const void *sa = family == AF_INET ? (const void *)&a4 : (const void *)&a6;
+	int one = 1, fd = socket(family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	if ((family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) != 0) ||
+		(tcp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0) ||
+		bind(fd, sa, family == AF_INET ? sizeof(a4) : sizeof(a6)) != 0)
+		refused = errno == EADDRINUSE;
+	close(fd);
+	return refused;
+}
+
+bool uplink_port_held(uint8_t protocol, uint16_t port)
+{
+	return bind_refused(AF_INET, protocol, port) || bind_refused(AF_INET6, protocol, port);
 }
 
 int uplink_set_forwards(const struct uplink_conf *conf, const struct uplink_forward *f, unsigned n, char *error)

@@ -50,6 +50,8 @@ struct uplink_forward {
 	uint16_t port;
 	struct addr guest4, guest6; /* len 0: not in that family */
 };
+/* A socket of the host's own holds this port (listening, or bound in UDP): a forward would take it away from it. */
+bool uplink_port_held(uint8_t protocol, uint16_t port);
 int uplink_set_forwards(const struct uplink_conf *conf, const struct uplink_forward *f, unsigned n, char *error)
 	__attribute__((warn_unused_result));
 

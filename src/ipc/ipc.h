@@ -54,6 +54,7 @@ enum ipc_type {
 	IPC_VM_CLAIM,	    /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
 			       nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
 	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
+	IPC_FORWARDS_HELD,  /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
 	IPC_PORT_DEL,	   /* desk → switchd: ipc_port */
