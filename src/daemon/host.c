@@ -11,6 +11,8 @@
 
 #define SYSTEM_OVS_DIR "/run/openvswitch"
 
+enum { SELFTEST_ZONE = 16384 }; /* above those of apps (conf zone_base) */
+
 static void fill_uplink(struct sekishod *d)
 {
 	const struct plan *p = &d->conf.plan;
@@ -79,6 +81,54 @@ static enum ovs_datapath which_datapath(const struct conf *c)
 	return OVS_DATAPATH_AUTO;
 }
 
+/* The choice of a private OVS that runs on is kept beside it. */
+static bool offload_noted(const struct sekishod *d, bool *ret)
+{
+	char path[300], word[8] = "";
+	snprintf(path, sizeof(path), "%s/offload", d->conf.run_dir);
+	FILE *f = fopen(path, "re");
+	bool known = f != NULL && fscanf(f, "%7s", word) == 1;
+	if (f != NULL)
+		fclose(f);
+	*ret = strcmp(word, "on") == 0;
+	return known;
+}
+
+static void offload_note(const struct sekishod *d)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/offload", d->conf.run_dir);
+	FILE *f = fopen(path, "we");
+	if (f == NULL || fprintf(f, "%s\n", d->ovs.tso ? "on" : "off") < 0)
+		log_msg(LOG_WARNING, "cannot write %s", path);
+	if (f != NULL)
+		fclose(f);
+}
+
+/* Offloads are used where they are seen to work. Where nothing works the daemon runs all the same: it is not the less
+ * safe, and doctor says what is wrong. */
+static int choose_offload(struct sekishod *d, char *error)
+{
+	uint16_t zone = (uint16_t)(d->conf.zone_base + SELFTEST_ZONE);
+	char *said = d->offload_error;
+	if (d->ovs.adopted && d->ovs.private && offload_noted(d, &d->ovs.tso))
+		return 0;
+	int err = selftest_offload(&d->ovs, zone, d->ovs.tso, said);
+	if (err != 0) {
+		log_msg(LOG_WARNING, "with offloads %s; trying without", said);
+		int without = ovs_without_tso(&d->ovs, error);
+		if (without != 0)
+			return without;
+		err = selftest_offload(&d->ovs, zone, false, said);
+	}
+	if (err != 0)
+		log_msg(LOG_ERROR, "the switch does not carry what it should: %s", said);
+	else
+		said[0] = '\0';
+	offload_note(d);
+	return 0;
+}
+
 int host_up(struct sekishod *d)
 {
 	char error[OVS_ERROR_MAX] = "";
@@ -103,6 +153,11 @@ int host_up(struct sekishod *d)
 		return err;
 	}
 	d->host_up = true;
+	err = choose_offload(d, error);
+	if (err != 0) {
+		log_msg(LOG_ERROR, "%s", error);
+		return err;
+	}
 	fill_uplink(d);
 	fill_names(d);
 	/* The roles must not choose again what has been chosen. */
@@ -164,5 +219,8 @@ void host_down(struct sekishod *d)
 	if (d->names_netns >= 0)
 		close(d->names_netns);
 	ovs_stop(&d->ovs);
+	char path[300];
+	snprintf(path, sizeof(path), "%s/offload", d->conf.run_dir);
+	unlink(path);
 	link_close(d->links);
 }

@@ -165,8 +165,7 @@ int ovs_connect_mgmt(const struct ovs *o, const char *bridge)
 	return ovs_connect(o, name);
 }
 
-/* Runs one of OVS's programs with its paths pointing into our directory. */
-static int ovs_program(const struct ovs *o, const char *const *argv, char *error)
+int ovs_run(const struct ovs *o, const char *const *argv, const char *input, char *error)
 {
 	char run[OVS_PATH_MAX + 32], db[OVS_PATH_MAX + 32], log[OVS_PATH_MAX + 32], etc[OVS_PATH_MAX + 32], said[160];
 	snprintf(run, sizeof(run), "OVS_RUNDIR=%s", o->dir);
@@ -174,7 +173,7 @@ static int ovs_program(const struct ovs *o, const char *const *argv, char *error
 	snprintf(log, sizeof(log), "OVS_LOGDIR=%s", o->dir);
 	snprintf(etc, sizeof(etc), "OVS_SYSCONFDIR=%s", o->dir);
 	const char *const env[] = { run, db, log, etc, NULL };
-	int status = program_run(argv, env, NULL, said, sizeof(said));
+	int status = program_run(argv, env, input, said, sizeof(said));
 	if (status == 0)
 		return 0;
 	if (status == 127 || status == 126) /* not there, or not to be executed */
@@ -189,13 +188,13 @@ int ovs_del_port(const struct ovs *o, const char *port, char *error)
 	char db[OVS_PATH_MAX + 32];
 	snprintf(db, sizeof(db), "--db=unix:%s/db.sock", o->dir);
 	const char *const argv[] = { "ovs-vsctl", "--timeout=5", db, "--if-exists", "del-port", port, NULL };
-	return ovs_program(o, argv, error);
+	return ovs_run(o, argv, NULL, error);
 }
 
 int ovs_forget_megaflows(const struct ovs *o, char *error)
 {
 	static const char *const argv[] = { "ovs-dpctl", "--timeout=5", "del-flows", "system@ovs-system", NULL };
-	return strcmp(o->datapath_type, "system") == 0 ? ovs_program(o, argv, error) : 0;
+	return strcmp(o->datapath_type, "system") == 0 ? ovs_run(o, argv, NULL, error) : 0;
 }
 
 /* Everything in the directory is of a private OVS: database, pidfiles, logs, sockets. */
@@ -222,13 +221,13 @@ static int make_database(const struct ovs *o, char *error)
 			schema);
 	remove_files(o);
 	const char *const create[] = { "ovsdb-tool", "create", db, schema, NULL };
-	int err = ovs_program(o, create, error);
+	int err = ovs_run(o, create, NULL, error);
 	snprintf(row, sizeof(row),
 		"[\"Open_vSwitch\",{\"op\":\"insert\",\"table\":\"Open_vSwitch\",\"row\":{\"other_config\":"
 		"[\"map\",[[\"userspace-tso-enable\",\"%s\"]]]}}]",
 		o->tso ? "true" : "false");
 	const char *const init[] = { "ovsdb-tool", "transact", db, row, NULL };
-	return err != 0 ? err : ovs_program(o, init, error);
+	return err != 0 ? err : ovs_run(o, init, NULL, error);
 }
 
 static int start_db(struct ovs *o, char *error)
@@ -238,7 +237,7 @@ static int start_db(struct ovs *o, char *error)
 	snprintf(remote, sizeof(remote), "--remote=punix:%s/db.sock", o->dir);
 	const char *const argv[] = { "ovsdb-server", db, remote, "--pidfile", "--detach", "--no-chdir", "-vconsole:off",
 		"-vsyslog:off", "--log-file", NULL };
-	int err = ovs_program(o, argv, error);
+	int err = ovs_run(o, argv, NULL, error);
 	if (err == 0 && !find_process(o, "ovsdb-server", &o->db_pid, &o->db_pidfd))
 		err = fail(error, -EIO, "ovsdb-server ended at once; see %s/ovsdb-server.log", o->dir);
 	return err;
@@ -260,7 +259,7 @@ static int start_vswitchd(struct ovs *o, char *error)
 	snprintf(db, sizeof(db), "unix:%s/db.sock", o->dir);
 	const char *const argv[] = { "ovs-vswitchd", db, "--pidfile", "--detach", "--no-chdir", "-vconsole:off",
 		"-vsyslog:off", "--log-file", NULL };
-	int err = ovs_program(o, argv, error);
+	int err = ovs_run(o, argv, NULL, error);
 	if (err != 0)
 		return err;
 	if (!find_process(o, "ovs-vswitchd", &o->vswitchd_pid, &o->vswitchd_pidfd))
@@ -325,6 +324,23 @@ int ovs_restart(struct ovs *o, char *error)
 	return err;
 }
 
+int ovs_without_tso(struct ovs *o, char *error)
+{
+	static const char *const cleanup[] = { "--cleanup", NULL };
+	char db[OVS_PATH_MAX + 32];
+	o->tso = false;
+	if (!o->private || strcmp(o->datapath_type, "system") == 0)
+		return 0;
+	snprintf(db, sizeof(db), "--db=unix:%s/db.sock", o->dir);
+	const char *const argv[] = { "ovs-vsctl", db, "--timeout=5", "--no-wait", "set", "Open_vSwitch", ".",
+		"other_config:userspace-tso-enable=false", NULL };
+	int err = ovs_run(o, argv, NULL, error);
+	if (err != 0)
+		return err;
+	end_process(o, "ovs-vswitchd", cleanup, &o->vswitchd_pid, &o->vswitchd_pidfd);
+	return start_vswitchd(o, error);
+}
+
 void ovs_trim_log(const struct ovs *o)
 {
 	static const char *const logs[] = { "ovsdb-server.log", "ovs-vswitchd.log" };
@@ -380,8 +396,8 @@ static int choose_datapath(const struct ovs_conf *conf, struct ovs *o, char *err
 		return fail(error, -EOPNOTSUPP,
 			"datapath = system: this kernel has no openvswitch module; use datapath = auto");
 	snprintf(o->datapath_type, sizeof(o->datapath_type), "%s", kernel ? "system" : "netdev");
-	/* The kernel's datapath carries offloads by itself; of a foreign userspace one we do not know. */
-	o->tso = kernel || (o->private && conf->tso);
+	/* What is hoped for; the self-test says whether it holds. */
+	o->tso = conf->tso;
 	return 0;
 }
 

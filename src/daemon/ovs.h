@@ -25,7 +25,7 @@ struct ovs_conf {
 
 struct ovs {
 	bool private;
-	bool tso;     /* userspace segmentation offload is on */
+	bool tso;     /* interfaces at the switch may use checksum and segmentation offload */
 	bool adopted; /* it ran before us */
 	char dir[OVS_PATH_MAX];
 	char db_sock[OVS_PATH_MAX];
@@ -37,6 +37,12 @@ struct ovs {
 /* Chooses, and starts or adopts a private one. 0, or negative errno with one sentence in `error` (OVS_ERROR_MAX) that
  * says what to do. Blocks until vswitchd answers (bounded: 10 s). */
 int ovs_open(const struct ovs_conf *conf, struct ovs *ret, char *error) __attribute__((warn_unused_result));
+/* Runs one of OVS's programs with its paths pointing into our directory; `input` (may be NULL) is its standard input.
+ * 0, or negative errno and a sentence in `error`. */
+int ovs_run(const struct ovs *o, const char *const *argv, const char *input, char *error)
+	__attribute__((warn_unused_result));
+/* Segmentation offload does not work here: goes on without, a private vswitchd is started anew. As ovs_open(). */
+int ovs_without_tso(struct ovs *o, char *error) __attribute__((warn_unused_result));
 /* Starts again what died of a private OVS (a pidfd became readable). 0: both run. */
 int ovs_restart(struct ovs *o, char *error) __attribute__((warn_unused_result));
 /* Takes out what the kernel's datapath forwards by itself, without asking vswitchd, which may be frozen. The userspace

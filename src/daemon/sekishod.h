@@ -6,6 +6,7 @@
 #include "daemon/conf.h"
 #include "daemon/link.h"
 #include "daemon/ovs.h"
+#include "daemon/selftest.h"
 #include "daemon/spawn.h"
 #include "daemon/uplink.h"
 #include "daemon/vms.h"
@@ -28,6 +29,7 @@ struct sekishod {
 	struct child children[ROLE_COUNT];
 	struct link_sock *links;
 	struct ovs ovs;
+	char offload_error[SELFTEST_TEXT_MAX]; /* "": TCP and UDP pass the switch both ways */
 	struct uplink_conf uplink;
 	struct uplink_names_conf names;
 	int names_fds[UPLINK_NAMES_FDS], names_netns;

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of the switch: vswitchd frozen or dead, what the daemon chooses at start, what `doctor` says of it."""
+import array
+import fcntl
 import os
 import signal
 import socket
+import struct
 
 from lab import sh, wait_until
 from product import sekisho, sekisho_json
-from test_01_main import refused
+from run import no_daemon
+from test_01_main import page, refused, udp_echo
 from test_04_faults import Stream, two_rules, works_again
 
 
@@ -60,3 +64,42 @@ def test_forward_of_a_port_in_use(t):
     other.detach()
     game.detach()
     wait_until(lambda: "27015" not in sh("nft list table inet sekisho"), 5, "the forward ends with its app")
+
+
+def system_switch():
+    """An Open vSwitch of the host's, as Debian starts it, without segmentation offload in its userspace datapath."""
+    run = "/run/openvswitch"
+    os.makedirs(run, exist_ok=True)
+    sh("ovsdb-tool", "create", f"{run}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
+    sh("ovsdb-server", f"{run}/conf.db", f"--remote=punix:{run}/db.sock", "--pidfile", "--detach", "--no-chdir", f"--log-file={run}/db.log",
+       "-vconsole:off", "-vsyslog:off")
+    sh("ovs-vsctl", "--no-wait", "init")
+    sh("ovs-vswitchd", "--pidfile", "--detach", "--no-chdir", f"--log-file={run}/vs.log", "-vconsole:off", "-vsyslog:off")
+
+
+def checksums_by_itself(app):
+    """The app's own end of its veth computes checksums, which nobody else can make it do (ethtool -K eth0 tx off)."""
+    def change():
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        off = array.array("I", [0x17, 0])  # ETHTOOL_STXCSUM
+        fcntl.ioctl(s, 0x8946, struct.pack("16sP8x", b"eth0", off.buffer_info()[0]))  # SIOCETHTOOL
+        s.close()
+    app.visit(change)
+
+
+@no_daemon
+def test_system_switch_without_offload(t):
+    """The host's own Open vSwitch, userspace datapath, no segmentation offload: the self-test sees that UDP is lost and does without."""
+    system_switch()
+    t.new_daemon(switch="system", datapath="netdev").start()
+    t.watch_port()
+    assert t.daemon.count("with offloads UDP over IPv4 does not arrive") == 1, t.daemon.tail()
+    app = t.app("web")
+    checksums_by_itself(app)
+    t.rule("allow web to 198.51.100.10 port 5000/udp")
+    t.rule("allow web to 198.51.100.10 port 80/tcp")
+    assert udp_echo(app, "198.51.100.10", 5000) == b"hello"
+    page(app, "http://198.51.100.10/")
+    assert "sk-st" not in sh("ovs-vsctl list-br") + sh("ip -o link")
+    assert t.daemon.stop() == 0
+    assert sh("ovs-vsctl list-br").strip() == "", "the host's switch is as it was"
