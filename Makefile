@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 BUILD ?= build
 ninja_file = $(BUILD)/build.ninja
 
-.PHONY: all deps install check-quick check demo bench clean
+.PHONY: all deps install check-quick check mutations demo bench clean
 
 programs = src/daemon/sekishod src/cli/sekisho src/guest/sekisho-init
 
@@ -38,6 +38,11 @@ check:
 	@QUIET=1 tools/deps
 	@tools/check all
 
+# Each measured trap without its cure: its test must go red (doc/traps.md). Not part of `make check`.
+mutations:
+	@QUIET=1 tools/deps
+	@tools/mutations
+
 demo:
 	@QUIET=1 tools/deps
 	@tools/demo
@@ -47,4 +52,4 @@ bench: all
 	@bench/run
 
 clean:
-	rm -rf $(BUILD) build-asan test-artefacts
+	rm -rf $(BUILD) build-asan build-mutants test-artefacts

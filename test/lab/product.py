@@ -50,6 +50,7 @@ class Daemon:
                          "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **whole_run_settings(), **settings}
         self.conf = f"{LAB}/sekishod.conf"
         self.process = None
+        self.prefix = []  # words before the daemon's own: another clock, another limit
         self.starts = 0
 
     def write_conf(self, text=None):
@@ -70,7 +71,7 @@ class Daemon:
         notify.bind(path)
         self.log = open(f"{LAB}/sekishod.log", "a")
         self.starts += 1
-        self.process = subprocess.Popen([f"{build_dir()}/sekishod", "--config", self.conf], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*self.prefix, f"{build_dir()}/sekishod", "--config", self.conf], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, env={**os.environ, "NOTIFY_SOCKET": path})
         end = time.monotonic() + timeout
         try:
@@ -87,6 +88,11 @@ class Daemon:
     def tail(self, n=15):
         with open(f"{LAB}/sekishod.log") as f:
             return "".join(f.readlines()[-n:])
+
+    def count(self, words):
+        """How many lines of the log hold these words."""
+        with open(f"{LAB}/sekishod.log") as f:
+            return sum(words in line for line in f)
 
     def running(self):
         return self.process is not None and self.process.poll() is None
@@ -138,6 +144,10 @@ class Daemon:
 
     def appctl(self, *args):
         return sh("ovs-appctl", "-t", f"{RUN_DIR}/ovs/ovs-vswitchd.{self.ovs_pid('ovs-vswitchd')}.ctl", *args)
+
+    def packet_ins(self):
+        """How many packets the switch has handed to gate as questions, since vswitchd started."""
+        return sum(int(n) for n in re.findall(r"n_packets=(\d+)", self.ofctl("dump-flows", "table=51")))
 
     def left_behind(self):
         """What a stopped daemon must not leave: a list of words, empty when all is gone."""

@@ -155,6 +155,8 @@ def test_main_stays_dead(t):
     """main killed for good: the live connection ends within its lease, at most 60 s, in the switch itself."""
     app = two_rules(t)
     stream = Stream(t, app)
+    # Nobody answers ARP any more: the lease, not the guest's forgotten gateway, is to end the stream.
+    sh(f"ip neigh replace {app.gateway4} lladdr {app.gateway_mac().hex(':')} dev eth0 nud permanent", ns=app.ns)
     began = time.monotonic()
     t.daemon.kill_all()
     assert stream.silent_for(3, 75), "the stream outlived its lease"
