@@ -26,8 +26,8 @@ int cmd_attach(struct cli *c, int argc, char **argv)
 	}
 	if (app == NULL || port == NULL)
 		return cli_usage("attach", "an application and --port IFACE are needed");
-	if (ask != NULL && strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0)
-		return cli_usage("attach", "--ask is desk or deny");
+	if (ask != NULL && strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0 && strcmp(ask, "rehearse") != 0)
+		return cli_usage("attach", "--ask is desk, deny or rehearse");
 	json_t *params = named(c, app), *reply;
 	json_object_set_new(params, "port", json_string(port));
 	json_object_set_new(params, "mac", mac == NULL ? json_null() : json_string(mac));

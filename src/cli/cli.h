@@ -83,6 +83,8 @@ int cmd_rules(struct cli *c, int argc, char **argv);
 int cmd_ask(struct cli *c, int argc, char **argv);
 int cmd_why(struct cli *c, int argc, char **argv);
 int cmd_policy(struct cli *c, int argc, char **argv);
+int cmd_learn(struct cli *c, int argc, char **argv);
+int cmd_rehearse(struct cli *c, int argc, char **argv);
 int cmd_log(struct cli *c, int argc, char **argv);
 int cmd_doctor(struct cli *c, int argc, char **argv);
 int cmd_version(struct cli *c, int argc, char **argv);

@@ -12,12 +12,12 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run,
-		"run [-e VAR[=VALUE]] [--ask desk|deny] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
+		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
 		"Runs CMD alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"
 		"  sekisho run --ask deny build -- make" },
-	{ "attach", cmd_attach, "attach APP --port IFACE [--mac MAC] [--ask desk|deny]",
+	{ "attach", cmd_attach, "attach APP --port IFACE [--mac MAC] [--ask desk|deny|rehearse]",
 		"Makes an existing veth or tap the NIC of APP and prints what the other side needs.\n"
 		"  sekisho attach db --port veth0\n"
 		"  sekisho attach db --port tap7 --mac 02:00:00:00:00:07\n"
@@ -52,6 +52,13 @@ static const struct command commands[] = {
 	{ "policy", cmd_policy, "policy check|fmt FILE…",
 		"Checks policy files, or prints one in canonical form. No daemon is needed.\n"
 		"  sekisho policy check my.rules\n  sekisho policy fmt my.rules\n  sekisho policy check --json a.rules b.rules" },
+	{ "learn", cmd_learn, "learn APP --for TIME [-o FILE]",
+		"Lets APP through to the internet for a while and writes down what it asked for, as a draft of rules.\n"
+		"  sekisho learn web --for 15m -o draft.rules\n  sekisho learn build --for 1h30m\n  sekisho --json learn web --for 90s" },
+	{ "rehearse", cmd_rehearse, "rehearse [--for TIME] [-o FILE] NAME -- CMD [ARG…]",
+		"Runs CMD in a virtual machine that nothing gets out of, and prints what it asked for as a draft of rules.\n"
+		"  sekisho rehearse web -- curl -sS https://www.example.org/\n  sekisho rehearse -o draft.rules build -- make\n"
+		"  sekisho rehearse --for 5m shell -- bash" },
 	{ "log", cmd_log, "log [APP] [--since 1h] [-f] [-n N]",
 		"What happened.\n  sekisho log\n  sekisho log web --since 10m\n  sekisho log --json -f" },
 	{ "doctor", cmd_doctor, "doctor",
@@ -112,7 +119,7 @@ static int unknown(const char *name)
 
 static bool takes_value(const char *option)
 {
-	static const char *const options[] = { "-e", "--ask", "--user", "--memory", "--cpus" };
+	static const char *const options[] = { "-e", "--ask", "--user", "--memory", "--cpus", "--for", "-o" };
 	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		if (strcmp(option, options[i]) == 0)
 			return true;
@@ -126,7 +133,7 @@ static int own_words(int argc, char **argv)
 	int i = 1;
 	while (i < argc && argv[i][0] == '-')
 		i += strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0 ? 2 : 1;
-	bool run = i < argc && strcmp(argv[i], "run") == 0;
+	bool run = i < argc && (strcmp(argv[i], "run") == 0 || strcmp(argv[i], "rehearse") == 0);
 	for (i++; i < argc && strcmp(argv[i], "--") != 0; i++) {
 		if (run &&
 			(takes_value(argv[i]) || strcmp(argv[i], "--socket") == 0 || strcmp(argv[i], "--owner") == 0))

@@ -74,8 +74,9 @@ static int take_args(struct run_args *a, int argc, char **argv)
 		i++;
 	if (i >= argc)
 		return cli_usage("run", "a command is needed: sekisho run %s -- CMD", a->app);
-	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0)
-		return cli_usage("run", "--ask is desk or deny");
+	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
+		strcmp(a->ask, "rehearse") != 0)
+		return cli_usage("run", "--ask is desk, deny or rehearse");
 	a->first = i;
 	if (a->tty < 0)
 		a->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

@@ -202,6 +202,7 @@ static void desk_tick(struct desk *d)
 {
 	rules_charges_settle(d);
 	rules_expire(d);
+	learn_tick(d);
 	questions_tick(d);
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
 		desk_flush(d);
@@ -220,7 +221,8 @@ static void desk_serve(struct desk *d)
 {
 	while (!desk_ends(d)) {
 		struct loop_event ev;
-		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)), d->flush_at_ms);
+		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)),
+			earlier(d->flush_at_ms, learn_next_ms(d)));
 		if (d->again)
 			until = 0;
 		d->again = false;

@@ -35,6 +35,7 @@
  *   desk_questions.c  who is asked when; calls: Questions
  *   desk_forwards.c   inbound ports that main is to open
  *   desk_watch.c      lists, once or as a stream
+ *   desk_learn.c      what an application asks for is written down: learning, rehearsals
  *   desk_connections.c  calls: Connections but Log
  *   desk_log.c        history and those who follow it
  *   desk_gate.c       what the gate is given: the policy, numbers, grants, synthetic names
@@ -51,6 +52,9 @@ enum {
 	DESK_QUESTIONS_PER_APP = 64, /* waiting or in the inbox */
 	DESK_QUESTIONS_PER_OWNER = 512,
 	DESK_CARDED = 4,
+	DESK_LEARNINGS = 32,
+	DESK_LEARNINGS_PER_UID = 4,
+	DESK_LEARNED_MAX = 1000, /* rules of one learning */
 	DESK_FLUSH_MS = 500,
 	DESK_ADMIN_AFTER_MS = 3000,
 	DESK_RULES_MAX = 100000,
@@ -65,7 +69,8 @@ enum client_wait {
 	CLIENT_AUTH,
 	CLIENT_SERVES,
 	CLIENT_FOLLOWS,
-	CLIENT_WATCHES
+	CLIENT_WATCHES,
+	CLIENT_LEARNS
 };
 
 /* desk.md; an admin has them all. */
@@ -136,8 +141,9 @@ struct app {
 	char *error;				 /* why the start failed; owned */
 	int64_t carded_ms[DESK_CARDED];		 /* when the last questions of it were asked, a ring */
 	unsigned n_carded, waiting;
-	bool review;	   /* more questions than a person can take one by one */
-	uint32_t overflow; /* packets the gate refused because too many questions were open */
+	bool review;		/* more questions than a person can take one by one */
+	struct rule *rehearsal; /* final ask, while it is only rehearsed; owned */
+	uint32_t overflow;	/* packets the gate refused because too many questions were open */
 	int64_t overflow_said_ms;
 	char *ending; /* how it ended; owned */
 };
@@ -148,9 +154,10 @@ struct rule {
 	char *line;	       /* canonical, owned */
 	char *file;	       /* owned; NULL: an answer */
 	char id[POLICY_ID_TEXT];
-	int64_t seq;	  /* row in the store; 0: a file's rule without a life */
-	int64_t ended_ms; /* e.meta.ended says why */
-	uint32_t run;	  /* `until exit`: bound to this run; 0: the next one */
+	int64_t seq;	   /* row in the store; 0: a file's rule without a life */
+	int64_t ended_ms;  /* e.meta.ended says why */
+	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
+	uint32_t learning; /* made by that learning, in memory alone; 0: not */
 };
 
 /* What the gate holds packets for: one app, peer, port and protocol. */
@@ -184,6 +191,17 @@ struct question {
 	json_t *shown;	   /* the immutable members */
 	int64_t served_ms; /* boot time */
 	bool admins_told;
+};
+
+/* What an application would be asked about is let through and written down. It lives in memory and as long as the
+ * connection of whoever wanted it: a desk that dies forgets it, and what it let through ends. */
+struct learning {
+	uint32_t id; /* 0: free */
+	int client;
+	uint32_t owner;
+	char app[IPC_APP_MAX];
+	int64_t until_boot_ms;
+	unsigned n;
 };
 
 struct grant {
@@ -235,6 +253,8 @@ struct desk {
 	struct charge charges[256];
 	unsigned n_charges;
 
+	struct learning learnings[DESK_LEARNINGS];
+	uint32_t last_learning;
 	struct wait waits[DESK_WAITS];
 	bool waits_changed;
 	int64_t waits_at_ms; /* boot time of the next look at them; -1: when something changes */
@@ -410,6 +430,20 @@ void watch_connection(struct desk *d, const struct ipc_grant *g, bool gone);
 /* d->rules was made anew. */
 void watch_rules_moved(struct desk *d);
 json_t *app_json(struct desk *d, const struct app *a);
+
+/* desk_learn.c */
+/* Rules.Learn */
+void learn_begin(struct desk *d, struct client *c);
+void learn_client_gone(struct desk *d, const struct client *c);
+/* Ends what is over; the boot time of the next end, -1. */
+void learn_tick(struct desk *d);
+int64_t learn_next_ms(const struct desk *d);
+/* The app is being learnt and this would be asked only because no rule speaks of it: now one does, in memory;
+ * *ret_made: the policy has to be made anew. False: a person is asked. */
+bool learn_take(struct desk *d, const struct wait *w, bool *ret_made);
+/* From now on nothing of this app passes, and all it wants is asked about, of nobody. */
+int rehearse_begin(struct desk *d, struct app *a) __attribute__((warn_unused_result));
+void rehearse_end(struct desk *d, struct app *a);
 
 /* desk_connections.c */
 void connections_list(struct desk *d, struct client *c);

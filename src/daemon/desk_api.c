@@ -136,6 +136,7 @@ static const struct {
 	{ "org.sekisho.Rules.Add", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_add },
 	{ "org.sekisho.Rules.Remove", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_remove },
 	{ "org.sekisho.Rules.List", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_list },
+	{ "org.sekisho.Rules.Learn", RIGHT_ANSWER_OWN, NEED_STORE, learn_begin },
 	{ "org.sekisho.Rules.Why", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_why },
 	{ "org.sekisho.Questions.Serve", RIGHT_ANSWER_OWN, NEED_NOTHING, questions_serve },
 	{ "org.sekisho.Questions.Answer", RIGHT_ANSWER_OWN, NEED_STORE, questions_answer },

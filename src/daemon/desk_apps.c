@@ -49,6 +49,7 @@ void app_clear(struct app *a)
 	free(a->error);
 	free(a->ending);
 	free(a->vm);
+	rule_free(a->rehearsal);
 	if (a->stream >= 0)
 		close(a->stream);
 	*a = (struct app){ .state = APP_FREE, .client = -1, .stop_client = -1, .stream = -1 };
@@ -159,6 +160,24 @@ struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t
 	return a;
 }
 
+void app_begin(struct desk *d, struct client *c, struct app *a, uint8_t ask)
+{
+	a->gate.ask = ask;
+	int err = ask == ASK_REHEARSE ? rehearse_begin(d, a) : 0;
+	if (err == 0)
+		err = ask == ASK_REHEARSE ? rules_activate(d, NULL) : 0;
+	if (err == 0) {
+		step_begin(d, a);
+		return;
+	}
+	if (err == -EEXIST)
+		client_fail(d, c, "org.sekisho.Exists",
+			"an application of that name is being rehearsed; choose another name");
+	else
+		client_fail(d, c, "org.sekisho.Failed", "the rehearsal cannot begin: %s", strerror(-err));
+	app_clear(a);
+}
+
 /* Taken over from an earlier desk: the interface is made already, the rest is asked for again. */
 static void app_adopt(struct desk *d, const struct store_app *s)
 {
@@ -176,6 +195,8 @@ static void app_adopt(struct desk *d, const struct store_app *s)
 	a->gate.names_zone = (uint16_t)s->names_zone;
 	a->gate.mac = s->mac;
 	a->gate.ask = (uint8_t)s->ask;
+	if (a->gate.ask == ASK_REHEARSE && rehearse_begin(d, a) != 0)
+		log_msg(LOG_ERROR, "the rehearsal of %s cannot be judged as one; it is refused all the same", s->name);
 }
 
 void apps_load(struct desk *d)
@@ -200,10 +221,14 @@ bool arg_ask(struct desk *d, struct client *c, uint8_t *ret)
 	const char *ask = "desk";
 	if (!arg_str(d, c, "ask", false, &ask))
 		return false;
-	if (strcmp(ask, "desk") != 0 && strcmp(ask, "deny") != 0)
-		return arg_bad(d, c, "ask", "it is desk or deny");
-	*ret = strcmp(ask, "deny") == 0 ? ASK_DENY : ASK_DESK;
-	return true;
+	static const char *const modes[] = { [ASK_DESK] = "desk", [ASK_DENY] = "deny", [ASK_REHEARSE] = "rehearse" };
+	for (uint8_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (strcmp(ask, modes[i]) != 0)
+			continue;
+		*ret = i;
+		return true;
+	}
+	return arg_bad(d, c, "ask", "it is desk, deny or rehearse");
 }
 
 static bool port_taken(struct desk *d, const char *port)
@@ -240,8 +265,7 @@ void apps_attach(struct desk *d, struct client *c)
 		snprintf(a->ifname, sizeof(a->ifname), "%s", port);
 		if (mac_text != NULL)
 			a->gate.mac = mac;
-		a->gate.ask = ask;
-		step_begin(d, a);
+		app_begin(d, c, a, ask);
 	}
 }
 

@@ -91,6 +91,7 @@ void client_close(struct desk *d, struct client *c)
 	if (c->fd < 0)
 		return;
 	apps_client_gone(d, c);
+	learn_client_gone(d, c);
 	auth_client_end(d, c);
 	loop_del(d->role->loop, c->fd);
 	close(c->fd);

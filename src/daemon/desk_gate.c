@@ -88,13 +88,20 @@ void build_free(struct build *b)
 /* Running rules, and used-up ones so that the gate lets what they admitted run to its own end. */
 static int build_entries(const struct desk *d, struct rule *const *rules, size_t n, struct build *b)
 {
-	b->entries = calloc(n + 1, sizeof(*b->entries));
-	b->by_index = calloc(n + 1, sizeof(struct rule *));
+	b->entries = calloc(n + PLAN_SLOTS, sizeof(*b->entries));
+	b->by_index = calloc(n + PLAN_SLOTS, sizeof(struct rule *));
 	if (b->entries == NULL || b->by_index == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		struct rule *r = rules[i];
 		if (!rule_running(r) && (r->e.meta.ended != POLICY_END_USED || superseded(d, r)))
+			continue;
+		b->by_index[b->in.n_rules] = r;
+		b->entries[b->in.n_rules++] = r->e;
+	}
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		struct rule *r = d->apps[i].rehearsal;
+		if (r == NULL)
 			continue;
 		b->by_index[b->in.n_rules] = r;
 		b->entries[b->in.n_rules++] = r->e;

@@ -127,8 +127,7 @@ void apps_run(struct desk *d, struct client *c)
 		return;
 	}
 	snprintf(a->ifname, sizeof(a->ifname), "skt%u", a->gate.ref.slot);
-	a->gate.ask = ask;
 	vm_addresses(d, vm, a);
 	a->vm = vm;
-	step_begin(d, a);
+	app_begin(d, c, a, ask);
 }

@@ -214,6 +214,7 @@ static void app_freed(struct desk *d, struct app *a)
 	else
 		rules_app_not_started(d, a);
 	questions_app_ended(d, a);
+	rehearse_end(d, a);
 	gate_app_forget(d, a->gate.ref.run);
 	if (c != NULL)
 		client_fail(d, c, "org.sekisho.Failed", "%s", a->error == NULL ? "it was stopped" : a->error);

@@ -213,6 +213,22 @@ static void wait_tick(struct desk *d, struct wait *w, int64_t now)
 		card_make(d, w);
 }
 
+/* What is being learnt is not asked; it waits for the gate's word like anything that was answered. */
+static void take_learned(struct desk *d)
+{
+	bool made = false;
+	for (unsigned i = 0; i < DESK_WAITS; i++) {
+		struct wait *w = &d->waits[i];
+		if (ready(d, w) && learn_take(d, w, &made))
+			w->after = UINT64_MAX;
+	}
+	bool in_force = made && rules_activate(d, NULL) == 0;
+	for (unsigned i = 0; i < DESK_WAITS; i++) {
+		if (d->waits[i].after == UINT64_MAX)
+			d->waits[i].after = in_force || !made ? d->generation : 0;
+	}
+}
+
 void waits_tick(struct desk *d)
 {
 	int64_t now = clock_boot_ms();
@@ -220,6 +236,7 @@ void waits_tick(struct desk *d)
 		return;
 	d->waits_changed = false;
 	d->waits_at_ms = -1;
+	take_learned(d);
 	for (unsigned i = 0; i < DESK_WAITS; i++) {
 		if (ready(d, &d->waits[i]))
 			wait_tick(d, &d->waits[i], now);

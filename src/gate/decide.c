@@ -169,7 +169,7 @@ static void refuse_unasked(struct gate *g, struct app *app, struct held *h, cons
 	const struct app *target, const struct policy_verdict *v)
 {
 	refuse_held(g, app, h, name, v, VERDICT_ASK,
-		target->a.ask == ASK_DENY ? "nobody is asked for this application" : IPC_OVERFLOW);
+		target->a.ask != ASK_DESK ? "nobody is asked for this application" : IPC_OVERFLOW);
 }
 
 /* Another app's rules do not simply let it in. */
@@ -183,7 +183,7 @@ static void act_reached(struct gate *g, struct app *app, struct held *h, const s
 		.address = h->key.src,
 		.peer_slot = app->a.ref.slot };
 	bool ask = v->answer == POLICY_SAYS_ASK;
-	if (ask && (s->peer->a.ask == ASK_DENY || !ask_person(g, h, &what)))
+	if (ask && (s->peer->a.ask != ASK_DESK || !ask_person(g, h, &what)))
 		refuse_unasked(g, app, h, name, s->peer, v);
 	else if (!ask)
 		refuse_held(g, app, h, name, v, v->answer == POLICY_SAYS_DENY ? VERDICT_DENY : VERDICT_DROP,
@@ -197,6 +197,10 @@ static void act_allowed(struct gate *g, struct app *app, struct held *h, const s
 	struct sides s = { .out = *v, .peer = peer_at(g, app, &h->key, &h->real) };
 	if (s.peer == NULL && !h->key.inbound && peer_range(g, &h->real)) {
 		refuse_held(g, app, h, name, v, VERDICT_ALLOW, "no application has this address");
+		return;
+	}
+	if (s.peer != NULL && s.peer->a.ask == ASK_REHEARSE) {
+		refuse_held(g, app, h, name, v, VERDICT_DENY, "the other application is only rehearsed");
 		return;
 	}
 	if (s.peer != NULL)
@@ -219,7 +223,7 @@ static void act_ask(struct gate *g, struct app *app, struct held *h, const struc
 		.name = *name,
 		.address = h->real,
 		.peer_slot = peer == NULL ? 0 : peer->a.ref.slot };
-	if (app->a.ask == ASK_DENY || !ask_person(g, h, &what))
+	if (app->a.ask != ASK_DESK || !ask_person(g, h, &what))
 		refuse_unasked(g, app, h, name, app, v);
 }
 
@@ -229,7 +233,10 @@ static void act(struct gate *g, struct app *app, struct held *h, const struct na
 	h->real = *real;
 	switch (v->answer) {
 	case POLICY_SAYS_ALLOW:
-		act_allowed(g, app, h, name, syn, v);
+		if (app->a.ask == ASK_REHEARSE)
+			refuse_unasked(g, app, h, name, app, v);
+		else
+			act_allowed(g, app, h, name, syn, v);
 		break;
 	case POLICY_SAYS_DENY:
 		refuse_held(g, app, h, name, v, VERDICT_DENY, "");

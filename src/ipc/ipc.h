@@ -135,7 +135,8 @@ struct ipc_app_ref {
 	uint32_t run;  /* never reused */
 };
 
-enum ipc_ask_mode { ASK_DESK, ASK_DENY };
+/* DENY: what would be asked is refused. REHEARSE: whatever would pass, too. Stored: append only. */
+enum ipc_ask_mode { ASK_DESK, ASK_DENY, ASK_REHEARSE };
 
 struct ipc_app {
 	struct ipc_app_ref ref;

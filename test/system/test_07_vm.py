@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-from lab import build_dir, wait_until
+from lab import LAB, build_dir, wait_until
 from product import environment, processes_named, sekisho_json
 
 
@@ -147,3 +147,20 @@ def test_jail(t):
             os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/1/ns/user"), "QEMU has capabilities on the host"
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/1/ns/net"), "QEMU shares the host's network namespace"
         assert int(re.search(r"^Seccomp:\s+(\d+)", text, re.M).group(1)) == 2, "QEMU has no system-call filter"
+
+
+@vm_state
+def test_rehearse(t):
+    """`rehearse`: nothing gets out of the machine, and what the program asked for is a draft of rules; its time ends it."""
+    draft = f"{LAB}/rehearsed.rules"
+    t.permit_rule = lambda line: None
+    t.rule("final allow any to www.example.org port 80/tcp")
+    p = subprocess.run([f"{build_dir()}/sekisho", "rehearse", "--for", "12s", "-o", draft, "play", "--", "sh", "-c",
+                        "curl -sS http://www.example.org/; curl -sS http://198.51.100.10:8080/; sleep 600"], stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, timeout=120, env=environment(), check=False)
+    t.script.app("play", *t.vm_addresses)
+    assert p.returncode == 0, (p.returncode, p.stderr)
+    with open(draft) as f:
+        lines = [line.strip() for line in f if not line.startswith("#")]
+    assert lines == ["allow play to www.example.org port 80/tcp", "allow play to 198.51.100.10 port 8080/tcp"], (lines, p.stderr)
+    assert "Welcome" not in p.stdout and sekisho_json("ps") == []

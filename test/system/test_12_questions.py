@@ -2,14 +2,13 @@
 """Questions under every timing: agents that come and go, a desk that is killed, cards of many names, reviews, learning."""
 import json
 import os
-import select
-import socket
+import signal
 import subprocess
 import time
 
-from lab import wait_until
+from lab import LAB, build_dir, wait_until
 from product import environment, sekisho, sekisho_json
-from run import alone
+from test_04_faults import Stream
 from test_11_review import Api
 
 NOBODY = 65534
@@ -95,3 +94,70 @@ def test_question_rate(t):
     second = t.start(flood, "python3", "-u", "-c", FLOOD, "2040", "2080")
     refused = int(second.stdout.readline())
     assert 8 <= refused <= 16, f"{refused} of eighty refused, 64 and one a second allowed"
+
+
+def learner(t, draft, *words):
+    """`sekisho learn web`, begun."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "learn", "web", *words, "-o", draft], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, env=environment())
+    t.processes.append(p)
+    first = p.stderr.readline()
+    assert "learning web until" in first, first
+    return p
+
+
+def test_learn(t):
+    """While learning an unknown name and address pass and are written down; a denied one does not; at the end all is closed again."""
+    draft = f"{LAB}/draft.rules"
+    app, agent = t.app("web"), t.agent()
+    t.rule("deny web to 198.51.100.11")
+    p = learner(t, draft, "--for", "60s")
+    t.permit("web", "www.example.org", 80)
+    told = t.permit("web", "198.51.100.10", 80)
+    assert app.curl("http://www.example.org/")[0] == 0
+    assert app.curl(PAGE)[0] == 0
+    assert app.curl("http://198.51.100.11/")[0] == 7, "a refusal was overridden"
+    agent.quiet(0.2)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(timeout=10) == 0
+    assert "LET THROUGH" in p.stderr.read()
+    t.ended(told)
+    with open(draft) as f:
+        lines = [line.strip() for line in f if not line.startswith("#")]
+    assert lines == ["allow web to www.example.org port 80/tcp", "allow web to 198.51.100.10 port 80/tcp"], lines
+    assert sekisho("policy", "check", draft) is not None
+    os.unlink(draft)
+    again = t.start(app, "curl", "-sS", "--max-time", "60", PAGE)
+    agent.answer(agent.question(app="web"), "deny web to 198.51.100.10 port 80/tcp until exit")
+    assert again.wait(timeout=20) == 7
+
+
+def test_learn_ends_with_desk(t):
+    """A desk that dies while an app is learnt takes what was let through with it, live connections too; the draft is kept."""
+    draft = f"{LAB}/draft2.rules"
+    app = t.app("web")
+    permit = t.permit("web", "198.51.100.10", 1234)
+    p = learner(t, draft, "--for", "60s")
+    stream = Stream(t, app)
+    assert stream.alive()
+    t.daemon.kill_role("desk")
+    assert p.wait(timeout=20) == 6
+    wait_until(lambda: not stream.alive(1), 15, "the connection ends")
+    t.ended(permit)
+    with open(draft) as f:
+        assert "allow web to 198.51.100.10 port 1234/tcp" in f.read()
+    os.unlink(draft)
+    assert sekisho_json("rules") == []
+
+
+def test_rehearsal_lets_nothing_out(t):
+    """Attached as a rehearsal nothing passes whatever an admin's final rule allows, no name is looked up, and all of it is in the log."""
+    t.permit_rule = lambda line: None  # the witness is told nothing: whatever passes is a leak
+    t.rule("final allow any to www.example.org port 80/tcp")
+    t.rule("final allow any to 198.51.100.10 port 80/tcp")
+    app = t.app("play", "--ask", "rehearse")
+    for url in ("http://www.example.org/", PAGE, "http://198.51.100.10:8080/"):
+        status, out, took = app.curl(url)
+        assert status == 7 and took < 2, (url, status, out)
+    wanted = {(e.get("name") or e["address"], e["port"]) for e in sekisho_json("log", "play") if e["event"] == "refused"}
+    assert wanted == {("www.example.org", 80), ("198.51.100.10", 80), ("198.51.100.10", 8080)}, wanted
