@@ -161,6 +161,17 @@ void log_grant_end(struct desk *d, const struct ipc_grant *g, const struct ipc_g
 	log_entry(d, "connection", a == NULL ? UINT32_MAX : a->gate.owner, a == NULL ? NULL : a->gate.name, j);
 }
 
+/* ".123" and further digits as milliseconds; *p moves behind them. */
+static int64_t fraction_ms(const char **p)
+{
+	int64_t ms = 0, unit = 100;
+	if (**p != '.')
+		return 0;
+	for (++*p; **p >= '0' && **p <= '9'; ++*p, unit /= 10)
+		ms += (**p - '0') * unit;
+	return ms;
+}
+
 /* RFC 3339 with Z or an offset; -1 otherwise. */
 static int64_t time_parse(const char *text)
 {
@@ -170,14 +181,13 @@ static int64_t time_parse(const char *text)
 	char c;
 	if (rest == NULL)
 		return -1;
-	if (*rest == '.')
-		rest += 1 + strspn(rest + 1, "0123456789");
+	int64_t ms = fraction_ms(&rest);
 	if (strcmp(rest, "Z") == 0 || strcmp(rest, "z") == 0)
-		return timegm(&tm) * 1000LL;
+		return timegm(&tm) * 1000LL + ms;
 	if (sscanf(rest, "%c%2d:%2d", &c, &hours, &minutes) != 3 || (c != '+' && c != '-'))
 		return -1;
 	sign = c == '-' ? -1 : 1;
-	return (timegm(&tm) - sign * (hours * 3600 + minutes * 60)) * 1000LL;
+	return (timegm(&tm) - sign * (hours * 3600 + minutes * 60)) * 1000LL + ms;
 }
 
 /* The history in replies of LOG_BATCH entries. */

@@ -155,12 +155,16 @@ def test_rehearse(t):
     draft = f"{LAB}/rehearsed.rules"
     t.permit_rule = lambda line: None
     t.rule("final allow any to www.example.org port 80/tcp")
-    p = subprocess.run([f"{build_dir()}/sekisho", "rehearse", "--for", "12s", "-o", draft, "play", "--", "sh", "-c",
-                        "curl -sS http://www.example.org/; curl -sS http://198.51.100.10:8080/; sleep 600"], stdin=subprocess.DEVNULL,
-                       capture_output=True, text=True, timeout=120, env=environment(), check=False)
     t.script.app("play", *t.vm_addresses)
-    assert p.returncode == 0, (p.returncode, p.stderr)
-    with open(draft) as f:
-        lines = [line.strip() for line in f if not line.startswith("#")]
-    assert lines == ["allow play to www.example.org port 80/tcp", "allow play to 198.51.100.10 port 8080/tcp"], (lines, p.stderr)
-    assert "Welcome" not in p.stdout and sekisho_json("ps") == []
+
+    def rehearse(limit, command):
+        p = subprocess.run([f"{build_dir()}/sekisho", "rehearse", "--for", limit, "-o", draft, "play", "--", "sh", "-c", command],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment(), check=False)
+        assert p.returncode == 0 and "Welcome" not in p.stdout, (p.returncode, p.stderr)
+        with open(draft) as f:
+            return [line.strip() for line in f if not line.startswith("#")], p.stderr
+    lines, said = rehearse("2m", "curl -sS http://www.example.org/; curl -sS http://198.51.100.10:8080/")
+    assert lines == ["allow play to www.example.org port 80/tcp", "allow play to 198.51.100.10 port 8080/tcp"], (lines, said)
+    os.unlink(draft)
+    assert rehearse("1s", "sleep 600")[0] == []
+    assert sekisho_json("ps") == []
