@@ -58,8 +58,10 @@ def attack(t, frames, seconds=4.0):
         time.sleep(0.004)  # style: a rate: four seconds must not fill the app's own zone of 4,096
     os.waitpid(pid, 0)
     busy.sort()
+    resident = daemon_rss_kib(t) // 1024
     t.say(f"the other app's connect(): idle p50 {idle[10] * 1000:.1f} ms, under attack p50 {busy[len(busy) // 2] * 1000:.1f} ms, "
-          f"worst {busy[-1] * 1000:.0f} ms; all roles {daemon_rss_kib(t) // 1024} MiB")
+          f"worst {busy[-1] * 1000:.0f} ms; all roles {resident} MiB")
+    assert resident <= 64, f"{resident} MiB under attack"
     assert {role: t.daemon.role_pids(role) for role in before} == before, "a role died"
     assert busy[-1] < 5, f"another app waited {busy[-1]:.1f} s"
     assert sekisho("ps", check=False)[0] == 0
