@@ -53,6 +53,7 @@ static void from_main(struct desk *d, struct frame *f)
 	struct ipc_result r;
 	static struct ipc_vm_exit e;
 	static struct ipc_forwards held;
+	static struct ipc_check k;
 	if (f->type == IPC_STOP) {
 		apps_stop_all(d);
 	} else if (f->type == IPC_SOCKETS && f->n_fds >= 1 && d->listener < 0) {
@@ -72,6 +73,10 @@ static void from_main(struct desk *d, struct frame *f)
 		app_vm_exited(d, &e);
 	} else if (f->type == IPC_FORWARDS_HELD && ipc_forwards_get(f->body, f->len, &held)) {
 		forwards_held(d, &held);
+	} else if (f->type == IPC_CHECK && ipc_check_get(f->body, f->len, &k)) {
+		doctor_check(d, &k);
+	} else if (f->type == IPC_CHECK_END) {
+		doctor_end(d);
 	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
 		app_result(d, ROLE_MAIN, f->id, &r);
 	}

@@ -65,6 +65,7 @@ enum {
 enum client_wait {
 	CLIENT_READY,
 	CLIENT_POLICY,
+	CLIENT_DOCTOR,
 	CLIENT_APP,
 	CLIENT_AUTH,
 	CLIENT_SERVES,
@@ -109,7 +110,8 @@ struct client {
 	struct api_call call; /* while one is open */
 	bool has_call, writing, dead;
 	enum client_wait wait;
-	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force */
+	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force; CLIENT_DOCTOR: when main has said its part
+			*/
 	uint64_t generation;
 	struct watch watch;		       /* CLIENT_WATCHES */
 	uint64_t sequence;		       /* CLIENT_SERVES, CLIENT_FOLLOWS */
@@ -476,6 +478,12 @@ void gate_app_forget(struct desk *d, uint32_t run);
 
 /* desk_forwards.c: tells main which inbound ports the rules open for running apps, when that changed. */
 void forwards_update(struct desk *d);
+/* desk_api.c: clients that wait so, or (any) all that are connected. */
+unsigned clients_waiting(const struct desk *d, enum client_wait wait, bool any);
+/* desk_doctor.c: own checks at once, main's as they come. */
+void doctor_begin(struct desk *d, struct client *c);
+void doctor_check(struct desk *d, const struct ipc_check *k);
+void doctor_end(struct desk *d);
 /* Main's answer: what the host holds itself. */
 void forwards_held(struct desk *d, const struct ipc_forwards *held);
 /* What a rule opens and is not passed on, for people; false: nothing. */

@@ -36,7 +36,7 @@ static size_t rules_running(const struct desk *d)
 	return n;
 }
 
-static unsigned clients_waiting(const struct desk *d, enum client_wait wait, bool any)
+unsigned clients_waiting(const struct desk *d, enum client_wait wait, bool any)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < DESK_CLIENTS; i++)
@@ -65,41 +65,6 @@ static void admin_status(struct desk *d, struct client *c)
 			(int)clients_waiting(d, CLIENT_READY, true), "roles", roles));
 }
 
-static void check(json_t *list, const char *name, bool ok, const char *text, const char *fix)
-{
-	json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:o}", "check", name, "ok", ok, "text", text, "fix",
-					    ok || fix == NULL ? json_null() : json_string(fix)));
-}
-
-static void admin_doctor(struct desk *d, struct client *c)
-{
-	json_t *checks = json_array();
-	bool gate = d->role->chan[ROLE_GATE] != NULL, sw = d->role->chan[ROLE_SWITCHD] != NULL;
-	bool agents = clients_waiting(d, CLIENT_SERVES, false) > 0;
-	check(checks, "daemon", true, "sekishod " SEKISHO_VERSION " answers", NULL);
-	check(checks, "switch", sw,
-		sw ? "the keeper of the switch runs" : "the keeper of the switch is being restarted",
-		"journalctl -u sekishod");
-	check(checks, "gate", gate, gate ? "the gate decides" : "the gate is being restarted; nothing new passes",
-		"journalctl -u sekishod");
-	check(checks, "policy", d->in_force == d->generation,
-		d->in_force == d->generation ? "the policy is in force"
-					     : "the gate does not have the newest policy yet",
-		"journalctl -u sekishod");
-	char text[STORE_ERROR_MAX + 64], fix[sizeof(d->role->conf.state_dir) + 96];
-	snprintf(text, sizeof(text), "nothing passes: %s", d->damaged);
-	snprintf(fix, sizeof(fix), "rm %s/store/store.db.seal && systemctl reload sekishod", d->role->conf.state_dir);
-	check(checks, "store", d->damaged[0] == '\0',
-		d->damaged[0] == '\0' ? "the store opened whole and is written durably" : text, fix);
-	check(checks, "questions", agents,
-		agents ? "somebody answers questions"
-		       : "nobody answers questions: what is neither allowed nor denied is refused after a while",
-		"sekisho ask");
-	check(checks, "rights", c->may, c->may ? "you may run applications" : "you may not run applications",
-		"adduser $USER sekisho");
-	client_reply(d, c, json_pack("{s:o}", "checks", checks));
-}
-
 static void apps_detach(struct desk *d, struct client *c)
 {
 	apps_stop(d, c, true);
@@ -125,7 +90,7 @@ static const struct {
 } calls[] = {
 	{ "org.sekisho.Ping", RIGHT_NONE, NEED_NOTHING, ping },
 	{ "org.sekisho.Admin.Version", RIGHT_NONE, NEED_NOTHING, admin_version },
-	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, NEED_NOTHING, admin_doctor },
+	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, NEED_NOTHING, doctor_begin },
 	{ "org.sekisho.Admin.WhoAmI", RIGHT_NONE, NEED_NOTHING, auth_who },
 	{ "org.sekisho.Admin.Status", RIGHT_VIEW_OWN, NEED_NOTHING, admin_status },
 	{ "org.sekisho.Apps.Run", RIGHT_RUN, NEED_STORE, apps_run },

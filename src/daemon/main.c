@@ -159,6 +159,7 @@ static void announce(struct sekishod *d)
 	log_msg(LOG_NOTICE, "ready: %s datapath, %s Open vSwitch, control socket %s/api", d->ovs.datapath_type,
 		d->ovs.private ? "private" : "the host's", d->conf.run_dir);
 	notify_send("READY=1");
+	checks_at_start(d);
 }
 
 static void handle_channel(struct sekishod *d, const struct loop_event *ev)

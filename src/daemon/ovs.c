@@ -324,6 +324,11 @@ int ovs_restart(struct ovs *o, char *error)
 	return err;
 }
 
+pid_t ovs_vswitchd_pid(const struct ovs *o)
+{
+	return read_pid(o, "ovs-vswitchd.pid");
+}
+
 int ovs_without_tso(struct ovs *o, char *error)
 {
 	static const char *const cleanup[] = { "--cleanup", NULL };

@@ -41,6 +41,8 @@ int ovs_open(const struct ovs_conf *conf, struct ovs *ret, char *error) __attrib
  * 0, or negative errno and a sentence in `error`. */
 int ovs_run(const struct ovs *o, const char *const *argv, const char *input, char *error)
 	__attribute__((warn_unused_result));
+/* The process behind its pidfile; 0: none. */
+pid_t ovs_vswitchd_pid(const struct ovs *o);
 /* Segmentation offload does not work here: goes on without, a private vswitchd is started anew. As ovs_open(). */
 int ovs_without_tso(struct ovs *o, char *error) __attribute__((warn_unused_result));
 /* Starts again what died of a private OVS (a pidfd became readable). 0: both run. */

@@ -36,8 +36,9 @@ struct sekishod {
 	int api_fd, lock_fd, signal_fd;
 	struct vms *vms;
 	struct ports ports;
-	bool host_up;	/* the switch and the names namespace exist */
-	bool uplink_up; /* addresses, routes, nft */
+	struct checks *checks; /* the last, kept a few seconds */
+	bool host_up;	       /* the switch and the names namespace exist */
+	bool uplink_up;	       /* addresses, routes, nft */
 	bool policy_good;
 	bool announced; /* READY=1 was sent */
 	bool stopping;
@@ -59,6 +60,10 @@ int ports_raise(struct sekishod *d, const char *name) __attribute__((warn_unused
 void ports_forget(struct sekishod *d, const char *name);
 void ports_down(struct sekishod *d);
 void ports_up(struct sekishod *d);
+
+/* checks.c: what main can see and try out, told to desk for `sekisho doctor`; at start only said in the log. */
+void checks_run(struct sekishod *d);
+void checks_at_start(struct sekishod *d);
 
 /* serve.c: one frame from a role; gives what a fresh role needs. */
 void serve_frame(struct sekishod *d, enum role_id from, struct frame *f);

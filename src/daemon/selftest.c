@@ -230,9 +230,9 @@ int selftest_offload(const struct ovs *o, uint16_t zone, bool offload, char *err
 		err = exchange(side, error);
 	int kept = bridge_remove(o, ignored);
 	for (unsigned i = 0; i < 2; i++) {
-		side_close(&side[i]);
 		int gone = link_del(l, ports[i]);
 		kept = kept != 0 ? kept : gone;
+		side_close(&side[i]);
 	}
 	if (err == 0 && kept != 0 && kept != -ENODEV) {
 		snprintf(error, SELFTEST_TEXT_MAX, "the self-test's bridge cannot be taken away: %s", strerror(-kept));

@@ -128,6 +128,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 	case IPC_TAP_MAKE:
 		from_desk_text(d, f);
 		break;
+	case IPC_DOCTOR:
+		checks_run(d);
+		break;
 	case IPC_FORWARDS:
 		forwards(d, f);
 		break;

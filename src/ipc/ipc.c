@@ -256,6 +256,14 @@ static void io_charge(struct io *io, struct ipc_charge *m)
 	io_app_ref(io, &m->ref);
 }
 
+static void io_check(struct io *io, struct ipc_check *m)
+{
+	io_bool(io, &m->ok);
+	io_str(io, m->name, sizeof(m->name));
+	io_text(io, &m->text);
+	io_text(io, &m->fix);
+}
+
 static void io_forwards(struct io *io, struct ipc_forwards *m)
 {
 	io_u8(io, &m->n);
@@ -475,6 +483,7 @@ IPC_CODEC(syn, io_syn)
 IPC_CODEC(question, io_question)
 IPC_CODEC(charge, io_charge)
 IPC_CODEC(forwards, io_forwards)
+IPC_CODEC(check, io_check)
 IPC_CODEC(event, io_event)
 IPC_CODEC(lookup, io_lookup)
 IPC_CODEC(lookup_answer, io_lookup_answer)

@@ -54,6 +54,9 @@ enum ipc_type {
 	IPC_VM_CLAIM,	    /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
 			       nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
 	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
+	IPC_DOCTOR,	    /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
+	IPC_CHECK,	    /* main → desk: ipc_check */
+	IPC_CHECK_END,	    /* main → desk */
 	IPC_FORWARDS_HELD,  /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
@@ -250,6 +253,13 @@ struct ipc_forwards {
 
 /* The text of EVENT_REFUSED for a packet that would have been one question too many. */
 #define IPC_OVERFLOW "too many questions are open"
+/* One line of `sekisho doctor`. */
+struct ipc_check {
+	bool ok;
+	char name[32];
+	struct ipc_text text, fix; /* fix: a command; empty when ok */
+};
+
 enum ipc_event_kind { EVENT_CONNECTION, EVENT_REFUSED, EVENT_NAME, EVENT_SWITCH };
 enum ipc_verdict { VERDICT_ALLOW, VERDICT_DENY, VERDICT_DROP, VERDICT_ASK, VERDICT_WITHHELD };
 
@@ -394,6 +404,7 @@ IPC_CODEC(syn);
 IPC_CODEC(question);
 IPC_CODEC(charge);
 IPC_CODEC(forwards);
+IPC_CODEC(check);
 IPC_CODEC(event);
 IPC_CODEC(lookup);
 IPC_CODEC(lookup_answer);

@@ -76,7 +76,7 @@ TRAPS = [
          cure="numbers are never reused (gate/gate.c)",
          test="21_traps.number_is_not_used_again",
          edits=[(f"{GATE}/gate.c", "\treturn g->block_first++;\n",
-                 "\tfor (uint32_t n = 1;; n++) {\n\t\tif (grants_by_number(g->grants, n) == NULL)\n\t\t\treturn n;\n\t}\n")]),
+                 "\tfor (uint32_t n = 1;; n++) {\n\t\tif (grants_by_number(g->grants, n) == NULL && !ready_known(g, n))\n\t\t\treturn n;\n\t}\n")]),
     dict(trap="11: a known peer's row outlives the gate that made it",
          cure="a new gate begins by taking all such rows out (gate/pipeline.c)",
          test="11_review.hot_rows_do_not_outlive_gate",

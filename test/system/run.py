@@ -84,6 +84,12 @@ class Shared:
         self.dirty = False
 
 
+def self_test(p):
+    """The daemon's own packet, from the last guest address of the pool to the last synthetic one: it never gets beyond the host."""
+    ends = (("100.64.15.254", "198.18.255.255"), ("fd73:6b69:7368:3ff::2", "fd73:6b69:7368:ffff::ffff"))
+    return p.protocol == 17 and (str(p.src), str(p.dst)) in ends and (p.sport, p.dport) == (4242, 4242)
+
+
 def processes_of_product():
     return [p for name in ("sekishod", "sekisho", "ovs-vswitchd", "ovsdb-server", "virtiofsd", "qemu-system") for p in processes_named(name)]
 
@@ -242,7 +248,7 @@ class Context:
             strict_bad, _ = witness.judge(mine, self.script, False, self.shared.strict_tuples)
             ours = self.strict.interface == "sk-up0"  # there the host's neighbour entries are permanent, but its kernel may speak
             problems += [f"{self.strict.interface}: {p}" for p in strict_bad
-                         if not (ours and (p.kind == "arp" or p.icmp in (133, 135, 136, 143)))]
+                         if not (ours and (p.kind == "arp" or p.icmp in (133, 135, 136, 143) or self_test(p)))]
             self.strict.process.kill()
             self.strict.process.wait()
         if self.leak_wanted:

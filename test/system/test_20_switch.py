@@ -2,6 +2,7 @@
 """The life of the switch: vswitchd frozen or dead, what the daemon chooses at start, what `doctor` says of it."""
 import array
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -103,3 +104,45 @@ def test_system_switch_without_offload(t):
     assert "sk-st" not in sh("ovs-vsctl list-br") + sh("ip -o link")
     assert t.daemon.stop() == 0
     assert sh("ovs-vsctl list-br").strip() == "", "the host's switch is as it was"
+
+
+def doctor():
+    """-> (exit status, {check: its object})"""
+    code, out, err = sekisho("doctor", "--json", check=False)
+    return code, {c["check"]: c for c in map(json.loads, out.splitlines())}
+
+
+def test_doctor(t):
+    """A line per check; nobody answering questions is no fault; what drops forwarded packets is named with the command that mends it."""
+    t.app("web")
+    code, checks = doctor()
+    bad = {k: v for k, v in checks.items() if not v["ok"]}
+    assert code == 0 and not bad, bad
+    assert {"ovs-vswitchd", "offload", "uplink", "forward IPv4", "forward IPv6", "questions", "store"} <= set(checks), sorted(checks)
+    assert "segmentation and checksum offload are on" in checks["offload"]["text"]
+    assert "nobody answers" in checks["questions"]["text"]
+    sh("nft add table ip filter")
+    sh("nft add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }")
+    try:
+        wait_until(lambda: not doctor()[1]["forward IPv4"]["ok"], 10, "the drop is seen")
+        code, checks = doctor()
+        mend = checks["forward IPv4"]
+        assert code == 1 and "the nft chain ip filter FORWARD drops it" in mend["text"], mend
+        assert checks["forward IPv6"]["ok"], checks["forward IPv6"]
+        for command in mend["fix"].split(" && "):
+            sh(*command.split())
+        wait_until(lambda: doctor()[1]["forward IPv4"]["ok"], 10, "its command mends it")
+        sh("nft flush chain ip filter FORWARD")
+        for made, word in (("chain ip filter DOCKER-USER", "iptables -I DOCKER-USER -i sk-up0 -j ACCEPT"),):
+            sh("nft", "add", *made.split())
+            wait_until(lambda w=word: w in (doctor()[1]["forward IPv4"]["fix"] or ""), 10, made)
+        sh("nft delete chain ip filter DOCKER-USER")
+        sh("nft add table inet firewalld")
+        sh("nft add chain inet firewalld filter_FORWARD { type filter hook forward priority 10 ; policy drop ; }")
+        wait_until(lambda: "firewall-cmd" in (doctor()[1]["forward IPv4"]["fix"] or ""), 10, "firewalld")
+    finally:
+        sh("nft delete table ip filter", check=False)
+        sh("nft delete table inet firewalld", check=False)
+    wait_until(lambda: doctor()[0] == 0, 10, "all is well again")
+    left = sh("ip -o link") + sh("ip route") + sh("ip -6 route")
+    assert "sk-st0" not in left, left

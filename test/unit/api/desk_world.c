@@ -146,6 +146,12 @@ static void play_main(struct frame *f)
 	if (f->type == IPC_RESULT) {
 		assert_true(ipc_result_get(f->body, f->len, &w.policy_result));
 		w.n_policy_results++;
+	} else if (f->type == IPC_DOCTOR) {
+		struct ipc_check k = { .name = "offload" };
+		ipc_text_set(&k.text, "nothing passes");
+		ipc_text_set(&k.fix, "mend it");
+		assert_int_equal(ipc_send(w.chan[ROLE_MAIN], IPC_CHECK, 0, check, &k, NULL, 0), 0);
+		assert_int_equal(frame_send(w.chan[ROLE_MAIN], IPC_CHECK_END, 0, NULL, 0, NULL, 0), 0);
 	} else if (f->type == IPC_VM_START) {
 		assert_true(ipc_vm_get(f->body, f->len, &w.vm));
 		assert_int_equal(f->n_fds, 1);
