@@ -11,7 +11,7 @@ enum { SIGNAL_MAX = 64 };
 /* Which bodies a type can have at all; what may come when is agent/session.h. */
 static bool frame_shape_ok(uint8_t type, uint8_t stream, size_t len)
 {
-	if (type < AGENT_HELLO || type > AGENT_CREDIT || stream >= AGENT_STREAMS)
+	if (type < AGENT_HELLO || type > AGENT_STARTED || stream >= AGENT_STREAMS)
 		return false;
 	switch ((enum agent_type)type) {
 	case AGENT_HELLO:
@@ -29,6 +29,8 @@ static bool frame_shape_ok(uint8_t type, uint8_t stream, size_t len)
 		return stream == 0 && len >= 2 && len <= 2 + AGENT_REASON_MAX;
 	case AGENT_CREDIT:
 		return len == 4;
+	case AGENT_STARTED:
+		return stream == 0 && len == 0;
 	}
 	return false;
 }

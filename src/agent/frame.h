@@ -12,10 +12,9 @@
  * The frames between client ⇄ keeper ⇄ the guest's agent, the same on a Unix stream and on virtio-serial:
  *   type u8, stream u8, zero u16, length u32 big-endian <= AGENT_BODY_MAX, body.
  *
- *   guest → keeper → client   hello, then data/eof of stdout and stderr, credit of stdin, one exit; nothing after exit
- *   client → keeper → guest   data/eof of stdin, credit of stdout and stderr, winch, signal
- *   keeper → guest            exec, once, after hello (the client's request reached us by the control socket, not as a
- * frame)
+ *   guest → keeper → client   hello, started, then data/eof of stdout and stderr, credit of stdin, one exit; nothing
+ * after exit client → keeper → guest   data/eof of stdin, credit of stdout and stderr, winch, signal keeper → guest
+ * exec, once, after hello (the client's request reached us by the control socket, not as a frame)
  *
  * Each side may send AGENT_WINDOW bytes of data per stream before it needs a credit; a credit returns bytes that were
  * consumed.
@@ -32,7 +31,8 @@ enum agent_type {
 	AGENT_SIGNAL,	 /* body: u8 Linux signal number, 1..64 */
 	AGENT_EXIT, /* body: u8 status, u8 signal (0: none), reason text (up to AGENT_REASON_MAX, not escaped, from the
 		       guest or from us) */
-	AGENT_CREDIT, /* body: u32 bytes, 1..AGENT_WINDOW */
+	AGENT_CREDIT,  /* body: u32 bytes, 1..AGENT_WINDOW */
+	AGENT_STARTED, /* no body: the program runs; without it an exit says why not */
 };
 
 /* The stream byte is zero (AGENT_STDIN) in frames that concern no stream. */

@@ -31,7 +31,8 @@ static int check_data(struct agent_session *s, enum agent_side from, const struc
 
 static int check_eof(struct agent_session *s, enum agent_side from, const struct agent_frame *f)
 {
-	if (stream_sender(f->stream) != from || s->ended[f->stream])
+	/* The guest, too, knows when its program's stdin has ended: under an earlier keeper. */
+	if ((stream_sender(f->stream) != from && f->stream != AGENT_STDIN) || s->ended[f->stream])
 		return -EPROTO;
 	s->ended[f->stream] = true;
 	return 0;
@@ -68,6 +69,14 @@ static int check_exit(struct agent_session *s, enum agent_side from, const struc
 	return 0;
 }
 
+static int check_started(struct agent_session *s, enum agent_side from)
+{
+	if (from != AGENT_GUEST || s->started)
+		return -EPROTO;
+	s->started = true;
+	return 0;
+}
+
 int agent_session_check(struct agent_session *s, enum agent_side from, const struct agent_frame *f)
 {
 	uint16_t rows, cols;
@@ -94,6 +103,8 @@ int agent_session_check(struct agent_session *s, enum agent_side from, const str
 		return check_exit(s, from, f);
 	case AGENT_CREDIT:
 		return check_credit(s, from, f);
+	case AGENT_STARTED:
+		return check_started(s, from);
 	}
 	return -EPROTO;
 }

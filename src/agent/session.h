@@ -17,6 +17,7 @@ struct agent_session {
 	uint32_t credit[AGENT_STREAMS]; /* bytes the stream's sender may still send; agent_session_init() gives
 					   AGENT_WINDOW */
 	bool ended[AGENT_STREAMS];	/* eof was sent */
+	bool started;			/* the guest said so */
 };
 
 void agent_session_init(struct agent_session *s);

@@ -12,7 +12,7 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run,
-		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] NAME -- CMD [ARG…]",
+		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME -- CMD [ARG…]",
 		"Runs CMD alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"
@@ -26,6 +26,12 @@ static const struct command commands[] = {
 		"Gives the interface of APP back.\n  sekisho detach db\n  sekisho --owner alice detach db\n  sekisho --json detach db" },
 	{ "ps", cmd_ps, "ps",
 		"Lists the applications that run.\n  sekisho ps\n  sekisho --all ps\n  sekisho --json ps" },
+	{ "console", cmd_console, "console APP",
+		"The streams of an application that runs without a terminal. Ctrl-] leaves.\n"
+		"  sekisho console web\n  sekisho --owner alice console web\n  sekisho console web </dev/null" },
+	{ "logs", cmd_logs, "logs APP",
+		"What an application wrote last, 64 KiB at most.\n"
+		"  sekisho logs web\n  sekisho --owner alice logs web\n  sekisho logs web >web.txt" },
 	{ "stop", cmd_stop, "stop APP",
 		"Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
 	{ "ask", cmd_ask, "ask [--once] [--json]",

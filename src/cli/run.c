@@ -16,6 +16,7 @@ struct run_args {
 	const char *ask, *user, *app;
 	long memory, cpus;
 	bool term; /* given by -e */
+	bool detach;
 	int tty;   /* -1: when stdin and stdout are terminals */
 	int first; /* of the command */
 };
@@ -34,6 +35,10 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	const char *o = argv[*i];
 	if (strcmp(o, "-t") == 0 || strcmp(o, "-T") == 0) {
 		a->tty = o[1] == 't';
+		return 0;
+	}
+	if (strcmp(o, "--detach") == 0 || strcmp(o, "-d") == 0) {
+		a->detach = true;
 		return 0;
 	}
 	if (*i + 1 >= argc)
@@ -79,7 +84,7 @@ static int take_args(struct run_args *a, int argc, char **argv)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
 	a->first = i;
 	if (a->tty < 0)
-		a->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+		a->tty = !a->detach && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	/* Programs draw as this terminal understands, unless -e says otherwise. */
 	if (a->tty && !a->term && getenv("TERM") != NULL)
 		(void)add_env(a->env, "TERM");
@@ -96,6 +101,8 @@ static json_t *params_of(const struct cli *c, const struct run_args *a, int argc
 	json_t *o = json_pack("{s:s, s:o, s:O, s:b, s:s?, s:s?, s:s?, s:s?}", "app", a->app, "argv", list, "env",
 		a->env, "tty", a->tty, "ask", a->ask, "user", a->user, "owner", c->owner, "cwd",
 		getcwd(cwd, sizeof(cwd)));
+	if (a->detach)
+		json_object_set_new(o, "detach", json_true());
 	if (a->memory > 0)
 		json_object_set_new(o, "memory", json_integer(a->memory));
 	if (a->cpus > 0)
@@ -174,8 +181,52 @@ int cmd_run(struct cli *c, int argc, char **argv)
 	json_decref(a.env);
 	if (err != 0)
 		return STREAM_OURS;
-	code = stream_run(fd, a.tty);
+	code = stream_run(fd, a.tty && !a.detach, a.detach ? STREAM_START : STREAM_PROGRAM);
 	if (a.ask != NULL && strcmp(a.ask, "deny") == 0)
 		say_refused(c, a.app, since);
 	return code;
+}
+
+static int upgraded(struct cli *c, const char *method, json_t *params, int *ret_fd)
+{
+	struct api_error e = { .exit_code = EXIT_FAILED };
+	int code;
+	struct api_client *client = cli_connect(c, &code);
+	if (client == NULL) {
+		json_decref(params);
+		return code;
+	}
+	int err = api_client_upgrade(client, method, params, NULL, ret_fd, &e);
+	api_client_close(client);
+	return err == 0 ? EXIT_DONE : cli_say_error(&e);
+}
+
+int cmd_console(struct cli *c, int argc, char **argv)
+{
+	struct winsize ws = { 0 };
+	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	int fd;
+	if (argc != 2 || argv[1][0] == '-')
+		return cli_usage("console", "one application is needed");
+	json_t *params = json_pack("{s:s, s:s?}", "app", argv[1], "owner", c->owner);
+	if (tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0) {
+		json_object_set_new(params, "rows", json_integer(ws.ws_row));
+		json_object_set_new(params, "cols", json_integer(ws.ws_col));
+	}
+	int code = upgraded(c, "org.sekisho.Apps.Console", params, &fd);
+	if (code != EXIT_DONE)
+		return code;
+	if (tty)
+		fputs("sekisho: Ctrl-] leaves; the application runs on\n", stderr);
+	return stream_run(fd, tty, STREAM_CONSOLE);
+}
+
+int cmd_logs(struct cli *c, int argc, char **argv)
+{
+	int fd;
+	if (argc != 2 || argv[1][0] == '-')
+		return cli_usage("logs", "one application is needed");
+	json_t *params = json_pack("{s:s, s:s?}", "app", argv[1], "owner", c->owner);
+	int code = upgraded(c, "org.sekisho.Apps.Output", params, &fd);
+	return code != EXIT_DONE ? code : stream_run(fd, false, STREAM_OUTPUT);
 }

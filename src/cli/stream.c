@@ -2,6 +2,7 @@
 #include "cli/stream.h"
 
 #include "agent/frame.h"
+#include "base/log.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -16,11 +17,13 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { OUT_MAX = 2 * AGENT_FRAME_MAX };
+enum { OUT_MAX = 2 * AGENT_FRAME_MAX, CTRL_BRACKET = 0x1d };
 
 struct stream {
 	int fd, signals;
+	enum stream_kind kind;
 	bool tty, stdin_ended, over;
+	bool escape; /* what it says on stdout */
 	int code;
 	uint32_t credit; /* of stdin */
 	size_t out_len;
@@ -88,7 +91,10 @@ static void take_signal(struct stream *s)
 	while (read(s->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		struct winsize ws;
 		uint8_t number = (uint8_t)si.ssi_signo;
-		if (si.ssi_signo != SIGWINCH)
+		if (si.ssi_signo != SIGWINCH && s->kind != STREAM_PROGRAM) {
+			s->over = true;
+			s->code = s->kind == STREAM_CONSOLE ? EXIT_DONE : 128 + number;
+		} else if (si.ssi_signo != SIGWINCH)
 			put(s, fill_signal, &number);
 		else if (s->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0)
 			put(s, fill_winch, &ws);
@@ -98,15 +104,25 @@ static void take_signal(struct stream *s)
 static void take_stdin(struct stream *s)
 {
 	uint8_t buf[AGENT_DATA_MAX];
-	size_t room = s->credit < sizeof(buf) ? s->credit : sizeof(buf);
+	/* Without credit nothing can be typed any more, but for the way out. */
+	bool deaf = s->credit == 0;
+	size_t room = s->credit < sizeof(buf) && !deaf ? s->credit : sizeof(buf);
 	ssize_t n = read(STDIN_FILENO, buf, room);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
 		s->stdin_ended = true;
-		put(s, fill_eof, NULL);
+		if (s->kind == STREAM_PROGRAM)
+			put(s, fill_eof, NULL);
 		return;
 	}
+	if (s->kind == STREAM_CONSOLE && s->tty && memchr(buf, CTRL_BRACKET, (size_t)n) != NULL) {
+		s->over = true;
+		s->code = EXIT_DONE;
+		return;
+	}
+	if (deaf)
+		return;
 	struct wr w = wr_init(s->out + s->out_len, sizeof(s->out) - s->out_len);
 	agent_put(&w, AGENT_DATA, AGENT_STDIN, buf, (size_t)n);
 	s->out_len += w.len;
@@ -128,11 +144,35 @@ static void write_all(int fd, const uint8_t *p, size_t len)
 	}
 }
 
+/* Line by line, so that line ends stay. */
+static void write_escaped(const uint8_t *p, size_t len)
+{
+	static char text[4 * AGENT_DATA_MAX + 1];
+	while (len > 0) {
+		const uint8_t *end = memchr(p, '\n', len);
+		size_t n = end == NULL ? len : (size_t)(end - p), shown = n;
+		if (end != NULL && n > 0 && p[n - 1] == '\r')
+			shown--;
+		text_escape((const char *)p, shown, text, sizeof(text));
+		write_all(STDOUT_FILENO, (const uint8_t *)text, strlen(text));
+		if (end != NULL)
+			write_all(STDOUT_FILENO, (const uint8_t *)"\n", 1);
+		n += end != NULL;
+		p += n;
+		len -= n;
+	}
+}
+
 static void take_data(struct stream *s, const struct agent_frame *f)
 {
+	if (s->escape) {
+		write_escaped(f->body, f->len);
+		return;
+	}
 	struct credit c = { .stream = f->stream, .bytes = (uint32_t)f->len };
 	write_all(f->stream == AGENT_STDERR ? STDERR_FILENO : STDOUT_FILENO, f->body, f->len);
-	put(s, fill_credit, &c);
+	if (s->kind != STREAM_OUTPUT)
+		put(s, fill_credit, &c);
 }
 
 static void take_exit(struct stream *s, const struct agent_frame *f)
@@ -167,6 +207,7 @@ static void take_frame(struct stream *s, const struct agent_frame *f)
 	case AGENT_EOF:
 	case AGENT_WINCH:
 	case AGENT_SIGNAL:
+	case AGENT_STARTED:
 		break;
 	}
 }
@@ -203,7 +244,8 @@ static int flush(struct stream *s)
 
 static int turn(struct stream *s)
 {
-	bool want_stdin = !s->stdin_ended && s->credit > 0 && s->out_len < AGENT_FRAME_MAX;
+	bool want_stdin = !s->stdin_ended && (s->credit > 0 || (s->kind == STREAM_CONSOLE && s->tty)) &&
+			  s->out_len < AGENT_FRAME_MAX;
 	struct pollfd p[3] = { { .fd = s->fd, .events = (short)(POLLIN | (s->out_len > 0 ? POLLOUT : 0)) },
 		{ .fd = s->signals, .events = POLLIN }, { .fd = want_stdin ? STDIN_FILENO : -1, .events = POLLIN } };
 	if (poll(p, 3, -1) < 0)
@@ -230,13 +272,16 @@ static int open_signals(bool tty)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int stream_run(int fd, bool tty)
+int stream_run(int fd, bool tty, enum stream_kind kind)
 {
 	static struct stream s;
 	s = (struct stream){ .fd = fd,
 		.tty = tty,
 		.code = STREAM_OURS,
-		.credit = AGENT_WINDOW,
+		.kind = kind,
+		.stdin_ended = kind == STREAM_START || kind == STREAM_OUTPUT,
+		.escape = kind == STREAM_OUTPUT && isatty(STDOUT_FILENO),
+		.credit = kind == STREAM_PROGRAM ? AGENT_WINDOW : 0,
 		.signals = open_signals(tty) };
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	raw_on(&s);

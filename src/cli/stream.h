@@ -8,6 +8,12 @@
  * the program has ended. Takes `fd` over. Returns the program's exit status, 128 + signal, or STREAM_OURS after saying
  * why. With `tty` the terminal is raw meanwhile. */
 enum { STREAM_OURS = 125 };
-int stream_run(int fd, bool tty);
+enum stream_kind {
+	STREAM_PROGRAM, /* everything is passed on; its status is ours */
+	STREAM_START,	/* until it runs: no stdin, a signal ends us */
+	STREAM_CONSOLE, /* signals and Ctrl-] end us, not the program; stdin as far as credit comes */
+	STREAM_OUTPUT,	/* no stdin; escaped when stdout is a terminal */
+};
+int stream_run(int fd, bool tty, enum stream_kind kind);
 
 #endif

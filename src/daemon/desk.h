@@ -24,6 +24,7 @@
  *   desk_api.c        calls: dispatch, Admin, Apps
  *   desk_apps.c       which applications there are; calls: Apps but Run
  *   desk_run.c        calls: Apps.Run
+ *   desk_console.c    calls: Apps.Console, Apps.Output
  *   desk_steps.c      the life of an application, step by step, each step answered by another role
  *   desk_rules.c      rules in memory and store: added, ended, shown
  *   desk_lives.c      ends and counts; rules from the store
@@ -339,6 +340,8 @@ json_t *owner_json(struct desk *d, uint32_t owner);
 void apps_load(struct desk *d);
 void apps_attach(struct desk *d, struct client *c);
 void apps_run(struct desk *d, struct client *c);
+void apps_console(struct desk *d, struct client *c);
+void apps_output(struct desk *d, struct client *c);
 void apps_list(struct desk *d, struct client *c);
 void apps_stop(struct desk *d, struct client *c, bool attached_only);
 void app_result(struct desk *d, enum role_id from, uint32_t id, const struct ipc_result *r);

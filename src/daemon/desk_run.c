@@ -29,7 +29,7 @@ static bool vm_numbers(struct desk *d, struct client *c, struct ipc_vm *vm)
 	int64_t memory = MEMORY_MIB, cpus = 1, rows = 0, cols = 0;
 	if (!arg_int(d, c, "memory", MEMORY_MIN, MEMORY_MAX, &memory) || !arg_int(d, c, "cpus", 1, CPUS_MAX, &cpus) ||
 		!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols) ||
-		!arg_bool(d, c, "tty", &vm->tty))
+		!arg_bool(d, c, "tty", &vm->tty) || !arg_bool(d, c, "detach", &vm->detach))
 		return false;
 	vm->memory_mib = (uint32_t)memory;
 	vm->cpus = (uint16_t)cpus;

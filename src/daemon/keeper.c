@@ -65,7 +65,22 @@ static int keeper_take(struct keeper *k, struct frame *f)
 		.console = f->fds[3],
 		.log = f->fds[4] };
 	f->n_fds = 0;
-	return vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+	int err = vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+	if (err == 0 && m.detach)
+		vm_relay_detach(k->relay);
+	return err;
+}
+
+static void keeper_attach(struct keeper *k, struct frame *f)
+{
+	struct ipc_vm_attach m;
+	if (k->relay == NULL || f->n_fds != 1 || !ipc_vm_attach_get(f->body, f->len, &m))
+		return;
+	f->n_fds = 0;
+	if (m.output)
+		vm_relay_tell_output(k->relay, f->fds[0]);
+	else
+		vm_relay_attach(k->relay, f->fds[0], m.rows, m.cols);
 }
 
 static int keeper_adopt(struct keeper *k, struct frame *f)
@@ -87,6 +102,8 @@ static void keeper_frame(struct keeper *k, struct frame *f)
 {
 	if (f->type == IPC_STOP && k->relay != NULL)
 		vm_relay_stop(k->relay, clock_boot_ms());
+	if (f->type == IPC_VM_ATTACH)
+		keeper_attach(k, f);
 	if (f->type == IPC_KEEPER || f->type == IPC_KEEPER_ADOPT) {
 		int err = f->type == IPC_KEEPER ? keeper_take(k, f) : keeper_adopt(k, f);
 		if (err != 0) {

@@ -137,6 +137,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 	case IPC_VM_START:
 		vms_start(d, f);
 		break;
+	case IPC_VM_ATTACH:
+		vms_attach(d, f);
+		break;
 	case IPC_VM_CLAIM:
 		vms_claim(d, f);
 		break;

@@ -351,6 +351,20 @@ void vms_stop(struct sekishod *d, const struct frame *f)
 		vms_tell_unknown(d, &ref);
 }
 
+void vms_attach(struct sekishod *d, const struct frame *f)
+{
+	struct ipc_vm_attach m;
+	if (!ipc_vm_attach_get(f->body, f->len, &m) || f->n_fds != 1)
+		return;
+	for (unsigned i = 0; i < VMS_MAX; i++) {
+		struct vm *vm = &d->vms->vm[i];
+		if (m.ref.slot == 0 || vm->ref.slot != m.ref.slot || vm->ref.run != m.ref.run)
+			continue;
+		/* Not taken: its client sees the stream end. */
+		(void)!frame_send(vm->keeper.chan, IPC_VM_ATTACH, 0, f->body, f->len, f->fds, 1);
+	}
+}
+
 void vm_ended(struct sekishod *d, struct vm *vm)
 {
 	keeper_unwatch(d, vm);

@@ -118,8 +118,10 @@ static void signal_program(int sig)
 
 static int take_stdin(const struct agent_frame *f)
 {
-	if (f->stream != AGENT_STDIN || S->stdin_eof || f->len > sizeof(S->in) - S->in_len)
+	if (f->stream != AGENT_STDIN || f->len > sizeof(S->in) - S->in_len)
 		return -EPROTO;
+	if (S->stdin_eof)
+		return 0;
 	for (size_t i = 0; i < f->len; i++)
 		S->in[(S->in_head + S->in_len + i) % sizeof(S->in)] = f->body[i];
 	S->in_len += f->len;
@@ -169,6 +171,7 @@ static int take_frame(const struct agent_frame *f)
 	case AGENT_HELLO:
 	case AGENT_EXEC:
 	case AGENT_EXIT:
+	case AGENT_STARTED:
 		return -EPROTO;
 	}
 	return -EPROTO;
@@ -186,18 +189,23 @@ static void put_exit(void)
 	out_end(&w);
 }
 
-/* A new keeper. What the program said and the old one did not take is lost with it; what it was told is not. */
+/* A new keeper. What the program said and the old one did not take is lost with it, as is what the program has not read
+ * yet. */
 static void meet_keeper(void)
 {
 	S->decoder.have = 0;
 	S->deaf = false;
 	S->out_len = 0;
+	S->in_len = 0;
 	S->owed = 0;
 	for (unsigned i = 0; i < AGENT_STREAMS; i++)
 		S->credit[i] = AGENT_WINDOW;
 	struct wr w = out_begin();
 	wr_bytes(&w, S->challenge, sizeof(S->challenge));
 	agent_put_hello(&w);
+	agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
+	if (S->stdin_eof)
+		agent_put(&w, AGENT_EOF, AGENT_STDIN, NULL, 0);
 	out_end(&w);
 	if (S->said_exit)
 		put_exit();
@@ -447,6 +455,10 @@ void serve_run(int fd, const struct agent_exec *e)
 		serve_exit(fd, (uint8_t)status, 0, reason);
 		return;
 	}
+	struct wr w = out_begin();
+	agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
+	out_end(&w);
+	out_flush();
 	while (serve_once())
 		;
 }

@@ -385,6 +385,7 @@ static void io_vm(struct io *io, struct ipc_vm *m)
 	io_u16(io, &m->rows);
 	io_u16(io, &m->cols);
 	io_bool(io, &m->tso);
+	io_bool(io, &m->detach);
 	io_raw(io, m->sync, sizeof(m->sync));
 	io_u16(io, &m->argc);
 	io_u16(io, &m->envc);
@@ -437,6 +438,14 @@ static void io_vm_exit(struct io *io, struct ipc_vm_exit *m)
 	io_bool(io, &m->known);
 	io_u8(io, &m->status);
 	io_text(io, &m->text);
+}
+
+static void io_vm_attach(struct io *io, struct ipc_vm_attach *m)
+{
+	io_app_ref(io, &m->ref);
+	io_bool(io, &m->output);
+	io_u16(io, &m->rows);
+	io_u16(io, &m->cols);
 }
 
 static void io_adopt(struct io *io, struct ipc_adopt *m)
@@ -496,6 +505,7 @@ IPC_CODEC(auth_peer, io_auth_peer)
 IPC_CODEC(auth_ask, io_auth_ask)
 IPC_CODEC(auth_state, io_auth_state)
 IPC_CODEC(vm_exit, io_vm_exit)
+IPC_CODEC(vm_attach, io_vm_attach)
 IPC_CODEC(adopt, io_adopt)
 
 const char *role_name(enum role_id role)

@@ -51,6 +51,7 @@ enum ipc_type {
 	IPC_VM_ENDING,	    /* main → desk: ipc_vm_exit: its program has ended, IPC_VM_EXITED follows */
 	IPC_VM_EXITED,	    /* main → desk: ipc_vm_exit */
 	IPC_TAP_MAKE,	    /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
+	IPC_VM_ATTACH,	    /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
 	IPC_VM_CLAIM,	    /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
 			       nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
 	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
@@ -345,6 +346,7 @@ struct ipc_vm {
 	bool tty;
 	uint16_t rows, cols;
 	bool tso;		    /* the switch runs with segmentation offload */
+	bool detach;		    /* the client waits for the start only */
 	uint8_t sync[IPC_SYNC_LEN]; /* agent/sync.h; filled in by main */
 	uint16_t argc, envc;
 	uint32_t strings_len;
@@ -377,6 +379,12 @@ struct ipc_vm_exit {
 	bool known; /* `status` is the program's */
 	uint8_t status;
 	struct ipc_text text; /* why; escaped */
+};
+
+struct ipc_vm_attach {
+	struct ipc_app_ref ref;
+	bool output;	     /* what the program said last; else its streams */
+	uint16_t rows, cols; /* of the client's terminal; 0: none */
 };
 
 struct ipc_adopt {
@@ -417,6 +425,7 @@ IPC_CODEC(auth_peer);
 IPC_CODEC(auth_ask);
 IPC_CODEC(auth_state);
 IPC_CODEC(vm_exit);
+IPC_CODEC(vm_attach);
 IPC_CODEC(adopt);
 #undef IPC_CODEC
 

@@ -48,13 +48,17 @@ struct vm_relay {
 	struct agent_exec exec;
 	struct agent_exit exit;
 	bool has_exit, quit_sent, forced, left;
-	bool stop_wanted;      /* as soon as the guest answers */
-	bool adopted, syncing; /* the guest's bytes are thrown away until its answer */
+	bool stop_wanted; /* as soon as the guest answers */
+	bool adopted;
+	bool detachable; /* the program does not need its client */
+	bool syncing;	 /* the guest's bytes are thrown away until its answer */
 	struct agent_sync answer;
 	int64_t deadline_ms; /* of the present worry; -1: none */
 	int64_t console_ms;  /* the console is not read before; -1: it is read */
 	size_t console_budget, ring_len, ring_at;
 	char ring[VM_CONSOLE_RING];
+	size_t out_len, out_at;
+	char output[VM_OUTPUT_RING];
 };
 
 static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64_t now_ms);
@@ -129,7 +133,7 @@ static uint32_t wanted(const struct vm_relay *r, unsigned at)
 		       (client->len > 0 ? EPOLLOUT : 0u);
 	case AT_GUEST:
 		/* Without a client what it says is answered with credit, which it must take before it may say more. */
-		return (client->len < QUEUE_HIGH && (!r->adopted || guest->len < QUEUE_HIGH) ? EPOLLIN : 0u) |
+		return (client->len < QUEUE_HIGH && (!r->detachable || guest->len < QUEUE_HIGH) ? EPOLLIN : 0u) |
 		       (guest->len > 0 ? EPOLLOUT : 0u);
 	case AT_CONSOLE:
 	case AT_LOG:
@@ -182,13 +186,18 @@ int vm_relay_pause(struct vm_relay *r, bool pause)
  * -----------------------------------------------------------------------------------------------------------------------
  */
 
-static void console_keep(struct vm_relay *r, const char *p, size_t len)
+static void ring_keep(char *ring, size_t cap, size_t *at, size_t *have, const void *p, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		r->ring[r->ring_at] = p[i];
-		r->ring_at = (r->ring_at + 1) % sizeof(r->ring);
+	const char *from = p;
+	if (len > cap) {
+		from += len - cap;
+		len = cap;
 	}
-	r->ring_len = r->ring_len + len > sizeof(r->ring) ? sizeof(r->ring) : r->ring_len + len;
+	size_t first = cap - *at < len ? cap - *at : len;
+	memcpy(ring + *at, from, first);
+	memcpy(ring, from + first, len - first);
+	*at = (*at + len) % cap;
+	*have = *have + len > cap ? cap : *have + len;
 }
 
 static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
@@ -199,7 +208,7 @@ static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 		close_at(r, at);
 	if (n <= 0)
 		return;
-	console_keep(r, buf, (size_t)n);
+	ring_keep(r->ring, sizeof(r->ring), &r->ring_at, &r->ring_len, buf, (size_t)n);
 	if ((size_t)n < r->console_budget) {
 		r->console_budget -= (size_t)n;
 		return;
@@ -269,17 +278,45 @@ static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64
 	quit(r, now_ms);
 }
 
-/* Nobody is there to read it. Its lawfulness is judged as if somebody were. */
-static void consume(struct vm_relay *r, const struct agent_frame *data)
+/* Credit for what nobody reads. Its lawfulness is judged as if somebody did. */
+static void give_back(struct vm_relay *r, enum agent_stream stream, uint32_t bytes)
 {
 	uint8_t buf[AGENT_HEADER + 4];
 	struct side *s = &r->side[AT_GUEST];
 	struct wr body = wr_init(buf, sizeof(buf)), w = queue_begin(s);
-	wr_u32(&body, (uint32_t)data->len);
-	struct agent_frame credit = { .type = AGENT_CREDIT, .stream = data->stream, .body = buf, .len = 4 };
-	agent_put_credit(&w, data->stream, (uint32_t)data->len);
-	if (agent_session_check(&r->session, AGENT_CLIENT, &credit) == 0)
+	wr_u32(&body, bytes);
+	struct agent_frame credit = { .type = AGENT_CREDIT, .stream = stream, .body = buf, .len = 4 };
+	agent_put_credit(&w, stream, bytes);
+	if (bytes > 0 && agent_session_check(&r->session, AGENT_CLIENT, &credit) == 0)
 		(void)queue_end(s, &w);
+}
+
+/* The client of a detached program has heard that it runs. */
+static void let_client_go(struct vm_relay *r)
+{
+	struct side *s = &r->side[AT_CLIENT];
+	struct wr w = queue_begin(s);
+	agent_put_exit(&w, 0, 0, NULL);
+	if (queue_end(s, &w))
+		(void)queue_flush(r, AT_CLIENT);
+	close_at(r, AT_CLIENT);
+	s->len = 0;
+	s->in.have = 0;
+}
+
+static void guest_started(struct vm_relay *r)
+{
+	if (r->detachable && !r->adopted)
+		let_client_go(r);
+}
+
+/* A detached program without a terminal reads nothing, as if from /dev/null. */
+static bool end_stdin(struct vm_relay *r)
+{
+	const struct agent_frame end = { .type = AGENT_EOF, .stream = AGENT_STDIN };
+	if (!r->detachable || r->exec.tty)
+		return true;
+	return agent_session_check(&r->session, AGENT_CLIENT, &end) == 0 && queue_frame(&r->side[AT_GUEST], &end);
 }
 
 static void guest_hello(struct vm_relay *r, int64_t now_ms)
@@ -289,7 +326,7 @@ static void guest_hello(struct vm_relay *r, int64_t now_ms)
 		agent_session_started(&r->session);
 		if (r->stop_wanted)
 			vm_relay_stop(r, now_ms);
-	} else if (!send_exec(r))
+	} else if (!send_exec(r) || !end_stdin(r))
 		finish(r, 125, "the command is too long for the guest", now_ms);
 }
 
@@ -307,8 +344,12 @@ static void guest_frame(struct vm_relay *r, const struct agent_frame *f, int64_t
 	}
 	if (f->type == AGENT_HELLO)
 		guest_hello(r, now_ms);
-	if (r->adopted && f->type == AGENT_DATA)
-		consume(r, f);
+	if (f->type == AGENT_STARTED)
+		guest_started(r);
+	if (f->type == AGENT_DATA)
+		ring_keep(r->output, sizeof(r->output), &r->out_at, &r->out_len, f->body, f->len);
+	if (f->type == AGENT_DATA && r->fd[AT_CLIENT] < 0 && r->detachable)
+		give_back(r, f->stream, (uint32_t)f->len);
 	if (r->fd[AT_CLIENT] >= 0 && !r->has_exit && !queue_frame(&r->side[AT_CLIENT], f))
 		finish(r, 125, "the guest sent more than it may", now_ms);
 }
@@ -317,8 +358,14 @@ static void client_gone(struct vm_relay *r, int64_t now_ms)
 {
 	close_at(r, AT_CLIENT);
 	r->side[AT_CLIENT].len = 0;
+	r->side[AT_CLIENT].in.have = 0;
 	if (r->has_exit)
 		return;
+	if (r->adopted || (r->detachable && r->session.started)) {
+		for (unsigned i = AGENT_STDOUT; i < AGENT_STREAMS; i++)
+			give_back(r, i, AGENT_WINDOW - r->session.credit[i]);
+		return;
+	}
 	if (r->session.phase != AGENT_RUNNING) {
 		finish(r, 125, "the client has gone", now_ms);
 		return;
@@ -362,6 +409,9 @@ static void guest_gone(struct vm_relay *r, int64_t now_ms)
 
 static void client_frame(struct vm_relay *r, const struct agent_frame *f, int64_t now_ms)
 {
+	/* It may not know yet that nobody reads it. */
+	if (r->adopted && f->stream == AGENT_STDIN && f->type == AGENT_DATA && r->session.ended[AGENT_STDIN])
+		return;
 	if (agent_session_check(&r->session, AGENT_CLIENT, f) != 0 || !queue_frame(&r->side[AT_GUEST], f))
 		client_gone(r, now_ms);
 }
@@ -494,7 +544,7 @@ bool vm_relay_ended(const struct vm_relay *r)
 
 bool vm_relay_runs(const struct vm_relay *r)
 {
-	return r->session.phase == AGENT_RUNNING;
+	return r->session.phase == AGENT_RUNNING && r->session.started;
 }
 
 void vm_relay_leave(struct vm_relay *r, const char *reason)
@@ -513,6 +563,70 @@ void vm_relay_leave(struct vm_relay *r, const char *reason)
 const struct agent_exit *vm_relay_exit(const struct vm_relay *r)
 {
 	return &r->exit;
+}
+
+void vm_relay_detach(struct vm_relay *r)
+{
+	r->detachable = true;
+}
+
+static void refuse(int client, const char *reason)
+{
+	uint8_t buf[AGENT_HEADER + 256];
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_exit(&w, 125, 0, reason);
+	if (wr_ok(&w))
+		(void)!send(client, buf, w.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(client);
+}
+
+void vm_relay_attach(struct vm_relay *r, int client, uint16_t rows, uint16_t cols)
+{
+	if (!r->detachable || r->fd[AT_CLIENT] >= 0) {
+		refuse(client, "somebody has its streams already");
+		return;
+	}
+	int flags = fcntl(client, F_GETFL);
+	r->watched[AT_CLIENT] = EPOLLIN;
+	if (flags < 0 || fcntl(client, F_SETFL, flags | O_NONBLOCK) != 0 ||
+		loop_add(r->loop, client, EPOLLIN, r->ref_type, AT_CLIENT) != 0) {
+		close(client);
+		return;
+	}
+	r->fd[AT_CLIENT] = client;
+	uint32_t credit = r->session.ended[AGENT_STDIN] ? 0 : r->session.credit[AGENT_STDIN];
+	struct wr w = queue_begin(&r->side[AT_CLIENT]);
+	if (credit > 0)
+		agent_put_credit(&w, AGENT_STDIN, credit);
+	if (!queue_end(&r->side[AT_CLIENT], &w))
+		close_at(r, AT_CLIENT);
+	w = queue_begin(&r->side[AT_GUEST]);
+	if (rows > 0)
+		agent_put_winch(&w, rows, cols);
+	(void)queue_end(&r->side[AT_GUEST], &w);
+	(void)queue_flush(r, AT_GUEST);
+	watch(r);
+}
+
+void vm_relay_tell_output(struct vm_relay *r, int client)
+{
+	enum { FRAMES = VM_OUTPUT_RING / AGENT_DATA_MAX + 1 };
+	static uint8_t buf[VM_OUTPUT_RING + (FRAMES + 2) * AGENT_HEADER];
+	struct wr w = wr_init(buf, sizeof(buf));
+	for (size_t done = 0; done < r->out_len;) {
+		size_t at = (r->out_at + VM_OUTPUT_RING - r->out_len + done) % VM_OUTPUT_RING, n = r->out_len - done;
+		if (n > VM_OUTPUT_RING - at)
+			n = VM_OUTPUT_RING - at;
+		if (n > AGENT_DATA_MAX)
+			n = AGENT_DATA_MAX;
+		agent_put(&w, AGENT_DATA, AGENT_STDOUT, r->output + at, n);
+		done += n;
+	}
+	agent_put_exit(&w, 0, 0, NULL);
+	/* It is all given at once: less than a socket holds by default. */
+	if (wr_ok(&w))
+		(void)!send(client, buf, w.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(client);
 }
 
 static int relay_watch_all(struct vm_relay *r)
@@ -580,9 +694,7 @@ int vm_relay_adopt(struct loop *loop, uint8_t ref_type, const struct vm_relay_fd
 	struct vm_relay *r = relay_alloc(loop, ref_type, fds);
 	if (r == NULL)
 		return -ENOMEM;
-	r->adopted = r->syncing = true;
-	/* What the program has read of its stdin we do not know: nothing more comes. */
-	r->session.ended[AGENT_STDIN] = true;
+	r->adopted = r->detachable = r->syncing = true;
 	int err = getrandom(challenge, sizeof(challenge), 0) == (ssize_t)sizeof(challenge) ? 0 : -EIO;
 	agent_sync_init(&r->answer, challenge);
 	struct wr w = queue_begin(&r->side[AT_GUEST]);

@@ -17,15 +17,17 @@
  * the stream with exit 125. A client that vanishes means SIGHUP for the program, then, after VM_RELAY_HUP_MS, the end
  * of the VM.
  *
- * A VM whose keeper died is taken over without a client (vm_relay_adopt): its output is read and thrown away, its
- * program's end is noticed. A guest that does not answer the challenge of agent/sync.h keeps its VM; stop ends it.
+ * A program that was detached, or whose keeper died (vm_relay_adopt), runs without a client: what it says is read, the
+ * last VM_OUTPUT_RING bytes of it are kept, its end is noticed; clients may come and go. A guest that does not answer
+ * the challenge of agent/sync.h keeps its VM; stop ends it.
  */
 enum {
 	VM_RELAY_HUP_MS = 2000,
 	VM_RELAY_QUIT_MS = 2000,
 	VM_RELAY_BOOT_MS = 30000,
 	VM_RELAY_LAST_MS = 10000,
-	VM_CONSOLE_RING = 65536
+	VM_CONSOLE_RING = 65536,
+	VM_OUTPUT_RING = 65536
 };
 
 /* guest, qmp, console: the channels of vm/backend.h; log: what the VM's processes themselves say. */
@@ -38,6 +40,13 @@ struct vm_relay;
 /* Watches the descriptors in `loop` under `ref_type`, index 0..4. Takes them over, also on error. */
 int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
 	int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
+/* The client hears only how the start went; then the program runs on without one. To be called at once. */
+void vm_relay_detach(struct vm_relay *r);
+/* A client for a program that runs without one; taken over. It begins with a credit of stdin, none if that has ended.
+ * rows 0: no terminal. One that is refused is told why. */
+void vm_relay_attach(struct vm_relay *r, int client, uint16_t rows, uint16_t cols);
+/* The last of what the program said, as the frames of a program that ends with 0; `client` is taken over. */
+void vm_relay_tell_output(struct vm_relay *r, int client);
 /* As vm_relay_new() for a program that runs already; fds->client is -1. `sync` is what exec said. */
 int vm_relay_adopt(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds,
 	const uint8_t sync[AGENT_SYNC_LEN], struct vm_relay **ret) __attribute__((warn_unused_result));
@@ -50,7 +59,7 @@ void vm_relay_tick(struct vm_relay *r, int64_t now_ms);
 void vm_relay_stop(struct vm_relay *r, int64_t now_ms);
 /* Lets go of the VM, which runs on: the client is told `reason` and 125; vm_relay_done() from now on. */
 void vm_relay_leave(struct vm_relay *r, const char *reason);
-/* The program has been handed to the guest. */
+/* The guest has started the program. */
 bool vm_relay_runs(const struct vm_relay *r);
 int vm_relay_pause(struct vm_relay *r, bool pause) __attribute__((warn_unused_result));
 /* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not

@@ -98,7 +98,8 @@ static void test_refused(void **state)
 	(void)state;
 	static const uint8_t bad[][12] = {
 		{ 0, 0, 0, 0, 0, 0, 0, 4 },					    /* no such type */
-		{ 9, 0, 0, 0, 0, 0, 0, 0 },					    /* no such type */
+		{ 10, 0, 0, 0, 0, 0, 0, 0 },					    /* no such type */
+		{ 9, 1, 0, 0, 0, 0, 0, 0 },					    /* started has no stream */
 		{ 3, 3, 0, 0, 0, 0, 0, 1 },					    /* no such stream */
 		{ 3, 1, 0, 1, 0, 0, 0, 1 },					    /* not zero */
 		{ 3, 1, 0, 0, 0, 0, 0, 0 },					    /* no data */

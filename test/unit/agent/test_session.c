@@ -53,6 +53,15 @@ static void test_order(void **state)
 	assert_int_equal(say(AGENT_GUEST, AGENT_EXIT, AGENT_STDIN, "\0\0", 2), -EPROTO);
 }
 
+static void test_started(void **state)
+{
+	running(state);
+	assert_int_equal(say(AGENT_CLIENT, AGENT_STARTED, AGENT_STDIN, NULL, 0), -EPROTO);
+	assert_int_equal(say(AGENT_GUEST, AGENT_STARTED, AGENT_STDIN, NULL, 0), 0);
+	assert_int_equal(say(AGENT_GUEST, AGENT_STARTED, AGENT_STDIN, NULL, 0), -EPROTO);
+	assert_int_equal(send_data(AGENT_GUEST, AGENT_STDOUT, 1), 0);
+}
+
 static void test_directions(void **state)
 {
 	(void)state;
@@ -96,7 +105,7 @@ static void test_eof(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_order),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_order), cmocka_unit_test(test_started),
 		cmocka_unit_test_setup(test_directions, running), cmocka_unit_test_setup(test_credit, running),
 		cmocka_unit_test_setup(test_eof, running) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

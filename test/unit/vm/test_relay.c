@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -303,6 +304,7 @@ static void answer(bool ended)
 	wr_bytes(&w, challenge, 5);
 	wr_bytes(&w, challenge, sizeof(challenge));
 	agent_put_hello(&w);
+	agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
 	if (ended)
 		agent_put_exit(&w, 7, 0, NULL);
 	send_bytes(B.guest, &w);
@@ -313,6 +315,7 @@ static void test_adopted_runs(void **state)
 	(void)state;
 	struct agent_frame f;
 	uint32_t credit;
+	assert_false(vm_relay_runs(B.relay));
 	answer(false);
 	assert_true(vm_relay_runs(B.relay));
 	/* Its output is taken, more than a window of it in the end. */
@@ -388,6 +391,108 @@ static void test_adopted_breaks_rules(void **state)
 	expect_quit();
 }
 
+static void guest_says(const char *text)
+{
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put(&w, AGENT_DATA, AGENT_STDOUT, text, strlen(text));
+	send_bytes(B.guest, &w);
+}
+
+static int attach(void)
+{
+	int theirs, ours = end_of(&theirs);
+	vm_relay_attach(B.relay, theirs, 24, 80);
+	turn();
+	return ours;
+}
+
+static void test_clients_come_and_go(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	struct agent_exit e;
+	uint16_t rows, cols;
+	uint32_t credit;
+	answer(false);
+	guest_says("before ");
+	assert_true(next_frame(B.guest, &f) && f.type == AGENT_CREDIT);
+	for (unsigned i = 0; i < 3; i++) {
+		int c = attach();
+		assert_true(next_frame(c, &f) && agent_get_credit(&f, &credit) && f.stream == AGENT_STDIN);
+		assert_int_equal(credit, AGENT_WINDOW - 2 * i);
+		assert_true(next_frame(B.guest, &f) && agent_get_winch(&f, &rows, &cols) && rows == 24);
+		/* One at a time. */
+		int second = attach();
+		assert_true(next_frame(second, &f) && agent_get_exit(&f, &e) && e.status == 125);
+		close(second);
+		guest_says("hello");
+		assert_true(next_frame(c, &f) && f.type == AGENT_DATA && f.len == 5);
+		struct wr w = wr_init(buf, sizeof(buf));
+		agent_put(&w, AGENT_DATA, AGENT_STDIN, "in", 2);
+		send_bytes(c, &w);
+		assert_true(next_frame(B.guest, &f) && f.type == AGENT_DATA && f.len == 2);
+		/* It leaves without having said that it took what it was sent: the guest gets its credit, no signal. */
+		close(c);
+		turn();
+		assert_true(next_frame(B.guest, &f) && agent_get_credit(&f, &credit) && credit == 5);
+		assert_false(next_frame(B.guest, &f));
+		assert_int_equal(vm_relay_deadline(B.relay), -1);
+	}
+	int theirs, ours = end_of(&theirs);
+	vm_relay_tell_output(B.relay, theirs);
+	assert_true(next_frame(ours, &f) && f.type == AGENT_DATA && f.len == 22);
+	assert_memory_equal(f.body, "before hellohellohello", 22);
+	assert_true(next_frame(ours, &f) && agent_get_exit(&f, &e) && e.status == 0);
+	close(ours);
+}
+
+/* The ring turns: what is told is the last of it, in order. */
+static void test_output_ring(void **state)
+{
+	(void)state;
+	static char told[VM_OUTPUT_RING];
+	struct agent_frame f;
+	size_t n = 0;
+	char text[32];
+	answer(false);
+	for (unsigned i = 0; i < 20000; i++) {
+		snprintf(text, sizeof(text), "%07u\n", i);
+		guest_says(text);
+		(void)next_frame(B.guest, &f);
+	}
+	int theirs, ours = end_of(&theirs);
+	vm_relay_tell_output(B.relay, theirs);
+	for (; next_frame(ours, &f) && f.type == AGENT_DATA; n += f.len)
+		memcpy(told + n, f.body, f.len);
+	close(ours);
+	assert_int_equal(n, VM_OUTPUT_RING);
+	for (unsigned i = 0; i < VM_OUTPUT_RING / 8; i++) {
+		snprintf(text, sizeof(text), "%07u\n", 20000 - VM_OUTPUT_RING / 8 + i);
+		assert_memory_equal(told + 8 * (size_t)i, text, 8);
+	}
+}
+
+static void test_detach(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	struct agent_exit e;
+	vm_relay_detach(B.relay);
+	start();
+	assert_true(next_frame(B.guest, &f) && f.type == AGENT_EXEC);
+	assert_true(next_frame(B.guest, &f) && f.type == AGENT_EOF && f.stream == AGENT_STDIN);
+	assert_true(next_frame(B.client, &f) && f.type == AGENT_HELLO);
+	assert_false(vm_relay_runs(B.relay));
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
+	send_bytes(B.guest, &w);
+	assert_true(vm_relay_runs(B.relay));
+	assert_true(next_frame(B.client, &f) && agent_get_exit(&f, &e) && e.status == 0);
+	guest_says("to nobody");
+	assert_true(next_frame(B.guest, &f) && f.type == AGENT_CREDIT);
+	assert_false(vm_relay_done(B.relay));
+}
+
 static void test_leave(void **state)
 {
 	(void)state;
@@ -406,7 +511,8 @@ int main(void)
 #define A(f) cmocka_unit_test_setup_teardown(f, setup_adopted, teardown)
 	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit),
 		T(test_dies_without_exit), T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules),
-		T(test_console_is_bounded), T(test_leave), A(test_adopted_runs), A(test_adopted_had_ended),
-		A(test_adopted_mute), A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
+		T(test_console_is_bounded), T(test_leave), T(test_detach), A(test_clients_come_and_go),
+		A(test_output_ring), A(test_adopted_runs), A(test_adopted_had_ended), A(test_adopted_mute),
+		A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
