@@ -156,7 +156,7 @@ static bool need_address(struct gate *g, struct held *h, const struct name *name
 	if (h == NULL)
 		return false;
 	if (resolve_get(g->resolve, name, g->boot_ms) == NULL) {
-		uint32_t id = resolve_ask(g->resolve, name, g->boot_ms);
+		uint32_t id = resolve_ask(g->resolve, name, h->key.slot, g->boot_ms);
 		struct ipc_resolve q = { .name = *name, .want_v4 = true, .want_v6 = true };
 		out_tell(&g->messages, ROLE_RESOLVER, IPC_RESOLVE, id, resolve, &q);
 	}
@@ -294,6 +294,10 @@ void decide_held(struct gate *g, struct held *h)
 		return;
 	}
 	const struct resolved *r = resolve_get(g->resolve, &name, g->boot_ms);
+	if (r == NULL && !new_name_may_leave(g, app, &name, syn, v.rule)) {
+		act_ask(g, app, h, &name, &v);
+		return;
+	}
 	if (r == NULL || r->pending) {
 		if (!need_address(g, h, &name))
 			refuse_held(g, app, h, &name, &v, VERDICT_ALLOW, "too many packets wait");

@@ -42,18 +42,25 @@ static void answer_denied(struct gate *g, const struct app *app, uint32_t reques
 	gate_event(g, app, EVENT_NAME, VERDICT_DENY, &none, name, NULL, id, "");
 }
 
-/* The name gets its address in this VM, or keeps the one it has. */
-static void answer_synthetic(struct gate *g, struct app *app, uint32_t request, const struct name *name, bool v6)
+/* 0: none can be given now. */
+static unsigned syn_index(struct gate *g, struct app *app, const struct name *name)
 {
 	bool fresh;
 	unsigned index = syn_give(app->syn, name, g->boot_ms, &fresh);
-	if (index == 0) {
-		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NONE);
-		return;
-	}
 	if (fresh) {
 		struct ipc_syn s = { .ref = app->a.ref, .index = index, .name = *name };
 		out_tell(&g->messages, ROLE_DESK, IPC_SYN, 0, syn, &s);
+	}
+	return index;
+}
+
+/* The name gets its address in this VM, or keeps the one it has. */
+static void answer_synthetic(struct gate *g, struct app *app, uint32_t request, const struct name *name, bool v6)
+{
+	unsigned index = syn_index(g, app, name);
+	if (index == 0) {
+		answer_kind(g, request, ANSWER_SERVFAIL, EDE_NONE);
+		return;
 	}
 	struct ipc_lookup_answer a = { .kind = ANSWER_ADDRESS, .ttl = TTL_ANSWER_S, .ede = EDE_NONE };
 	a.address = v6 ? plan_syn6(&g->plan, index) : plan_syn4(index);
@@ -130,19 +137,15 @@ static bool relayed(uint16_t qtype)
 
 static void relay(struct gate *g, uint32_t request, const struct ipc_lookup *l)
 {
-	if (!relayed(l->qtype)) {
-		answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
-		return;
-	}
 	struct ipc_relay m = { .lookup_id = request, .qtype = l->qtype, .name = l->name };
 	answer_kind(g, request, ANSWER_RELAY, EDE_NONE);
 	out_tell(&g->messages, ROLE_RESOLVER, IPC_RELAY, 0, relay, &m);
 }
 
-/* Remembers a question until the resolver has spoken; one entry per question, bounded. */
-static bool wait_for(struct gate *g, const struct app *app, uint32_t request, const struct ipc_lookup *l)
+/* Remembers a question until the resolver has spoken; one entry per question, bounded, also per app. */
+static bool wait_for(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
 {
-	for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
+	for (unsigned i = 0; i < LOOKUPS_MAX && app->n_lookups < LOOKUPS_APP_MAX; i++) {
 		if (g->lookup[i].request != 0)
 			continue;
 		g->lookup[i] = (struct lookup){ .request = request,
@@ -150,20 +153,47 @@ static bool wait_for(struct gate *g, const struct app *app, uint32_t request, co
 			.slot = app->a.ref.slot,
 			.since_boot_ms = g->boot_ms };
 		g->n_lookups++;
+		app->n_lookups++;
 		return true;
 	}
 	return false;
 }
 
-static void allowed(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l, bool counted)
+/* Nothing leaves for a name nobody allowed: the person is asked when the app connects. */
+static void answer_unknown(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l)
+{
+	if (l->qtype == TYPE_A)
+		answer_synthetic(g, app, request, &l->name, false);
+	else
+		answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+}
+
+/* An allowed name may be asked of the world; it has an index from here on, so that it is new only once. */
+static bool names_new(struct gate *g, struct app *app, const struct ipc_lookup *l, size_t rule)
+{
+	unsigned index = syn_index(g, app, &l->name);
+	return index != 0 && new_name_may_leave(g, app, &l->name, index, rule);
+}
+
+static void allowed(struct gate *g, struct app *app, uint32_t request, const struct ipc_lookup *l,
+	const struct policy_lookup_verdict *v)
 {
 	if (l->qtype != TYPE_A && l->qtype != TYPE_AAAA) {
-		relay(g, request, l);
+		if (!relayed(l->qtype))
+			answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+		else if (new_name_may_leave(g, app, &l->name, syn_find(app->syn, &l->name), v->rule))
+			relay(g, request, l);
+		else
+			answer_kind(g, request, ANSWER_REFUSED, EDE_BLOCKED);
 		return;
 	}
 	const struct resolved *r = resolve_get(g->resolve, &l->name, g->boot_ms);
 	if (r != NULL && !r->pending) {
-		answer_resolved(g, app, request, l, r, counted);
+		answer_resolved(g, app, request, l, r, v->counted);
+		return;
+	}
+	if (r == NULL && !names_new(g, app, l, v->rule)) {
+		answer_unknown(g, app, request, l);
 		return;
 	}
 	if (!wait_for(g, app, request, l)) {
@@ -171,7 +201,7 @@ static void allowed(struct gate *g, struct app *app, uint32_t request, const str
 		return;
 	}
 	if (r == NULL) {
-		uint32_t id = resolve_ask(g->resolve, &l->name, g->boot_ms);
+		uint32_t id = resolve_ask(g->resolve, &l->name, app->a.ref.slot, g->boot_ms);
 		struct ipc_resolve q = { .name = l->name, .want_v4 = true, .want_v6 = true };
 		out_tell(&g->messages, ROLE_RESOLVER, IPC_RESOLVE, id, resolve, &q);
 	}
@@ -212,14 +242,10 @@ static void judge(struct gate *g, struct app *app, uint32_t request, const struc
 		answer_denied(g, app, request, &l->name, v.rule);
 		break;
 	case POLICY_LOOKUP_ALLOWED:
-		allowed(g, app, request, l, v.counted);
+		allowed(g, app, request, l, &v);
 		break;
 	case POLICY_LOOKUP_UNKNOWN:
-		/* Nothing leaves for a name nobody allowed: the person is asked when the app connects. */
-		if (l->qtype == TYPE_A)
-			answer_synthetic(g, app, request, &l->name, false);
-		else
-			answer_kind(g, request, ANSWER_NODATA, EDE_NONE);
+		answer_unknown(g, app, request, l);
 		break;
 	}
 }
@@ -240,7 +266,12 @@ void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l)
 
 void names_forget(struct gate *g, unsigned i)
 {
-	g->n_lookups -= g->lookup[i].request != 0;
+	struct app *app = app_of(g, g->lookup[i].slot);
+	if (g->lookup[i].request == 0)
+		return;
+	g->n_lookups--;
+	if (app != NULL)
+		app->n_lookups--;
 	g->lookup[i].request = 0;
 }
 

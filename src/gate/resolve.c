@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gate/resolve.h"
 
+#include "ipc/plan.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@ struct resolve {
 	uint32_t round;
 	struct resolved *entry[RESOLVE_TABLE];
 	uint32_t request[RESOLVE_TABLE];
+	uint16_t count[PLAN_SLOTS];
 };
 
 struct resolve *resolve_new(uint64_t seed)
@@ -61,29 +64,68 @@ const struct resolved *resolve_last(struct resolve *t, const struct name *name)
 	return r != NULL && !r->pending ? r : NULL;
 }
 
-/* The place of this name, a free one, or that of the answer nearest its end. */
-static unsigned place(struct resolve *t, const struct name *name)
+static void forget(struct resolve *t, unsigned at)
 {
-	unsigned best = probe(t, name, 0);
-	for (unsigned i = 0; i < PROBES; i++) {
-		unsigned at = probe(t, name, i);
-		if (t->entry[at] == NULL || name_equal(&t->entry[at]->name, name))
-			return at;
-		if (t->entry[at]->until_ms < t->entry[best]->until_ms)
-			best = at;
-	}
-	return best;
+	struct resolved *r = t->entry[at];
+	if (r == NULL)
+		return;
+	t->count[r->slot % PLAN_SLOTS]--;
+	resolved_free(r);
+	t->entry[at] = NULL;
 }
 
-uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms)
+/* `a` makes room rather than `b`: one's own before others', then what is nearer its end. */
+static bool goes_first(const struct resolved *a, const struct resolved *b, uint16_t slot)
 {
-	unsigned at = place(t, name);
+	if ((a->slot == slot) != (b->slot == slot))
+		return a->slot == slot;
+	return a->until_ms < b->until_ms;
+}
+
+/* The place of this name, a free one, or that of the answer that goes first. */
+static unsigned place(struct resolve *t, const struct name *name, uint16_t slot)
+{
+	unsigned best = probe(t, name, 0), room = RESOLVE_TABLE;
+	for (unsigned i = 0; i < PROBES; i++) {
+		unsigned at = probe(t, name, i);
+		if (t->entry[at] == NULL)
+			room = room == RESOLVE_TABLE ? at : room;
+		else if (name_equal(&t->entry[at]->name, name))
+			return at;
+		else if (t->entry[best] == NULL || goes_first(t->entry[at], t->entry[best], slot))
+			best = at;
+	}
+	return room == RESOLVE_TABLE ? best : room;
+}
+
+/* An app that has its share gives up the answer of its own that is nearest its end. */
+static void keep_share(struct resolve *t, uint16_t slot)
+{
+	unsigned best = RESOLVE_TABLE;
+	if (t->count[slot % PLAN_SLOTS] < RESOLVE_APP_MAX)
+		return;
+	for (unsigned i = 0; i < RESOLVE_TABLE; i++) {
+		const struct resolved *r = t->entry[i];
+		if (r != NULL && r->slot == slot && (best == RESOLVE_TABLE || r->until_ms < t->entry[best]->until_ms))
+			best = i;
+	}
+	forget(t, best);
+}
+
+uint32_t resolve_ask(struct resolve *t, const struct name *name, uint16_t slot, int64_t now_ms)
+{
 	struct resolved *r = calloc(1, sizeof(*r));
 	if (r == NULL)
 		return 0;
-	*r = (struct resolved){ .name = *name, .pending = true, .until_ms = now_ms + RESOLVE_PATIENCE_MS };
-	resolved_free(t->entry[at]);
+	keep_share(t, slot);
+	unsigned at = place(t, name, slot);
+	*r = (struct resolved){ .name = *name,
+		.slot = slot,
+		.pending = true,
+		.until_ms = now_ms + RESOLVE_PATIENCE_MS };
+	forget(t, at);
 	t->entry[at] = r;
+	t->count[slot % PLAN_SLOTS]++;
 	/* The low bits find the place again, the high ones tell a late answer of an earlier request. */
 	t->round = (t->round + 1) & 0xfffff;
 	if (t->round == 0)

@@ -11,10 +11,12 @@
 
 /*
  * What the resolver said about names, shared by all apps: whether an app may use an answer is policy's to say each
- * time. Bounded; the answer that is nearest its end makes room. A name is asked once at a time.
+ * time. Bounded, also per app; the answer that is nearest its end makes room, an app's own before others'. A name is
+ * asked once at a time.
  */
 enum {
 	RESOLVE_TABLE = 4096,
+	RESOLVE_APP_MAX = 512,
 	RESOLVE_TTL_MIN_MS = 5000,
 	RESOLVE_TTL_MAX_MS = 300000,
 	RESOLVE_FAIL_MS = 2000,
@@ -23,6 +25,7 @@ enum {
 
 struct resolved {
 	struct name name;
+	uint16_t slot;	  /* of the app for which it was asked */
 	int64_t until_ms; /* fresh, or while pending: given up */
 	bool pending;	  /* asked, no answer yet */
 	uint8_t status;	  /* enum ipc_resolve_status */
@@ -39,8 +42,8 @@ void resolve_free(struct resolve *t);
 const struct resolved *resolve_get(struct resolve *t, const struct name *name, int64_t now_ms);
 /* The last answer, however old: which names stood behind a name when a grant was made. NULL: none is known. */
 const struct resolved *resolve_last(struct resolve *t, const struct name *name);
-/* Notes that `name` is being asked; returns the request's number for IPC_RESOLVE, 0: no room. */
-uint32_t resolve_ask(struct resolve *t, const struct name *name, int64_t now_ms);
+/* Notes that `name` is being asked for the app of `slot`; returns the request's number for IPC_RESOLVE, 0: no room. */
+uint32_t resolve_ask(struct resolve *t, const struct name *name, uint16_t slot, int64_t now_ms);
 /* Takes the answer to a request. NULL: nobody asked (any more). */
 const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r,
 	int64_t now_ms);

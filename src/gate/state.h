@@ -43,9 +43,18 @@
 enum { LIVE_LEASE_MS = 60000, LIVE_RENEW_MS = 30000, READY_MAX = 32 };
 enum { QUESTIONS_BURST = 64, QUESTION_EVERY_MS = 1000 };
 enum { QUESTIONS_APP_MAX = 64, REFUSED_APP_MAX = 256, LOOKUPS_PER_S = 500, HOT_APP_MAX = 64, AUDIT_TABLES = 64 };
+enum { NEW_NAMES_DOMAINS = 128, LOOKUPS_APP_MAX = 256 };
 
 /* The third byte of a packet-in's userdata, after our two-byte mark. */
 enum purpose { PURPOSE_ASK = 1, PURPOSE_ANSWER, PURPOSE_STALE, PURPOSE_FULL, PURPOSE_UPLINK };
+
+/* newnames.c: one registrable domain's minute. */
+struct new_names {
+	uint64_t hash; /* 0: free */
+	int64_t since_ms;
+	uint32_t count;
+	bool said;
+};
 
 struct app {
 	struct ipc_app a; /* a.ref.slot 0: free */
@@ -59,6 +68,8 @@ struct app {
 	int64_t second_boot_ms;
 	int64_t refused_until_ms[REFUSED_APP_MAX]; /* a ring: when the exact refused flows go by themselves */
 	unsigned refused_next;
+	struct new_names new_names[NEW_NAMES_DOMAINS];
+	unsigned n_lookups; /* of its questions that wait for the resolver */
 	int64_t full_said_boot_ms;
 	uint32_t ready[READY_MAX]; /* ready.c: numbers whose live flows stand, unused */
 	unsigned n_ready, ready_want;
@@ -184,6 +195,10 @@ void names_resolved(struct gate *g, const struct name *name);
 void names_tick(struct gate *g);
 /* Nobody waits for this one any more. */
 void names_forget(struct gate *g, unsigned i);
+
+/* newnames.c: may the world be asked about `name` (synthetic index `syn`, 0: has none), which `rule` allows? Counts it
+ * when it is the first time. */
+bool new_name_may_leave(struct gate *g, struct app *app, const struct name *name, unsigned syn, size_t rule);
 
 /* decide.c */
 /* What the packet of `key` means: its name (synthetic destination) or nothing. False: a synthetic address that means

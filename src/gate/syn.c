@@ -11,6 +11,7 @@ struct entry {
 	uint32_t next; /* in its bucket */
 	uint16_t holds;
 	uint8_t len;
+	bool used;
 };
 
 struct syn {
@@ -90,7 +91,7 @@ static bool grow(struct syn *s, unsigned cap)
 	return true;
 }
 
-static unsigned find(struct syn *s, const struct name *name)
+unsigned syn_find(struct syn *s, const struct name *name)
 {
 	for (unsigned i = *bucket_of(s, name->wire, name->len); i != 0; i = s->entry[i].next) {
 		const struct entry *e = &s->entry[i];
@@ -147,7 +148,7 @@ static unsigned choose(struct syn *s, int64_t now_ms)
 unsigned syn_give(struct syn *s, const struct name *name, int64_t now_ms, bool *ret_new)
 {
 	*ret_new = false;
-	unsigned index = find(s, name);
+	unsigned index = syn_find(s, name);
 	if (index != 0) {
 		s->entry[index].answered_ms = now_ms;
 		return index;
@@ -161,7 +162,7 @@ unsigned syn_give(struct syn *s, const struct name *name, int64_t now_ms, bool *
 
 bool syn_put(struct syn *s, unsigned index, const struct name *name, int64_t now_ms)
 {
-	if (index == 0 || index >= SYN_MAX || name->len == 0 || find(s, name) != 0)
+	if (index == 0 || index >= SYN_MAX || name->len == 0 || syn_find(s, name) != 0)
 		return false;
 	while (index >= s->cap) {
 		if (!grow(s, s->cap * 2))
@@ -188,6 +189,17 @@ void syn_hold(struct syn *s, unsigned index, int change)
 	if (index == 0 || index >= s->cap || s->entry[index].wire == NULL)
 		return;
 	s->entry[index].holds = (uint16_t)(s->entry[index].holds + change);
+}
+
+void syn_use(struct syn *s, unsigned index)
+{
+	if (index != 0 && index < s->cap && s->entry[index].wire != NULL)
+		s->entry[index].used = true;
+}
+
+bool syn_used(const struct syn *s, unsigned index)
+{
+	return index != 0 && index < s->cap && s->entry[index].wire != NULL && s->entry[index].used;
 }
 
 unsigned syn_count(const struct syn *s)

@@ -25,7 +25,12 @@ unsigned syn_give(struct syn *s, const struct name *name, int64_t now_ms, bool *
 /* Restores what an earlier life of gate gave. False: the index is out of range or taken by another name, or the name
  * has one. */
 bool syn_put(struct syn *s, unsigned index, const struct name *name, int64_t now_ms);
+/* 0: it has none. */
+unsigned syn_find(struct syn *s, const struct name *name);
 bool syn_name(const struct syn *s, unsigned index, struct name *ret);
+/* Something was asked of the world for this name in this life of gate. Index 0: never, and not kept. */
+void syn_use(struct syn *s, unsigned index);
+bool syn_used(const struct syn *s, unsigned index);
 /* A grant begins (+1) or ends (-1) to hold the index. */
 void syn_hold(struct syn *s, unsigned index, int change);
 unsigned syn_count(const struct syn *s);

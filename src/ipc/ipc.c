@@ -157,6 +157,7 @@ static void io_app(struct io *io, struct ipc_app *m)
 	io_addr(io, &m->v6);
 	io_u8(io, &m->ask);
 	io_bool(io, &m->fragments);
+	io_u16(io, &m->new_names_per_min);
 }
 
 static void io_port(struct io *io, struct ipc_port *m)

@@ -153,6 +153,7 @@ struct ipc_app {
 	struct addr v6;		    /* its own; how much around it is lawful, plan_guest_prefix() says */
 	uint8_t ask;		    /* enum ipc_ask_mode */
 	bool fragments;
+	uint16_t new_names_per_min; /* 0: the default */
 };
 
 struct ipc_port {

@@ -141,6 +141,27 @@ def test_wildcard(t):
     refused(app, "http://www.example.org/")
 
 
+def test_tunnel_under_a_pattern(t):
+    """A pattern lets sixty new names a minute out; what comes after stays here, and connecting to it asks."""
+    app, agent = t.app("web"), t.agent()
+    from product import sekisho
+    t.permit("web", "198.51.100.30", 80)
+    names = [f"n{i}.wild.example.org" for i in range(90)]
+    t.script.permit_lookup(0, *names)
+    sekisho("allow", "web", "to", "*.wild.example.org", "port", "80/tcp")
+    for name in names:
+        assert app.resolve(name)[0] == 0, name
+    t.lab.mark()
+    left = set(names) & asked(t)
+    assert len(left) == 60 and names[0] in left and names[89] not in left, len(left)
+    page(app, f"http://{names[0]}/")
+    p = t.start(app, "curl", "-sS", "--max-time", "20", f"http://{names[89]}/")
+    q = agent.question(app="web", name=names[89])
+    agent.answer(q, f"allow web to {names[89]} port 80/tcp")
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 0 and "Welcome" in out, out
+
+
 def test_types(t):
     """Types that are tunnels (NULL, ANY) say NODATA even for an allowed name; for an unknown name all but A do."""
     app = t.app("web")

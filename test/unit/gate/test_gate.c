@@ -345,6 +345,91 @@ static void hot_rows_are_bounded(void **state)
 	world_free(w);
 }
 
+/* --- names --- */
+
+/* A name allowed by a pattern is looked up at once, sixty new ones a minute; further ones wait for a person. */
+static void new_names_are_bounded(void **state)
+{
+	(void)state;
+	char name[96];
+	struct world *w = with("allow web to *.example.com");
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "n%u.example.com", i);
+		world_lookup(w, WEB, name, 1);
+	}
+	assert_int_equal(w->n_resolves, 60);
+	/* What was beyond has an address of ours; connecting asks, and so does any other type. */
+	assert_int_equal(w->answer.kind, ANSWER_ADDRESS);
+	world_connect(w, WEB, IP_TCP, addr_to_u32(&w->answer.address), 2000, 443);
+	assert_int_equal(w->n_questions, 1);
+	world_lookup(w, WEB, "t1.example.com", 16);
+	assert_int_equal(w->answer.kind, ANSWER_REFUSED);
+	/* A rule on the name itself is the answer. */
+	world_rule(w, "allow web to n199.example.com");
+	world_policy(w);
+	assert_int_equal(w->n_resolves, 61);
+	world_resolved(w, OTHER_HOST);
+	assert_int_equal(w->n_admits, 1);
+	/* Another domain, another app, another minute. */
+	world_rule(w, "allow any to *.example.net");
+	world_policy(w);
+	world_lookup(w, WEB, "a.example.net", 1);
+	assert_int_equal(w->n_resolves, 62);
+	world_pass(w, 60000);
+	world_lookup(w, WEB, "m0.example.com", 1);
+	assert_int_equal(w->n_resolves, 63);
+	world_free(w);
+}
+
+/* Long names are worth more: they carry more. */
+static void long_names_count_more(void **state)
+{
+	(void)state;
+	char name[200], label[] = "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuv";
+	struct world *w = with("allow web to *.example.com");
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "%03u%s.%s.example.com", i, label, label);
+		world_lookup(w, WEB, name, 1);
+	}
+	assert_int_equal(w->n_resolves, 15);
+	world_free(w);
+}
+
+/* One app's questions take no other's place, neither of those that wait nor of the answers. */
+static void lookups_are_shared(void **state)
+{
+	(void)state;
+	char name[96];
+	struct world *w = world_new();
+	world_app(w, WEB, "web", 1000);
+	world_app(w, DB, "db", 1000);
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "allow any to *.d%u.test", i);
+		world_rule(w, name);
+	}
+	world_rule(w, "allow db to mine.example.org");
+	world_policy(w);
+	world_lookup(w, DB, "mine.example.org", 1);
+	world_resolved(w, OTHER_HOST);
+	assert_int_equal(w->answer.kind, ANSWER_ADDRESS);
+	unsigned before = w->n_resolves;
+	/* As fast as an app may, in more than there are places for all. */
+	for (unsigned i = 0; i < 2250; i++) {
+		if (i % 450 == 449)
+			world_pass(w, 1001);
+		snprintf(name, sizeof(name), "n%u.d%u.test", i, i % 40);
+		world_lookup(w, WEB, name, 1);
+	}
+	assert_true(w->n_resolves > before);
+	world_lookup(w, DB, "n1.d1.test", 1);
+	assert_int_not_equal(w->answer.kind, ANSWER_SERVFAIL);
+	unsigned asked = w->n_resolves;
+	world_lookup(w, DB, "mine.example.org", 1);
+	assert_int_equal(w->answer.kind, ANSWER_ADDRESS);
+	assert_int_equal(w->n_resolves, asked);
+	world_free(w);
+}
+
 /* --- between apps --- */
 
 static uint32_t db4(void)
@@ -465,6 +550,9 @@ int main(void)
 		cmocka_unit_test(held_and_questions_are_bounded),
 		cmocka_unit_test(refused_rows_are_bounded),
 		cmocka_unit_test(hot_rows_are_bounded),
+		cmocka_unit_test(new_names_are_bounded),
+		cmocka_unit_test(long_names_count_more),
+		cmocka_unit_test(lookups_are_shared),
 		cmocka_unit_test(peer_of_one_owner),
 		cmocka_unit_test(peer_of_another_owner),
 		cmocka_unit_test(peer_is_asked_about),

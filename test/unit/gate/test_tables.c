@@ -11,6 +11,7 @@
 #include "gate/grant.h"
 #include "gate/held.h"
 #include "gate/out.h"
+#include "gate/resolve.h"
 #include "gate/syn.h"
 
 static struct name name_of(unsigned i)
@@ -148,6 +149,30 @@ static void held_limits(void **state)
 	held_free(t);
 }
 
+/* One app's share of the answers, and what of others' it may take. */
+static void resolve_share(void **state)
+{
+	(void)state;
+	struct resolve *t = resolve_new(5);
+	for (unsigned i = 0; i < 200; i++) {
+		struct name n = name_of(i);
+		assert_int_not_equal(resolve_ask(t, &n, 1, i), 0);
+	}
+	for (unsigned i = 1000; i < 21000; i++) {
+		struct name n = name_of(i);
+		assert_int_not_equal(resolve_ask(t, &n, 2, 100000 + i), 0);
+	}
+	unsigned kept = 0, own = 0;
+	for (unsigned i = 0; i < 21000; i++) {
+		struct name n = name_of(i);
+		bool there = resolve_get(t, &n, INT64_MIN) != NULL;
+		*(i < 1000 ? &kept : &own) += there;
+	}
+	assert_int_equal(kept, 200);
+	assert_true(own > RESOLVE_APP_MAX - 16 && own <= RESOLVE_APP_MAX);
+	resolve_free(t);
+}
+
 static void out_keeps_order_and_limit(void **state)
 {
 	(void)state;
@@ -180,6 +205,7 @@ int main(void)
 		cmocka_unit_test(syn_restore),
 		cmocka_unit_test(grants_find_and_remove),
 		cmocka_unit_test(held_limits),
+		cmocka_unit_test(resolve_share),
 		cmocka_unit_test(out_keeps_order_and_limit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
