@@ -57,6 +57,8 @@ const char *cli_time(const json_t *object, const char *member, char *buf, size_t
 /* A whole number from min to max that fills `text`. */
 bool cli_integer(const char *text, long min, long max, long *ret);
 long long cli_number(const json_t *object, const char *member, long long fallback);
+/* A line of rules on stderr, escaped, with a caret below its byte `col` (1-based). */
+void cli_caret(const char *line, size_t len, unsigned col);
 struct table;
 struct table *table_new(const char *const *columns); /* NULL-ended; NULL: no memory */
 void table_cell(struct table *t, const char *text);

@@ -43,9 +43,9 @@ static void say_line(const char *text, size_t offset, unsigned col)
 	const char *start = text + offset;
 	while (start > text && start[-1] != '\n')
 		start--;
-	int len = (int)strcspn(start, "\n");
+	size_t len = strcspn(start, "\n");
 	if (len <= 300)
-		fprintf(stderr, "  %.*s\n  %*s^\n", len, start, (int)(col > 0 ? col - 1 : 0), "");
+		cli_caret(start, len, col);
 }
 
 static void say_diag(const char *name, const char *text, const struct policy_diag *d, bool json)

@@ -168,3 +168,12 @@ const char *cli_plain(const struct cli *c)
 {
 	return c->colour ? "\033[0m" : "";
 }
+
+void cli_caret(const char *line, size_t len, unsigned col)
+{
+	static char text[16400], before[16400];
+	size_t at = col > 0 && col - 1 < len ? col - 1 : len;
+	text_escape(line, len, text, sizeof(text));
+	text_escape(line, at, before, sizeof(before));
+	fprintf(stderr, "  %s\n  %*s^\n", text, (int)strlen(before), "");
+}

@@ -36,7 +36,7 @@ static bool join(int argc, char **argv, char *line, size_t cap)
 static int bad_line(const char *line, const struct policy_diag *d)
 {
 	cli_error("%s", d->message);
-	fprintf(stderr, "  %s\n  %*s^\n", line, (int)(d->col > 0 ? d->col - 1 : 0), "");
+	cli_caret(line, strlen(line), d->col);
 	return EXIT_USAGE;
 }
 

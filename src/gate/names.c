@@ -261,6 +261,11 @@ void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l)
 		return;
 	if (answer_app(g, app, request, l))
 		return;
+	/* No rule can name it, so no person could answer a question about it. */
+	if (!name_is_plain(&l->name)) {
+		answer_denied(g, app, request, &l->name, POLICY_NO_RULE);
+		return;
+	}
 	judge(g, app, request, l);
 }
 

@@ -2,12 +2,15 @@
 """Questions under every timing: agents that come and go, a desk that is killed, cards of many names, reviews, learning."""
 import json
 import os
+import random
+import select
 import signal
+import socket
 import subprocess
 import time
 
 from lab import LAB, build_dir, wait_until
-from product import environment, sekisho, sekisho_json
+from product import dns_answer, dns_query, environment, sekisho, sekisho_json
 from test_04_faults import Stream
 from test_11_review import Api
 
@@ -161,3 +164,134 @@ def test_rehearsal_lets_nothing_out(t):
         assert status == 7 and took < 2, (url, status, out)
     wanted = {(e.get("name") or e["address"], e["port"]) for e in sekisho_json("log", "play") if e["event"] == "refused"}
     assert wanted == {("www.example.org", 80), ("198.51.100.10", 80), ("198.51.100.10", 8080)}, wanted
+
+
+class Crowd:
+    """Three agents that know what they were asked; any of them may die with a question on its screen."""
+
+    def __init__(self, t, rng):
+        self.t, self.rng = t, rng
+        self.agents = [t.agent() for _ in range(3)]
+        self.known = [{} for _ in range(3)]
+        self.good, self.asked, self.died = {}, {}, 0
+
+    def hear(self, i):
+        a = self.agents[i]
+        a.lines.fill(0)
+        while a.lines.ready:
+            e = json.loads(a.lines.ready.pop(0))
+            if e["event"] == "question":
+                self.known[i][e["id"]] = self.asked[e["id"]] = e
+            elif e["event"] == "cancelled":
+                self.known[i].pop(e["id"], None)
+            elif e["event"] == "result":
+                self.known[i].pop(e["id"], None)
+                if e["ok"]:
+                    self.good.setdefault(e["id"], []).append(e["rule"])
+
+    def answer_one(self, rule_of):
+        """Every agent that knows one question answers it at the same time; now and then one of them dies of it."""
+        ids = sorted({q for known in self.known for q in known})
+        if not ids:
+            return
+        chosen = self.rng.choice(ids)
+        those = [i for i in range(3) if chosen in self.known[i]]
+        self.rng.shuffle(those)
+        for i in those:
+            q = self.known[i].pop(chosen)
+            self.agents[i].send(id=q["id"], digest=q["digest"], rule=rule_of(q))
+        if self.rng.random() < 0.15:
+            i = self.rng.choice(those)
+            self.agents[i].process.kill()
+            self.agents[i].process.wait()
+            self.died += 1
+            self.agents[i], self.known[i] = self.t.agent(), {}
+
+
+def test_fifty_questions(t):
+    """50 questions of 10 apps, three agents at once in random order with deaths: each is answered exactly once, each for its app."""
+    seed = random.randrange(1 << 32)
+    t.say(f"seed {seed}")
+    crowd = Crowd(t, random.Random(seed))
+    hosts = [f"198.51.100.{n}" for n in (10, 11, 12, 13, 17)]
+
+    def allowed(app, host):
+        return (int(app[3:]) + hosts.index(host)) % 2 == 0
+
+    def rule_of(q):
+        verb = "allow" if allowed(q["app"], q["address"]) else "deny"
+        return f"{verb} {q['app']} to {q['address']} port 80/tcp until exit"
+    running = {}
+    for n in range(10):
+        app = t.app(f"app{n}")
+        for host in hosts:
+            if allowed(app.name, host):
+                t.permit(app.name, host, 80)
+            running[app.name, host] = t.start(app, "curl", "-sS", "--max-time", "60", f"http://{host}/")
+    end = time.monotonic() + 60
+    while any(p.poll() is None for p in running.values()) and time.monotonic() < end:
+        select.select([a.lines.fd for a in crowd.agents], [], [], 0.2)
+        for i in range(3):
+            crowd.hear(i)
+        crowd.answer_one(rule_of)
+    got = {key: p.wait(timeout=5) for key, p in running.items()}
+    assert got == {(app, host): 0 if allowed(app, host) else 7 for app, host in running}, (seed, got)
+    assert all(len(rules) == 1 for rules in crowd.good.values()), (seed, crowd.good)
+    for one, (rule,) in crowd.good.items():
+        assert rule == rule_of(crowd.asked[one]), (seed, crowd.asked[one], rule)
+    rules = sorted(r["rule"] for r in sekisho_json("rules"))
+    assert rules == sorted(rule_of({"app": app, "address": host}) for app, host in running), (seed, rules)
+    answers = [e["id"] for e in sekisho_json("log", "-n", "2500") if e["event"] == "answer" and e["app"].startswith("app")]
+    assert len(answers) == len(set(answers)) == 50, (seed, len(answers))
+    t.say(f"{crowd.died} agents died")
+
+
+HOSTILE = (b"\x1b[2J\x1b]0;owned\x07", b"a\x00b", "\u202eevil\u2066".encode(), b"dot.inside", b"\\\"<b>", b"x" * 63, b"\xff\xfe\x80")
+
+
+def lookup(app, labels):
+    """A query for these very bytes, as a guest that is not ours would send it."""
+    query = dns_query("x.example.org").replace(b"\x01x\x07example\x03org\x00", b"".join(bytes([len(x)]) + x for x in labels) + b"\0")
+
+    def send():
+        s = socket.socket(socket.AF_INET6 if ":" in app.given["dns"][0] else socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(5)
+        s.sendto(query, (app.given["dns"][0], 53))
+        try:
+            return dns_answer(s.recv(4096))
+        finally:
+            s.close()
+    return app.visit(send)
+
+
+def printable(text, where):
+    """No byte that a terminal obeys, no character that turns or hides text."""
+    bad = [c for c in text if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c in "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"]
+    assert not bad, f"{where}: {bad[:5]!r} in {text[:300]!r}"
+
+
+def test_hostile_names(t):
+    """Names of escapes, NULs, bidi marks, dots in labels and 63-byte labels: refused or asked about, and escaped wherever they are shown."""
+    app, agent = t.app("web"), t.agent()
+    for label in HOSTILE:
+        rcode, found = lookup(app, [label, b"example", b"org"])
+        assert (rcode, found) == (3, []) or label == b"x" * 63, (label, rcode, found)
+    long_name = "x" * 63 + "." + "y" * 63 + ".example.org"
+    rcode, found = lookup(app, [b"X" * 63, b"y" * 63, b"example", b"org"])
+    assert rcode == 0 and found, (rcode, found)
+    p = t.start(app, "curl", "-sS", "--max-time", "60", f"http://{found[0]}/")
+    q = agent.question(app="web")
+    assert q["name"] == long_name and f"allow web to {long_name} port 80/tcp" in q["suggestions"], q
+    agent.answer(q, f"deny web to {long_name} port 80/tcp until exit")
+    assert p.wait(timeout=20) == 7
+    for words in (("log", "web"), ("log", "--json"), ("rules",), ("rules", "--json"), ("why", "web", f"{long_name}:80"), ("ps",)):
+        printable(sekisho(*words), " ".join(words))
+    shown = [e.get("name") or "" for e in sekisho_json("log", "web")]
+    for part in ("\\027[2j\\027]0;owned\\007", "a\\000b", "dot\\046inside", "\\226\\128\\174evil\\226\\129\\166", "\\255\\254\\128"):
+        assert f"{part}.example.org" in shown, (part, shown)
+    with open(f"{LAB}/sekishod.log", errors="surrogateescape") as f:
+        printable(f.read().replace("\t", " "), "the daemon's log")
+    for words in (("rules", "rm", "\x1b[31mzzzz"), ("stop", "\x1b[31m"), ("allow", "web", "to", "\u202ea.example.org"),
+                  ("why", "web", "\x1b[31m.example.org"), ("attach", "web", "--port", "\x1b]0;x\x07")):
+        _, out, err = sekisho(*words, check=False)
+        printable(out + err, repr(words))
