@@ -84,6 +84,7 @@ int cmd_console(struct cli *c, int argc, char **argv);
 int cmd_logs(struct cli *c, int argc, char **argv);
 int cmd_rule(struct cli *c, int argc, char **argv);
 int cmd_rules(struct cli *c, int argc, char **argv);
+int cmd_undo(struct cli *c, int argc, char **argv);
 int cmd_ask(struct cli *c, int argc, char **argv);
 int cmd_why(struct cli *c, int argc, char **argv);
 int cmd_policy(struct cli *c, int argc, char **argv);

@@ -51,6 +51,9 @@ static const struct command commands[] = {
 		"Adds a rule that nothing overrides (admins).\n  sekisho final deny viewer\n  sekisho final allow web to example.org\n  sekisho final drop any to lan" },
 	{ "rules", cmd_rules, "rules [APP] [--ended] | rules rm ID…",
 		"Lists or removes rules.\n  sekisho rules\n  sekisho rules web --ended\n  sekisho rules rm 7f3a" },
+	{ "undo", cmd_undo, "undo [N] [--dry-run]",
+		"Takes back your last N changes of rules, all or none (--all: anybody's, for admins).\n"
+		"  sekisho undo\n  sekisho undo 3 --dry-run\n  sekisho --all undo" },
 	{ "why", cmd_why, "why [--policy FILE]… [--at \"YYYY-MM-DD HH:MM\"] [--from] APP PEER[:PORT[/PROTO]] | why - …",
 		"Prints the verdict, the rule that decides and every rule that matches.\n"
 		"  sekisho why web www.example.org:443\n  sekisho why web '[2001:db8::1]:22/tcp'\n"

@@ -30,6 +30,8 @@
  *   desk_lives.c      ends and counts; rules from the store
  *   desk_files.c      the admin's files
  *   desk_rules_api.c  calls: Rules but Why
+ *   desk_journal.c    the journal of changes; calls: Rules.Journal
+ *   desk_undo.c       their inverse; calls: Rules.Undo
  *   desk_why.c        calls: Rules.Why
  *   desk_waits.c      from what the gate waits for to one question for many names
  *   desk_inbox.c      what a question is: shown, digest, id, store
@@ -160,6 +162,7 @@ struct rule {
 	int64_t seq;	   /* row in the store; 0: a file's rule without a life */
 	int64_t ended_ms;  /* e.meta.ended says why */
 	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
+	bool older_boot;   /* made before the host was started */
 	uint32_t learning; /* made by that learning, in memory alone; 0: not */
 };
 
@@ -250,6 +253,7 @@ struct desk {
 	bool gate_synced;
 	struct policy_doc *new_docs[256]; /* between RELOAD and POLICY_END */
 	char *new_names[256];
+	char new_digests[256][65]; /* SHA-256 of the files */
 	unsigned n_new_docs;
 	struct ipc_text new_errors;
 
@@ -386,18 +390,19 @@ const char *rule_short_id(const struct desk *d, const char *id, char buf[POLICY_
 json_t *rule_json(struct desk *d, const struct rule *r);
 void rule_free(struct rule *r);
 int rule_append(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
-/* The journal and the log. */
-int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why)
-	__attribute__((warn_unused_result));
 /* An answer of `owner`'s from a parsed rule (taken over, also on failure); not yet in memory or store. */
 int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct rule **ret)
 	__attribute__((warn_unused_result));
 /* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]`
- * is the rule that each took the place of, or NULL. */
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struct rule **replaced, char *ret_error)
-	__attribute__((warn_unused_result));
+ * is the rule that each took the place of, or NULL. `why` (may be NULL) is for the journal. */
+int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const char *why, struct rule **replaced,
+	char *ret_error) __attribute__((warn_unused_result));
 int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
 	__attribute__((warn_unused_result));
+
+/* desk_undo.c, desk_journal.c */
+void undo_api(struct desk *d, struct client *c);
+void journal_api(struct desk *d, struct client *c);
 
 /* desk_rules_api.c, desk_why.c */
 void rules_api_add(struct desk *d, struct client *c);

@@ -102,6 +102,8 @@ static const struct {
 	{ "org.sekisho.Apps.List", RIGHT_VIEW_OWN, NEED_NOTHING, apps_list },
 	{ "org.sekisho.Rules.Add", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_add },
 	{ "org.sekisho.Rules.Remove", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_remove },
+	{ "org.sekisho.Rules.Undo", RIGHT_ANSWER_OWN, NEED_STORE, undo_api },
+	{ "org.sekisho.Rules.Journal", RIGHT_VIEW_OWN, NEED_POLICY, journal_api },
 	{ "org.sekisho.Rules.List", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_list },
 	{ "org.sekisho.Rules.Learn", RIGHT_ANSWER_OWN, NEED_STORE, learn_begin },
 	{ "org.sekisho.Rules.Why", RIGHT_VIEW_OWN, NEED_POLICY, rules_api_why },

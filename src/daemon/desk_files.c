@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "daemon/desk_build.h"
 #include "daemon/desk_rule.h"
+#include "daemon/desk_undo.h"
 
 #include <errno.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,14 @@ static bool logout_refused(struct desk *d, const struct policy_doc *doc, const c
 	return found;
 }
 
+static void digest_of(const char *text, size_t len, char ret[65])
+{
+	uint8_t sum[SHA256_DIGEST_LENGTH];
+	SHA256((const unsigned char *)text, len, sum);
+	for (unsigned i = 0; i < sizeof(sum); i++)
+		snprintf(ret + 2 * (size_t)i, 3, "%02x", sum[i]);
+}
+
 void rules_file(struct desk *d, struct frame *f)
 {
 	struct ipc_text name;
@@ -90,6 +100,8 @@ void rules_file(struct desk *d, struct frame *f)
 	char *copy = strdup(name.s);
 	if (err == 0 && copy != NULL)
 		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
+	if (err == 0)
+		digest_of(text, len, d->new_digests[d->n_new_docs]);
 	free(text);
 	if (err == 0 && copy != NULL && logout_refused(d, d->new_docs[d->n_new_docs], name.s)) {
 		policy_doc_free(d->new_docs[d->n_new_docs]);
@@ -215,6 +227,8 @@ static int store_file_rules(struct desk *d, const struct rule_list *l, size_t an
 		if (l->v[i]->seq == 0 && has_life(&l->v[i]->e.rule))
 			err = rule_store(d, l->v[i]);
 	}
+	if (err == 0 && d->damaged[0] == '\0')
+		err = journal_files(d);
 	return commit_or_undo(d, err);
 }
 

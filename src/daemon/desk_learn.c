@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "daemon/desk_question.h"
 #include "daemon/desk_rule.h"
+#include "daemon/desk_undo.h"
 #include "policy/suggest.h"
 
 #include <errno.h>
@@ -147,7 +148,8 @@ static int learn_rule(struct desk *d, struct learning *l, struct policy_rule *pa
 		rule_free(r);
 		return err;
 	}
-	if (rule_note(d, r, d->clients[l->client].uid, "learned", NULL) != 0)
+	struct change by = { .who = d->clients[l->client].uid, .why = "learning" };
+	if (change_begin(d, &by) != 0 || rule_note(d, r, &by, "learned", by.why) != 0)
 		log_msg(LOG_WARNING, "something that was learnt could not be put into the journal");
 	l->n++;
 	desk_flush_later(d);

@@ -151,7 +151,7 @@ void rules_charges_settle(struct desk *d)
 
 /* From the store */
 
-static bool run_alive(const struct desk *d, uint32_t run)
+bool run_alive(const struct desk *d, uint32_t run)
 {
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		if (d->apps[i].state != APP_FREE && d->apps[i].gate.ref.run == run)
@@ -177,7 +177,8 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 	r->e.meta.deadline_ms = row->deadline_ms;
 	r->e.meta.times_left = row->times_left;
 	r->e.meta.ended = (enum policy_end)row->end;
-	if (rule_running(r) && strcmp(row->boot_id, d->host.boot_id) != 0) {
+	r->older_boot = strcmp(row->boot_id, d->host.boot_id) != 0;
+	if (rule_running(r) && r->older_boot) {
 		if (r->e.rule.lives.until == POLICY_UNTIL_REBOOT)
 			rule_set_end(r, POLICY_END_REBOOT);
 		else if (r->e.rule.lives.until == POLICY_UNTIL_LOGOUT)

@@ -241,7 +241,8 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 	struct policy_rule parsed;
 	struct policy_diag diag = { 0 };
 	struct rule *r, *replaced;
-	char error[512] = "";
+	char error[512] = "", why[64];
+	snprintf(why, sizeof(why), "answer to question q%u", q->id);
 	int err = policy_parse_rule(line, strlen(line), &parsed, &diag);
 	if (err == -EINVAL || err == -E2BIG) {
 		client_bad_rule(d, c, 0, &diag);
@@ -254,7 +255,7 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 	if (err == 0)
 		err = rule_make(d, &parsed, q->owner, &r);
 	if (err == 0)
-		err = rules_add(d, &r, 1, c->uid, &replaced, error);
+		err = rules_add(d, &r, 1, c->uid, why, &replaced, error);
 	if (err != 0)
 		client_fail(d, c, "org.sekisho.Failed", "%s", error[0] != '\0' ? error : strerror(-err));
 	else

@@ -19,4 +19,8 @@ void rule_set_end(struct rule *r, enum policy_end why);
 /* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */
 int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
 
+/* In the log, and to those who watch; only after the commit, for the log tells what is so. */
+void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who);
+bool run_alive(const struct desk *d, uint32_t run);
+
 #endif

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "daemon/desk_build.h"
 #include "daemon/desk_rule.h"
+#include "daemon/desk_undo.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,19 +106,18 @@ int rule_store(struct desk *d, struct rule *r)
 	return err;
 }
 
-int rule_note(struct desk *d, const struct rule *r, uint32_t who, const char *event, const char *why)
+int rule_note(struct desk *d, const struct rule *r, const struct change *by, const char *what, const char *why)
 {
-	struct store_journal j = { .time_ms = clock_wall_ms(),
-		.who = who,
-		.what = event,
+	struct store_journal j = { .what = what,
+		.rule = r->seq,
 		.rule_id = r->id,
 		.line = r->line,
+		.owner = r->e.meta.owner,
 		.why = why };
-	return store_journal_add(d->store, &j);
+	return journal_note(d, &j, by);
 }
 
-/* Only after the commit: the log tells what is so. */
-static void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who)
+void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who)
 {
 	char id[POLICY_ID_TEXT];
 	bool ended = r->e.meta.ended != POLICY_RUNNING;
@@ -231,16 +231,18 @@ void rule_set_end(struct rule *r, enum policy_end why)
 	r->ended_ms = clock_wall_ms();
 }
 
-static int store_ends(struct desk *d, struct rule **rules, size_t n, uint32_t who, const char *event)
+static int store_ends(struct desk *d, struct rule **rules, size_t n, const struct change *by)
 {
 	int err = 0;
 	for (size_t i = 0; i < n && err == 0; i++) {
 		if (rules[i] == NULL)
 			continue;
+		enum policy_end end = rules[i]->e.meta.ended;
 		if (rules[i]->seq != 0)
-			err = store_rule_end(d->store, rules[i]->seq, rules[i]->e.meta.ended, rules[i]->ended_ms);
+			err = store_rule_end(d->store, rules[i]->seq, end, rules[i]->ended_ms);
 		if (err == 0)
-			err = rule_note(d, rules[i], who, event, policy_end_text(rules[i]->e.meta.ended));
+			err = rule_note(d, rules[i], by, journal_end(end),
+				by->why != NULL ? by->why : policy_end_text(end));
 	}
 	return err;
 }
@@ -264,8 +266,11 @@ int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum 
 	int err = store_commit(d->store);
 	for (size_t i = 0; i < n; i++)
 		rule_set_end(rules[i], why);
+	struct change by = { .who = who };
 	if (err == 0)
-		err = commit_or_undo(d, store_ends(d, rules, n, who, end_event(why)));
+		err = change_begin(d, &by);
+	if (err == 0)
+		err = commit_or_undo(d, store_ends(d, rules, n, &by));
 	/* An end by itself holds whether the disk takes it or not; a removal that is not durable did not happen. */
 	if (err != 0 && why == POLICY_END_REMOVED) {
 		for (size_t i = 0; i < n; i++)
@@ -279,13 +284,15 @@ int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum 
 	return rules_activate(d, NULL);
 }
 
-static int store_adds(struct desk *d, struct rule **rules, size_t n, struct rule **replaced, uint32_t who)
+static int store_adds(struct desk *d, struct rule **rules, size_t n, struct rule **replaced, struct change *by)
 {
-	int err = store_ends(d, replaced, n, who, "replaced");
+	int err = change_begin(d, by);
+	if (err == 0)
+		err = store_ends(d, replaced, n, by);
 	for (size_t i = 0; i < n && err == 0; i++) {
 		err = rule_store(d, rules[i]);
 		if (err == 0)
-			err = rule_note(d, rules[i], who, "added", NULL);
+			err = rule_note(d, rules[i], by, "added", by->why);
 	}
 	return err;
 }
@@ -309,8 +316,10 @@ static bool room_for(const struct desk *d, struct rule *const *rules, size_t n, 
 	return who == 0 || (own + n <= DESK_RULES_PER_OWNER && d->n_rules + n <= DESK_RULES_MAX);
 }
 
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struct rule **replaced, char *ret_error)
+int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const char *why, struct rule **replaced,
+	char *ret_error)
 {
+	struct change by = { .who = who, .why = why };
 	struct build b;
 	size_t before = d->n_rules;
 	int err = room_for(d, rules, n, who) ? 0 : -E2BIG;
@@ -331,7 +340,7 @@ int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, struc
 	if (err == 0) {
 		err = store_commit(d->store);
 		if (err == 0)
-			err = commit_or_undo(d, store_adds(d, rules, n, replaced, who));
+			err = commit_or_undo(d, store_adds(d, rules, n, replaced, &by));
 		if (err != 0) {
 			snprintf(ret_error, 512, "the rule cannot be stored: %s", strerror(-err));
 			build_free(&b);

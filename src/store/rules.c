@@ -3,8 +3,6 @@
 
 #include "policy/rule.h"
 
-#include <errno.h>
-
 int store_rule_add(struct store *s, struct store_rule *r)
 {
 	int err = db_run(s,
@@ -26,6 +24,12 @@ int store_rule_end(struct store *s, int64_t seq, uint32_t end, int64_t ended_ms)
 	if (err != 0)
 		return err;
 	return db_run(s, "UPDATE rule SET end = ?2, ended = ?3 WHERE seq = ?1 AND end = 0", "iui", seq, end, ended_ms);
+}
+
+int store_rule_back(struct store *s, int64_t seq)
+{
+	int err = db_run(s, "UPDATE rule SET end = 0, ended = 0 WHERE seq = ?1 AND end != 0", "i", seq);
+	return err != 0 ? err : seal_toggle_row(s, seq);
 }
 
 int store_rule_times(struct store *s, int64_t seq, uint32_t times_left)
@@ -78,23 +82,4 @@ int store_rules_next(struct store_rows *q, struct store_rule *ret)
 		.boot_id = db_text(q, 11),
 	};
 	return 1;
-}
-
-int store_journal_add(struct store *s, const struct store_journal *j)
-{
-	return db_run(s, "INSERT INTO journal(time, who, what, rule_id, line, why) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-		"iussss", j->time_ms, j->who, j->what, j->rule_id, j->line, j->why);
-}
-
-int store_journal_count(struct store *s, uint64_t *ret)
-{
-	struct store_rows *q = NULL;
-	int err = db_rows(s, &q, "SELECT count(*) FROM journal", "");
-	if (err != 0)
-		return err;
-	err = db_step(q);
-	if (err == 1)
-		*ret = (uint64_t)sqlite3_column_int64(q->q, 0);
-	store_rows_end(q);
-	return err == 1 ? 0 : err == 0 ? -EIO : err;
 }

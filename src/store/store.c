@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char schema[] =
+/* One after the other: a new database goes through all of them, an older one through those it lacks. */
+static const char *const schemas[STORE_SCHEMA] = {
 	"CREATE TABLE counter(id INTEGER PRIMARY KEY, next INTEGER NOT NULL);"
 	"CREATE TABLE rule(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, line TEXT NOT NULL, origin INTEGER NOT NULL,"
 	" owner INTEGER NOT NULL, created INTEGER NOT NULL, deadline INTEGER NOT NULL, times_left INTEGER NOT NULL, run INTEGER NOT NULL,"
@@ -30,7 +31,25 @@ static const char schema[] =
 	" json TEXT NOT NULL);"
 	"CREATE INDEX event_time ON event(time);"
 	"CREATE TABLE question(id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, time INTEGER NOT NULL, json TEXT NOT NULL);"
-	"INSERT INTO counter VALUES(1000, random());";
+	"INSERT INTO counter VALUES(1000, random());",
+
+	"ALTER TABLE journal ADD COLUMN who_name TEXT;"
+	"ALTER TABLE journal ADD COLUMN change INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE journal ADD COLUMN rule INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE journal ADD COLUMN owner INTEGER NOT NULL DEFAULT 4294967295;"
+	"ALTER TABLE journal ADD COLUMN undoes INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX journal_change ON journal(change);"
+	"CREATE INDEX journal_undoes ON journal(undoes) WHERE undoes != 0;"
+	"CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE used(id TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, hits INTEGER NOT NULL) WITHOUT ROWID;"
+	"ALTER TABLE event ADD COLUMN event TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE event ADD COLUMN verdict TEXT;"
+	"ALTER TABLE event ADD COLUMN peer TEXT;"
+	"ALTER TABLE event ADD COLUMN rule TEXT;"
+	"CREATE INDEX event_app ON event(app, seq);"
+	"CREATE INDEX event_peer ON event(peer, seq);"
+	"CREATE INDEX event_rule ON event(rule, seq) WHERE rule IS NOT NULL;",
+};
 
 int db_error(int rc)
 {
@@ -211,7 +230,7 @@ static int store_schema(struct store *s, char *error)
 	if (err != 0)
 		return err;
 	int version = atoi(text);
-	if (version > STORE_SCHEMA) {
+	if (version < 0 || version > STORE_SCHEMA) {
 		snprintf(error, STORE_ERROR_MAX,
 			"the store was written by a newer version (schema %d, this one knows %d); install that version, "
 			"or move the store away to begin without its rules",
@@ -223,8 +242,8 @@ static int store_schema(struct store *s, char *error)
 	char make[64];
 	snprintf(make, sizeof(make), "PRAGMA user_version = %d", STORE_SCHEMA);
 	err = db_exec(s, "BEGIN EXCLUSIVE");
-	if (err == 0)
-		err = db_exec(s, schema);
+	for (int i = version; i < STORE_SCHEMA && err == 0; i++)
+		err = db_exec(s, schemas[i]);
 	if (err == 0)
 		err = db_exec(s, make);
 	return err == 0 ? db_exec(s, "COMMIT") : err;

@@ -19,7 +19,7 @@
 struct store;
 
 enum {
-	STORE_SCHEMA = 1,
+	STORE_SCHEMA = 2,
 	STORE_TEXT_MAX = 16384,
 	STORE_RULE_ID = 53,
 	STORE_APP_NAME = 64,
@@ -64,6 +64,8 @@ struct store_rule {
 /* Sets r->seq. */
 int store_rule_add(struct store *s, struct store_rule *r) __attribute__((warn_unused_result));
 int store_rule_end(struct store *s, int64_t seq, uint32_t end, int64_t ended_ms) __attribute__((warn_unused_result));
+/* The end is taken back. */
+int store_rule_back(struct store *s, int64_t seq) __attribute__((warn_unused_result));
 int store_rule_times(struct store *s, int64_t seq, uint32_t times_left) __attribute__((warn_unused_result));
 int store_rule_run(struct store *s, int64_t seq, uint32_t run) __attribute__((warn_unused_result));
 /* As if it had never been: the line of a file has gone, and comes back afresh. */
@@ -78,15 +80,40 @@ int store_rules(struct store *s, struct store_rows **ret) __attribute__((warn_un
 int store_rules_next(struct store_rows *q, struct store_rule *ret) __attribute__((warn_unused_result));
 void store_rows_end(struct store_rows *q);
 
-/* The append-only journal: who (uid) did what (added, replaced, removed, ended, used up, answered …) to which rule, and
- * why. */
+/* The append-only journal: who did what (added, replaced, removed, expired, used up, ended, applied, restored, undone)
+ * to which rule, and why. All rows of one acknowledged change share its number. */
 struct store_journal {
+	int64_t seq; /* set by reading */
 	int64_t time_ms;
 	uint32_t who; /* UINT32_MAX: the daemon itself */
-	const char *what, *rule_id, *line, *why;
+	const char *who_name;
+	uint32_t change; /* 0: from before there were numbers */
+	const char *what;
+	int64_t rule;		    /* its row; 0: none */
+	const char *rule_id, *line; /* applied: line is the file's name */
+	uint32_t owner;		    /* the rule's */
+	const char *why;
+	uint32_t undoes; /* the change that this takes back; 0: none */
 };
+/* The number of the next change. */
+int store_journal_next(struct store *s, uint32_t *ret) __attribute__((warn_unused_result));
 int store_journal_add(struct store *s, const struct store_journal *j) __attribute__((warn_unused_result));
 int store_journal_count(struct store *s, uint64_t *ret) __attribute__((warn_unused_result));
+/* The newest change below `before` made by `who` (UINT32_MAX: any person) that is no undo and not undone; -ENOENT. */
+int store_journal_undoable(struct store *s, uint32_t who, uint32_t before, uint32_t *ret)
+	__attribute__((warn_unused_result));
+/* Rows, the newest first: of one change; or below row `before` of what `owner` did or owns (UINT32_MAX: all). */
+int store_journal_of(struct store *s, uint32_t change, struct store_rows **ret) __attribute__((warn_unused_result));
+int store_journal_list(struct store *s, uint32_t owner, int64_t before, uint32_t limit, struct store_rows **ret)
+	__attribute__((warn_unused_result));
+int store_journal_row(struct store_rows *q, struct store_journal *ret) __attribute__((warn_unused_result));
+
+/* The admin's files as they were applied last. */
+int store_file_put(struct store *s, const char *name, const char *digest) __attribute__((warn_unused_result));
+int store_file_del(struct store *s, const char *name) __attribute__((warn_unused_result));
+int store_files(struct store *s, struct store_rows **ret) __attribute__((warn_unused_result));
+int store_files_next(struct store_rows *q, const char **ret_name, const char **ret_digest)
+	__attribute__((warn_unused_result));
 
 /* Applications that hold a slot. */
 struct store_app {

@@ -143,6 +143,18 @@ static void test_journal(void **state)
 	uint64_t n = 0;
 	assert_int_equal(store_journal_count(s, &n), 0);
 	assert_int_equal(n, 1);
+	uint32_t change = 0;
+	assert_int_equal(store_journal_undoable(s, 1000, UINT32_MAX, &change), -ENOENT);
+	assert_int_equal(store_journal_next(s, &j.change), 0);
+	assert_int_equal(j.change, 1);
+	assert_int_equal(store_journal_add(s, &j), 0);
+	assert_int_equal(store_journal_undoable(s, 1001, UINT32_MAX, &change), -ENOENT);
+	assert_int_equal(store_journal_undoable(s, 1000, UINT32_MAX, &change), 0);
+	assert_int_equal(change, 1);
+	j.undoes = j.change++;
+	assert_int_equal(store_journal_add(s, &j), 0);
+	assert_int_equal(store_commit(s), 0);
+	assert_int_equal(store_journal_undoable(s, UINT32_MAX, UINT32_MAX, &change), -ENOENT);
 	store_close(s);
 	sqlite3 *db;
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
