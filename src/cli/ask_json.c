@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `ask --json`: questions out, answers in, one object a line (surface.md). The program on the other side is trusted no
  * more than a person. */
+#include "api/answer.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -88,19 +89,19 @@ static void take_line(struct agent *a, const char *line, size_t len)
 	struct api_error e = {
 		.text = "the line is not an answer: {\"id\":…,\"digest\":…,\"rule\":… or \"later\":true}"
 	};
-	json_t *reply = NULL, *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-	const char *id = json_string_value(json_object_get(o, "id")),
-		   *digest = json_string_value(json_object_get(o, "digest"));
-	const char *rule = json_string_value(json_object_get(o, "rule"));
-	bool later = json_is_true(json_object_get(o, "later"));
-	int err = -EINVAL;
-	if (id != NULL && digest != NULL && (rule != NULL) != later)
-		err = ask_answer(a->c, id, digest, rule, &reply, &e);
-	say_result(id, err, reply, &e);
-	if (err == 0 && !later)
-		json_object_del(a->open, id);
+	struct api_answer answer;
+	json_t *reply = NULL;
+	int err = api_answer_parse(line, len, &answer);
+	if (err != 0) {
+		say_result(NULL, err, NULL, &e);
+		return;
+	}
+	err = ask_answer(a->c, answer.id, answer.digest, answer.rule, &reply, &e);
+	say_result(answer.id, err, reply, &e);
+	if (err == 0 && answer.rule != NULL)
+		json_object_del(a->open, answer.id);
 	a->answered = a->answered || err == 0;
-	json_decref(o);
+	api_answer_fini(&answer);
 }
 
 static int take_input(struct agent *a)
