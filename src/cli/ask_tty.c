@@ -107,6 +107,8 @@ static void show(struct terminal *t)
 	printf("\n%s wants %s%s  %lld/%s  held %lld s   [1 of %zu]\n", in ? to : app, in ? "to reach " : "",
 		in ? app : to, cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)), held_s(q),
 		json_array_size(t->waiting));
+	if (cli_number(q, "more", 0) > 0)
+		printf("  and %lld more names under the same domain (w shows them)\n", cli_number(q, "more", 0));
 	if (json_is_true(json_object_get(q, "withheld")))
 		printf("  this name is %s on your own network\n", cli_text(q, "address", address, sizeof(address)));
 	printf("  a  allow %-11s A  allow always   d  deny %-11s D  deny always\n", t->life, t->life);
@@ -203,6 +205,12 @@ static void why(struct terminal *t)
 	json_t *s;
 	printf("  owner %s, address %s\n", cli_text(q, "owner", owner, sizeof(owner)),
 		cli_text(q, "address", address, sizeof(address)));
+	json_array_foreach(json_object_get(q, "names"), i, s)
+	{
+		json_t *o = json_pack("{s:O}", "s", s);
+		printf("  and %s\n", cli_text(o, "s", text, sizeof(text)));
+		json_decref(o);
+	}
 	json_array_foreach(json_object_get(q, "suggestions"), i, s)
 	{
 		json_t *o = json_pack("{s:O}", "s", s);
@@ -280,6 +288,15 @@ static void cancelled(struct terminal *t, const json_t *reply)
 	}
 }
 
+static void reviewed(const json_t *review)
+{
+	char app[160];
+	if (json_is_true(json_object_get(review, "on")))
+		printf("\n  %s asks a lot: %lld questions wait, %lld more were refused unasked\n",
+			cli_app(review, app, sizeof(app)), cli_number(review, "waiting", 0),
+			cli_number(review, "refused", 0));
+}
+
 static void take_reply(struct terminal *t, const json_t *reply)
 {
 	const char *event = json_string_value(json_object_get(reply, "event"));
@@ -293,6 +310,8 @@ static void take_reply(struct terminal *t, const json_t *reply)
 		json_array_append(t->waiting, json_object_get(reply, "question"));
 	} else if (event != NULL && strcmp(event, "cancelled") == 0) {
 		cancelled(t, reply);
+	} else if (event != NULL && strcmp(event, "review") == 0) {
+		reviewed(json_object_get(reply, "review"));
 	}
 }
 

@@ -11,6 +11,7 @@ import time
 
 from lab import LAB, build_dir, wait_until
 from product import dns_answer, dns_query, environment, sekisho, sekisho_json
+from run import alone
 from test_04_faults import Stream
 from test_11_review import Api
 
@@ -295,3 +296,55 @@ def test_hostile_names(t):
                   ("why", "web", "\x1b[31m.example.org"), ("attach", "web", "--port", "\x1b]0;x\x07")):
         _, out, err = sekisho(*words, check=False)
         printable(out + err, repr(words))
+
+
+@alone(ask_expires="3s")
+def test_inbox_outlives_the_daemon(t):
+    """A question nobody answered is in the inbox, also of the next daemon, and its answer counts for the next try without another question."""
+    app = t.app("web")
+    assert app.curl(PAGE, timeout=20)[0] == 7
+    first = open_questions()
+    assert [(q["address"], q["waiting"]) for q in first] == [("198.51.100.10", False)], first
+    t.daemon.stop()
+    t.daemon.start()
+    kept = open_questions()
+    assert [(q["id"], q["digest"]) for q in kept] == [(q["id"], q["digest"]) for q in first], (first, kept)
+    t.permit("web", "198.51.100.10", 80)
+    reply = Api().call("org.sekisho.Questions.Answer", id=kept[0]["id"], digest=kept[0]["digest"], rule="allow web to 198.51.100.10 port 80/tcp")
+    assert "error" not in reply and open_questions() == [], reply
+    app.attach()
+    t.script.app("web", app.ipv4, f"{app.ipv6}/64")
+    assert app.curl(PAGE, timeout=20)[0] == 0
+    again = Api().call("org.sekisho.Questions.Answer", id=kept[0]["id"], digest=kept[0]["digest"], rule="deny web")
+    assert again["error"] == "org.sekisho.Changed", again
+
+
+def test_one_card_for_a_domain(t):
+    """Three names of one domain at once are one question; one answer for the domain lets all three go on."""
+    app, names = t.app("web"), ("www.example.org", "api.example.org", "files.example.org")
+    for name in names:
+        t.permit("web", name, 80)
+    running = [t.start(app, "curl", "-sS", "-4", "--max-time", "60", f"http://{name}/") for name in names]
+    wait_until(lambda: app.run("ss", "-Htn", "state", "syn-sent")[1].count("\n") >= 3, 10, "three connections wait")
+    agent = t.agent()
+    q = agent.question(app="web")
+    assert sorted([q["name"], *q["names"]]) == sorted(names) and q["more"] == 2, q
+    domain = next(s for s in q["suggestions"] if s == "allow web to .example.org port 80/tcp until exit")
+    agent.answer(q, domain)
+    assert [p.wait(timeout=20) for p in running] == [0, 0, 0]
+    agent.quiet(0.2)
+
+
+def test_what_would_not_win(t):
+    """An answer that would not change the verdict is refused and names the rule that outranks it; it is not among the suggestions."""
+    app, agent = t.app("web"), t.agent()
+    t.rule("ask web to 198.51.100.10 port 80/tcp until reboot")
+    p = t.start(app, "curl", "-sS", "--max-time", "60", PAGE)
+    q = agent.question(app="web")
+    assert "allow web to 198.51.100.10 port 80/tcp" not in q["suggestions"], q
+    assert "allow web to 198.51.100.10 port 80/tcp until exit" in q["suggestions"], q
+    agent.send(id=q["id"], digest=q["digest"], rule="allow web to 198.51.100.0/24")
+    said = agent.expect("result", id=q["id"])
+    assert not said["ok"] and "ask web to 198.51.100.10 port 80/tcp until reboot" in said["error"], said
+    agent.answer(q, "deny web to 198.51.100.10 port 80/tcp until exit")
+    assert p.wait(timeout=20) == 7
