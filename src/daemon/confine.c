@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* An epoll loop over sockets, malloc, clocks, stderr, and a clean exit. glibc's qsort() asks sysinfo() how much memory
@@ -40,14 +41,29 @@ static int filter_allow(scmp_filter_ctx ctx, const char *const *calls)
 	return 0;
 }
 
-static int filter_load(const char *const *extra)
+/* No netlink, no packet socket, no raw one: a resolver taken over sees nothing of the network but UDP and TCP. */
+static int filter_inet_sockets(scmp_filter_ctx ctx)
+{
+	enum { SOCK_TYPE_MASK = 0xf };
+	static const int families[] = { AF_INET, AF_INET6 }, types[] = { SOCK_DGRAM, SOCK_STREAM };
+	int err = 0;
+	for (unsigned i = 0; err == 0 && i < 4; i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i / 2]),
+			SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE_MASK, (scmp_datum_t)types[i % 2]));
+	return err;
+}
+
+static int filter_load(const struct role_confine *c)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	if (ctx == NULL)
 		return -ENOMEM;
 	int err = filter_allow(ctx, common_calls);
 	if (err == 0)
-		err = filter_allow(ctx, extra);
+		err = filter_allow(ctx, c->extra);
+	if (err == 0 && c->inet_sockets)
+		err = filter_inet_sockets(ctx);
 	if (err == 0)
 		err = seccomp_load(ctx);
 	seccomp_release(ctx);
@@ -93,7 +109,7 @@ int role_confine(struct role *r, const struct role_confine *c)
 	}
 	if (err == 0) {
 		step = "system-call filter";
-		err = filter_load(c->extra);
+		err = filter_load(c);
 	}
 	if (err != 0)
 		log_msg(LOG_ERROR, "cannot confine this process (%s): %s", step, strerror(-err));

@@ -123,7 +123,9 @@ static void child_ended(struct sekishod *d, enum role_id role)
 	siginfo_t si = { 0 };
 	if (c->pid == 0 || waitid(P_PID, (id_t)c->pid, &si, WEXITED | WNOHANG) != 0 || si.si_pid == 0)
 		return;
-	say_end(role, &si, d->stopping);
+	bool planned = role == ROLE_RESOLVER && d->new_servers;
+	d->new_servers = d->new_servers && !planned;
+	say_end(role, &si, d->stopping || planned);
 	loop_del(d->loop, c->pidfd);
 	loop_del(d->loop, frame_chan_fd(c->chan));
 	spawn_forget(c);
@@ -132,7 +134,7 @@ static void child_ended(struct sekishod *d, enum role_id role)
 			d->stop_deadline_ms = clock_boot_ms();
 		return;
 	}
-	if (!spawn_may_start(c, clock_boot_ms())) {
+	if (!planned && !spawn_may_start(c, clock_boot_ms())) {
 		log_msg(LOG_ERROR, "%s dies again and again; stopping, nothing passes", role_name(role));
 		main_stop(d, 1);
 	} else if (start_role(d, role) != 0) {
@@ -205,6 +207,16 @@ static void handle_signal(struct sekishod *d)
 	}
 }
 
+/* libunbound has read its servers before it was confined: another list is for another process. */
+static void resolv_conf_event(struct sekishod *d)
+{
+	struct child *c = &d->children[ROLE_RESOLVER];
+	if (!resolvconf_changed(&d->resolvconf) || d->stopping || c->pid == 0 || d->new_servers)
+		return;
+	log_msg(LOG_NOTICE, "/etc/resolv.conf has changed: the resolver starts again with its name servers");
+	d->new_servers = frame_send(c->chan, IPC_STOP, 0, NULL, 0, NULL, 0) == 0;
+}
+
 static void handle_event(struct sekishod *d, const struct loop_event *ev)
 {
 	if (ev->ref.type < ROLE_COUNT) {
@@ -225,6 +237,9 @@ static void handle_event(struct sekishod *d, const struct loop_event *ev)
 	case MAIN_OVS_DB:
 		host_ovs_died(d);
 		break;
+	case MAIN_RESOLV_CONF:
+		resolv_conf_event(d);
+		break;
 	case MAIN_VM:
 		vms_event(d, ev);
 		break;
@@ -244,11 +259,24 @@ static int open_signals(struct sekishod *d)
 	return d->signal_fd < 0 ? -errno : loop_add(d->loop, d->signal_fd, EPOLLIN, MAIN_SIGNAL, 0);
 }
 
+static void watch_resolv_conf(struct sekishod *d)
+{
+	if (strcmp(d->conf.resolver, "system") != 0)
+		return;
+	int err = resolvconf_open(&d->resolvconf);
+	if (err == 0)
+		err = loop_add(d->loop, d->resolvconf.fd, EPOLLIN, MAIN_RESOLV_CONF, 0);
+	if (err != 0)
+		log_msg(LOG_WARNING, "changes of /etc/resolv.conf will not be seen: %s", strerror(-err));
+}
+
 static int start_all(struct sekishod *d)
 {
 	int err = loop_new(&d->loop);
 	if (err == 0)
 		err = open_signals(d);
+	if (err == 0)
+		watch_resolv_conf(d);
 	if (err == 0)
 		err = vms_new(d);
 	if (err == 0)
@@ -312,7 +340,7 @@ static int sekishod_run(const struct conf *conf)
 {
 	static struct sekishod d;
 	d.conf = *conf;
-	d.api_fd = d.lock_fd = d.signal_fd = d.names_netns = -1;
+	d.api_fd = d.lock_fd = d.signal_fd = d.names_netns = d.resolvconf.fd = -1;
 	for (unsigned i = 0; i < ROLE_COUNT; i++)
 		d.children[i].pidfd = -1;
 	if (setup_dirs(conf, &d.lock_fd) != 0)

@@ -40,6 +40,8 @@ enum {
 };
 enum { CHECKED, PLAIN, CONTEXTS };
 enum question { ASK_V4, ASK_V6, ASK_RELAY, QUESTIONS };
+/* Debian's package dns-root-data: newer than what is built in when the root changes its keys. */
+#define ROOT_KEYS   "/usr/share/dns/root.ds"
 #define CERT_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
 struct request {
@@ -308,7 +310,8 @@ static int open_context(struct resolver *o, const struct servers *s, bool valida
 {
 	static char conf[CONF_MAX];
 	char path[64];
-	size_t len = servers_unbound_conf(s, validate, CERT_BUNDLE, conf, sizeof(conf));
+	const char *anchors = access(ROOT_KEYS, R_OK) == 0 ? ROOT_KEYS : NULL;
+	size_t len = servers_unbound_conf(s, validate, anchors, CERT_BUNDLE, conf, sizeof(conf));
 	int fd = memfd_create("unbound.conf", MFD_CLOEXEC);
 	if (len == 0 || fd < 0 || write(fd, conf, len) != (ssize_t)len) {
 		if (fd >= 0)
@@ -394,8 +397,8 @@ static void serve(struct resolver *o)
 
 int resolver_main(struct role *r)
 {
-	static const char *const extra[] = { "socket", "bind", "connect", "ioctl", NULL };
-	struct role_confine confine = { .extra = extra, .keep_network_namespace = true };
+	static const char *const extra[] = { "bind", "connect", "ioctl", NULL };
+	struct role_confine confine = { .extra = extra, .keep_network_namespace = true, .inet_sockets = true };
 	struct resolver *o = calloc(1, sizeof(*o));
 	if (o == NULL)
 		return -ENOMEM;

@@ -6,6 +6,7 @@
 #include "daemon/conf.h"
 #include "daemon/link.h"
 #include "daemon/ovs.h"
+#include "daemon/resolvconf.h"
 #include "daemon/selftest.h"
 #include "daemon/spawn.h"
 #include "daemon/uplink.h"
@@ -36,6 +37,8 @@ struct sekishod {
 	int api_fd, lock_fd, signal_fd;
 	struct vms *vms;
 	struct ports ports;
+	struct resolvconf resolvconf;
+	bool new_servers;      /* the resolver ends because it is to read them */
 	struct checks *checks; /* the last, kept a few seconds */
 	bool host_up;	       /* the switch and the names namespace exist */
 	bool uplink_up;	       /* addresses, routes, nft */
@@ -46,7 +49,7 @@ struct sekishod {
 	int64_t stop_deadline_ms;
 };
 
-enum main_event { MAIN_PIDFD = ROLE_COUNT, MAIN_SIGNAL, MAIN_OVS_DB, MAIN_OVS_VSWITCHD, MAIN_VM };
+enum main_event { MAIN_PIDFD = ROLE_COUNT, MAIN_SIGNAL, MAIN_OVS_DB, MAIN_OVS_VSWITCHD, MAIN_VM, MAIN_RESOLV_CONF };
 
 /* host.c: OVS, names namespace before the roles; uplink once switchd has made the bridge. Undone by host_down(). */
 int host_up(struct sekishod *d) __attribute__((warn_unused_result));

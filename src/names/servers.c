@@ -169,8 +169,7 @@ static const char general[] =
 	"\tlocal-zone: \"home.arpa.\" nodefault\n\tlocal-zone: \"test.\" nodefault\n";
 
 /* IANA's root keys of 2017 and 2024 (https://data.iana.org/root-anchors/root-anchors.xml). */
-static const char anchors[] =
-	"\tmodule-config: \"validator iterator\"\n"
+static const char root_keys[] =
 	"\ttrust-anchor: \". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\"\n"
 	"\ttrust-anchor: \". IN DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16\"\n";
 
@@ -179,11 +178,19 @@ static const char anchors[] =
 static const char *const local_names[] = { "home.arpa", "test", "lan", "local", "home", "internal", "intranet",
 	"private", "corp" };
 
-size_t servers_unbound_conf(const struct servers *s, bool validate, const char *cert_bundle, char *buf, size_t cap)
+size_t servers_unbound_conf(const struct servers *s, bool validate, const char *anchors, const char *cert_bundle,
+	char *buf, size_t cap)
 {
 	struct out o = { .cap = cap };
 	o.buf = buf;
-	put(&o, "%s%s", general, validate ? anchors : "\tmodule-config: \"iterator\"\n");
+	put(&o, "%s\tmodule-config: \"%s\"\n", general, validate ? "validator iterator" : "iterator");
+	/* Nobody is told which keys of the root we hold (RFC 8145): no name leaves but those that were allowed. */
+	if (validate)
+		put(&o, "\ttrust-anchor-signaling: no\n");
+	if (validate && anchors != NULL)
+		put(&o, "\ttrust-anchor-file: \"%s\"\n", anchors);
+	else if (validate)
+		put(&o, "%s", root_keys);
 	for (size_t i = 0; validate && !s->recursive && i < sizeof(local_names) / sizeof(local_names[0]); i++)
 		put(&o, "\tdomain-insecure: \"%s\"\n", local_names[i]);
 	if (s->tls)

@@ -22,7 +22,9 @@ struct servers {
 bool servers_parse(const char *key, const char *resolv_conf, size_t len, struct servers *ret);
 
 /* The configuration of libunbound, NUL-ended, for these servers; its length, 0 when `cap` is too small. With `validate`
- * DNSSEC is checked from the root's built-in keys; `cert_bundle` is the file of trusted authorities (with tls). */
-size_t servers_unbound_conf(const struct servers *s, bool validate, const char *cert_bundle, char *buf, size_t cap);
+ * DNSSEC is checked from the root's keys in the file `anchors`, NULL: from those built in; `cert_bundle` is the file of
+ * trusted authorities (with tls). */
+size_t servers_unbound_conf(const struct servers *s, bool validate, const char *anchors, const char *cert_bundle,
+	char *buf, size_t cap);
 
 #endif

@@ -305,16 +305,19 @@ static void test_unbound_conf(void **state)
 	static char conf[8192];
 	struct servers s;
 	assert_true(servers_parse("tls:192.0.2.1#dns.example.net", "", 0, &s));
-	size_t len = servers_unbound_conf(&s, true, "/x/certs", conf, sizeof(conf));
+	size_t len = servers_unbound_conf(&s, true, NULL, "/x/certs", conf, sizeof(conf));
 	assert_int_equal(len, strlen(conf));
 	assert_non_null(strstr(conf, "\tforward-addr: 192.0.2.1@853#dns.example.net\n"));
 	assert_non_null(strstr(conf, "\tforward-tls-upstream: yes\n"));
 	assert_non_null(strstr(conf, "\ttls-cert-bundle: \"/x/certs\"\n"));
 	assert_non_null(strstr(conf, "trust-anchor"));
 	for (size_t cap = 0; cap <= len; cap += 97)
-		assert_int_equal(servers_unbound_conf(&s, true, "/x/certs", conf, cap), 0);
+		assert_int_equal(servers_unbound_conf(&s, true, NULL, "/x/certs", conf, cap), 0);
 	assert_true(servers_parse("recursive", "", 0, &s));
-	assert_true(servers_unbound_conf(&s, false, "", conf, sizeof(conf)) > 0);
+	assert_true(servers_unbound_conf(&s, true, "/x/root.ds", "", conf, sizeof(conf)) > 0);
+	assert_non_null(strstr(conf, "trust-anchor-file: \"/x/root.ds\""));
+	assert_null(strstr(conf, "20326"));
+	assert_true(servers_unbound_conf(&s, false, NULL, "", conf, sizeof(conf)) > 0);
 	assert_null(strstr(conf, "forward-zone"));
 	assert_null(strstr(conf, "trust-anchor"));
 }
