@@ -6,7 +6,7 @@
  */
 #include "base/log.h"
 #include "daemon/desk_build.h"
-#include "policy/wire.h"
+#include "policy/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -164,33 +164,39 @@ void build_install(struct desk *d, struct build *b)
 	rules_send(d);
 }
 
-/* The bytes in a memfd that nobody can change any more; -1 with the reason logged. */
-static int wire_memfd(const struct policy_input *in, uint32_t *ret_len)
+/* The image in a memfd that nobody can change any more; -1 with the reason logged. */
+static int image_memfd(const struct policy *p, uint32_t *ret_len)
 {
-	size_t cap = policy_wire_size(in);
+	size_t len, done = 0;
+	const char *image = policy_image(p, &len);
 	int fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0 || ftruncate(fd, (off_t)cap) != 0)
-		goto fail;
-	void *p = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		goto fail;
-	struct wr w = wr_init(p, cap);
-	bool ok = policy_wire_put(&w, in);
-	munmap(p, cap);
-	if (!ok) {
-		errno = EMSGSIZE;
-		goto fail;
+	while (fd >= 0 && done < len) {
+		ssize_t n = write(fd, image + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
 	}
-	*ret_len = (uint32_t)w.len;
-	if (ftruncate(fd, (off_t)w.len) != 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-		goto fail;
-	return fd;
-fail:
+	if (fd >= 0 && done == len && len <= UINT32_MAX &&
+		fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+		*ret_len = (uint32_t)len;
+		return fd;
+	}
 	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return -1;
+}
+
+/* The last two stay open here: whoever lets go of a memfd last pays for its pages, and that must not be the gate. */
+static void image_keep(int fd)
+{
+	static int kept[2] = { -1, -1 };
+	if (kept[0] >= 0)
+		close(kept[0]);
+	kept[0] = kept[1];
+	kept[1] = fd;
 }
 
 void rules_send(struct desk *d)
@@ -198,11 +204,11 @@ void rules_send(struct desk *d)
 	if (!d->loaded || !d->gate_synced)
 		return;
 	struct ipc_policy m = { .generation = d->generation };
-	int fd = wire_memfd(&d->input, &m.len);
+	int fd = image_memfd(d->policy, &m.len);
 	if (fd < 0)
 		return;
 	(void)role_send_msg(d->role, ROLE_GATE, IPC_POLICY, (uint32_t)d->generation & 0x7fffffffU, policy, &m, &fd, 1);
-	close(fd);
+	image_keep(fd);
 }
 
 void rules_result(struct desk *d, const struct frame *f, const struct ipc_result *r)

@@ -144,9 +144,9 @@ static json_t *id_json(const struct desk *d, size_t rule)
 
 static json_t *matched_json(struct desk *d, const struct policy_match *m)
 {
-	const struct policy_meta *meta = policy_rule_meta(d->policy, m->rule);
+	const struct policy_fact *meta = policy_rule_meta(d->policy, m->rule);
 	return json_pack("{s:s, s:o, s:s, s:o, s:o}", "rule", policy_rule_text(d->policy, m->rule), "rule_id",
-		id_json(d, m->rule), "origin", policy_origin_text(meta->origin), "owner",
+		id_json(d, m->rule), "origin", policy_origin_text((enum policy_origin)meta->origin), "owner",
 		meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank", rank_json(m->rank));
 }
 

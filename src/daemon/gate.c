@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { EV_OPENFLOW = ROLE_COUNT };
-enum { POLICY_BYTES_MAX = 256 << 20, WRITE_DOWN_MS = 4 };
+enum { POLICY_BYTES_MAX = 256 << 20, WRITE_DOWN_MS = 4, POLICIES = 4 };
 
 struct gate_role {
 	struct role *r;
@@ -29,6 +29,10 @@ struct gate_role {
 	bool writing[CONN_COUNT];
 	bool said_synced;
 	int64_t tell_ms; /* when messages that may wait go; 0: there are none */
+	struct mapped {
+		void *at; /* NULL: free */
+		size_t len;
+	} policy[POLICIES]; /* what the gate may still read */
 };
 
 static void conns_close(struct gate_role *o)
@@ -151,23 +155,40 @@ static void take_switch(struct gate_role *o, struct frame *f)
 	f->n_fds = 0;
 }
 
+/* Of the policies mapped those that are in use stay: the one in force, the one being checked, the next. */
+static struct mapped *policies_tidy(struct gate_role *o)
+{
+	struct mapped *unused = NULL;
+	for (unsigned i = 0; i < POLICIES; i++) {
+		struct mapped *m = &o->policy[i];
+		if (m->at != NULL && !gate_policy_uses(o->g, m->at)) {
+			munmap(m->at, m->len);
+			*m = (struct mapped){ 0 };
+		}
+		if (m->at == NULL)
+			unused = m;
+	}
+	return unused;
+}
+
 /* The sealed memfd of a policy: mapped only when nobody can change or shrink it any more. */
 static void take_policy(struct gate_role *o, const struct frame *f)
 {
 	struct ipc_policy p;
 	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-	if (!ipc_policy_get(f->body, f->len, &p) || f->n_fds != 1 || p.len > POLICY_BYTES_MAX ||
+	struct mapped *m = policies_tidy(o);
+	if (!ipc_policy_get(f->body, f->len, &p) || f->n_fds != 1 || p.len == 0 || p.len > POLICY_BYTES_MAX ||
 		(fcntl(f->fds[0], F_GET_SEALS) & seals) != seals || lseek(f->fds[0], 0, SEEK_END) != (off_t)p.len) {
 		role_result(o->r, ROLE_DESK, f->id, -EBADMSG, 0, "the policy is not a sealed file of that length");
 		return;
 	}
-	void *map = p.len == 0 ? MAP_FAILED : mmap(NULL, p.len, PROT_READ, MAP_PRIVATE, f->fds[0], 0);
+	void *map = m == NULL ? MAP_FAILED : mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
 	if (map == MAP_FAILED) {
-		role_result(o->r, ROLE_DESK, f->id, -errno, 0, "the policy cannot be mapped");
+		role_result(o->r, ROLE_DESK, f->id, -ENOMEM, 0, "the policy cannot be mapped");
 		return;
 	}
+	*m = (struct mapped){ .at = map, .len = p.len };
 	gate_policy(o->g, f->id, p.generation, map, p.len);
-	munmap(map, p.len);
 }
 
 static void from_desk(struct gate_role *o, struct frame *f)
@@ -261,6 +282,7 @@ static int64_t next_deadline(const struct gate_role *o)
 static void tick(struct gate_role *o)
 {
 	gate_tick(o->g);
+	(void)policies_tidy(o);
 	for (unsigned i = 0; i < CONN_COUNT; i++) {
 		if (o->fd[i] < 0)
 			continue;

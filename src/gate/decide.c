@@ -371,6 +371,22 @@ void decide_all_held(struct gate *g)
 	ask_settle(g);
 }
 
+bool decide_some_held(struct gate *g, uint32_t stamp, unsigned n)
+{
+	for (struct held *h = held_next(g->held, NULL), *next; h != NULL; h = next) {
+		next = held_next(g->held, h);
+		if (h->stamp == stamp)
+			continue;
+		if (n-- == 0)
+			return false;
+		h->stamp = stamp;
+		h->question = 0;
+		decide_held(g, h);
+	}
+	ask_settle(g);
+	return true;
+}
+
 static const char *why_expired(const struct held *h)
 {
 	return h->state == WAIT_ADDRESS	  ? "the name could not be resolved"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gate/state.h"
 
-#include "policy/wire.h"
+#include "policy/image.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,6 +44,7 @@ void gate_free(struct gate *g)
 	grants_free(g->grants);
 	held_free(g->held);
 	resolve_free(g->resolve);
+	policy_opening_free(g->reload.opening);
 	policy_free(g->policy);
 	out_fini(&g->messages);
 	free(g);
@@ -117,33 +118,6 @@ void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind,
 		memcpy(e.rule, rule, sizeof(e.rule));
 	ipc_text_set(&e.text, text);
 	out_tell(&g->messages, ROLE_DESK, IPC_EVENT, 0, event, &e);
-}
-
-void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const uint8_t *wire, size_t len)
-{
-	struct policy_bundle *bundle;
-	struct policy_error error = { .message = "the policy's bytes are malformed" };
-	struct policy *p;
-	int err = policy_wire_get(wire, len, &bundle);
-	if (err == 0) {
-		err = policy_compile(&bundle->in, &p, &error);
-		policy_bundle_free(bundle);
-	}
-	if (err != 0) {
-		result(g, request, err, error.message);
-		return;
-	}
-	policy_free(g->policy);
-	g->policy = p;
-	g->generation = generation;
-	if (g->sync_end) {
-		/* Grants first: what a rule no longer allows must be cut before anything new is judged. */
-		judge_all_grants(g);
-		pipeline_inbound(g);
-		pipeline_refused_forget(g);
-		decide_all_held(g);
-	}
-	result(g, request, 0, "");
 }
 
 static void zone_set(struct gate *g, uint16_t zone, uint32_t limit)
@@ -341,6 +315,8 @@ int64_t gate_deadline(const struct gate *g)
 {
 	int64_t at = live_deadline(g), neighbour = neighbour_deadline(g);
 	int64_t ready = ready_deadline(g), look = g->looked_ms + CLOCK_LOOK_MS;
+	if (reload_busy(g))
+		return g->boot_ms;
 	if (neighbour >= 0 && (at < 0 || neighbour < at))
 		at = neighbour;
 	if (ready >= 0 && (at < 0 || ready < at))
@@ -365,10 +341,9 @@ int64_t gate_deadline(const struct gate *g)
 void gate_tick(struct gate *g)
 {
 	g->looked_ms = g->boot_ms;
-	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms) {
-		judge_all_grants(g);
-		decide_all_held(g);
-	}
+	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms)
+		reload_judge(g);
+	reload_tick(g);
 	live_tick(g);
 	ready_tick(g);
 	neighbour_tick(g);

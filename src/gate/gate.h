@@ -40,9 +40,10 @@ void gate_last_error(const struct gate *g, unsigned *ret_type, unsigned *ret_cod
 bool gate_synced(const struct gate *g);
 struct out *gate_messages(struct gate *g);
 
-/* From desk. Requests are answered by IPC_RESULT among gate_messages(). `wire` are policy/wire.h bytes; bad ones keep
- * the old policy. */
-void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const uint8_t *wire, size_t len);
+/* From desk. Requests are answered by IPC_RESULT among gate_messages(). `image` (policy/image.h) is checked and
+ * taken over by later ticks; a bad one keeps the old policy. It must stay readable as long as gate_policy_uses() it. */
+void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const void *image, size_t len);
+bool gate_policy_uses(const struct gate *g, const void *image);
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *app);
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref);
 void gate_block(struct gate *g, const struct ipc_block *b);

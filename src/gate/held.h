@@ -35,6 +35,7 @@ struct held {
 	enum held_state state;
 	uint32_t id;		      /* of this entry: the frame id of RESOLVE and CHARGE */
 	uint32_t question;	      /* 0: none */
+	uint32_t stamp;		      /* of the policy it was judged again under */
 	int64_t since_ms, expires_ms; /* clock_boot_ms */
 	struct addr real;	      /* chosen for WAIT_CHARGE */
 	uint8_t rule[2][32];	      /* charged: the app's rule, and the rule of the app it would reach */

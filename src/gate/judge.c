@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* `b` speaks for its id rather than `a`: one that runs before one that is used up, then the later one. */
-static bool rule_before(const struct policy_meta *a, const struct policy_meta *b)
+static bool rule_before(const struct policy_fact *a, const struct policy_fact *b)
 {
 	if ((a->ended == POLICY_RUNNING) != (b->ended == POLICY_RUNNING))
 		return b->ended == POLICY_RUNNING;
@@ -19,18 +19,15 @@ static bool rule_before(const struct policy_meta *a, const struct policy_meta *b
  * may have been used up more than once. */
 static size_t rule_of(const struct gate *g, const uint8_t id[IPC_RULE_ID_LEN])
 {
-	size_t best = POLICY_NO_RULE;
-	for (size_t i = 0; i < policy_n_rules(g->policy); i++) {
-		const struct policy_meta *m = policy_rule_meta(g->policy, i);
+	size_t best = POLICY_NO_RULE, rule;
+	for (size_t i = 0; (rule = policy_rule_by_id(g->policy, id, i)) != POLICY_NO_RULE; i++) {
+		const struct policy_fact *f = policy_rule_meta(g->policy, rule);
 		/* The id is the same whatever the verb: a refusal in the place of an allow is not that rule any more.
 		 */
-		const char *text = policy_rule_text(g->policy, i);
-		bool allows = strncmp(text, "allow ", 6) == 0 || strncmp(text, "final allow ", 12) == 0;
-		if ((m->ended != POLICY_RUNNING && m->ended != POLICY_END_USED) || !allows ||
-			memcmp(m->id, id, sizeof(m->id)) != 0)
+		if ((f->ended != POLICY_RUNNING && f->ended != POLICY_END_USED) || f->verb != POLICY_ALLOW)
 			continue;
-		if (best == POLICY_NO_RULE || rule_before(policy_rule_meta(g->policy, best), m))
-			best = i;
+		if (best == POLICY_NO_RULE || rule_before(policy_rule_meta(g->policy, best), f))
+			best = rule;
 	}
 	return best;
 }
@@ -83,14 +80,14 @@ static bool refuses(const struct policy_verdict *v)
 static bool used_up_holds(const struct gate *g, size_t own, const struct policy_verdict *now, int64_t since_wall_ms,
 	struct policy_verdict *ret)
 {
-	const struct policy_meta *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
+	const struct policy_fact *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
 	if (m == NULL || m->ended != POLICY_END_USED || m->deadline_ms <= g->wall_ms)
 		return false;
 	if (refuses(now) && policy_rule_meta(g->policy, now->rule)->created_ms > since_wall_ms)
 		return false;
 	*ret = (struct policy_verdict){ .answer = POLICY_SAYS_ALLOW,
 		.rule = own,
-		.origin = m->origin,
+		.origin = (enum policy_origin)m->origin,
 		.counted = true,
 		.next_change_ms = m->deadline_ms };
 	return true;
@@ -157,16 +154,21 @@ static const char *judge_grant(struct gate *g, const struct grant *gr, struct si
 	return NULL;
 }
 
+void judge_again(struct gate *g, struct grant *gr)
+{
+	struct sides s;
+	const char *ends = judge_grant(g, gr, &s);
+	if (ends == NULL)
+		live_set_rule(g, gr, &s);
+	else
+		live_end(g, gr, ends);
+}
+
 void judge_all_grants(struct gate *g)
 {
 	g->policy_next_wall_ms = POLICY_NEVER;
 	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
-		struct sides s;
-		const char *ends = judge_grant(g, gr, &s);
 		next = grants_next(g->grants, gr);
-		if (ends == NULL)
-			live_set_rule(g, gr, &s);
-		else
-			live_end(g, gr, ends);
+		judge_again(g, gr);
 	}
 }

@@ -59,7 +59,7 @@ static uint32_t cookie_of(const uint8_t id[GRANT_RULE_LEN])
 void live_set_rule(struct gate *g, struct grant *gr, const struct sides *s)
 {
 	const struct policy_verdict *v = &s->out, *in = s->peer == NULL ? NULL : &s->in;
-	const struct policy_meta *m = v->rule == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, v->rule);
+	const struct policy_fact *m = v->rule == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, v->rule);
 	bool stands = gr->ready, fresh = gr->lease_boot_ms == 0 || stands;
 	int64_t ends = in != NULL && in->next_change_ms < v->next_change_ms ? in->next_change_ms : v->next_change_ms;
 	if (ends < g->policy_next_wall_ms)
@@ -130,6 +130,7 @@ void live_end(struct gate *g, struct grant *gr, const char *reason)
 	remember(g, gr, reason);
 	if (app != NULL)
 		syn_hold(app->syn, gr->syn, -1);
+	reload_forget(g, gr);
 	grants_remove(g->grants, gr);
 }
 

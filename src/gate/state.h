@@ -134,6 +134,24 @@ struct conn {
 	bool broken; /* something could not be sent: give the connection up */
 };
 
+/* A compiled policy that desk gave, and its number. */
+struct image {
+	const void *image; /* NULL: none */
+	size_t len;
+	uint64_t generation;
+	uint32_t request;
+};
+
+struct reload {
+	struct image coming, later; /* being checked, and the one after it */
+	const void *current;	    /* of the policy in force */
+	struct policy_opening *opening;
+	bool judging, again; /* grants and held packets under a new policy; it changed meanwhile */
+	struct grant *next;
+	uint32_t stamp;	  /* of held packets judged since */
+	uint32_t request; /* answered when all is judged; 0: none */
+};
+
 struct gate {
 	struct plan plan;
 	uint64_t seed;
@@ -145,6 +163,7 @@ struct gate {
 	int64_t policy_next_wall_ms; /* earliest end of a life that matters to a grant */
 	int64_t looked_ms;	     /* boot time: when the clocks were last held against it */
 	bool sync_end;		     /* desk has given everything */
+	struct reload reload;
 
 	struct ipc_switch sw;
 	bool have_switch, synced;
@@ -209,6 +228,8 @@ bool decide_name(struct gate *g, const struct app *app, const struct flow_key *k
 void decide_packet(struct gate *g, struct app *app, const struct flow_key *key, const uint8_t *frame, size_t len);
 void decide_held(struct gate *g, struct held *h);
 void decide_all_held(struct gate *g);
+/* At most `n` of those whose stamp is another one; true when none are left. */
+bool decide_some_held(struct gate *g, uint32_t stamp, unsigned n);
 void decide_tick(struct gate *g);
 void decide_charged(struct gate *g, struct held *h, int err);
 void decide_forget_app(struct gate *g, uint16_t slot);
@@ -244,8 +265,17 @@ void judge_at(struct gate *g, const struct app *app, const struct flow_key *key,
 	struct policy_request *q);
 /* A count has become durable: what allows the packet now, with the rules it has paid. False: not those. */
 bool judge_charged(struct gate *g, struct app *app, const struct held *h, const struct name *name, struct sides *ret);
-/* The policy changed, or a life began or ended: judges every grant again. */
+/* Cuts it, or notes what rule allows it now. */
+void judge_again(struct gate *g, struct grant *gr);
 void judge_all_grants(struct gate *g);
+
+/* reload.c */
+/* The policy changed, or a life began or ended: every grant and held packet is judged again, by ticks to come. */
+void reload_judge(struct gate *g);
+/* The grant is about to go. */
+void reload_forget(struct gate *g, const struct grant *gr);
+bool reload_busy(const struct gate *g);
+void reload_tick(struct gate *g);
 
 /* live.c */
 void live_send(struct gate *g, struct grant *gr);

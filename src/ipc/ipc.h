@@ -74,8 +74,8 @@ enum ipc_type {
 			      next IPC_SWITCH_EVENT */
 	IPC_LINK_FD, /* switchd → main: ipc_text path: connect this socket below run_dir and answer with the fd */
 
-	IPC_POLICY =
-		96, /* desk → gate: ipc_policy + fd: sealed memfd of policy/wire.h bytes; answered RESULT when active */
+	IPC_POLICY = 96,  /* desk → gate: ipc_policy + fd: sealed memfd of policy/image.h bytes; answered RESULT when
+			     active */
 	IPC_APP_ADD,	  /* desk → gate: ipc_app; answered RESULT when its flows are in */
 	IPC_APP_DEL,	  /* desk → gate: ipc_app_ref; answered RESULT when its flows are out and its zones flushed */
 	IPC_GRANT_BLOCK,  /* desk → gate: ipc_block: durable numbers never used before */

@@ -12,79 +12,140 @@
  * a key to the objects it belongs to: to itself, and to each set and list it is a member of. The table `buckets` leads
  * from (direction, subject, object) to the rules. A decision looks up one key per label of the name, per prefix length
  * in use and per zone, and for each object found one bucket per subject (the app, its groups, any); the best of the
- * rules met decides. The cost depends on what matches, not on how many rules there are.
+ * rules met decides. The cost depends on what matches, not on how many rules there are; what it waits for is memory, so
+ * each kind of row is asked for well before it is read (eval.c).
+ *
+ * All this is one *image*: a head and parts that know each other by position, never by address. Whoever compiles it
+ * writes it down whole; whoever gets it checks every number in it once (image.c) and then uses it where it lies. The
+ * rows are natural C structs of fixed-width members, because both sides are the same program on the same computer.
  */
 
-/* Bytes → a number, in the order of insertion. Open addressing; rows never go. */
-struct keytab {
-	uint8_t *pool;
-	size_t pool_len, pool_cap;
-	struct keyrow {
-		uint32_t off, hash;
-		uint32_t first, n; /* of patterns: range of `hits` */
-		uint16_t len;
-	} * rows;
-	uint32_t n_rows, cap_rows;
-	uint32_t *slots;  /* row + 1; 0 free */
-	uint32_t n_slots; /* a power of two, or 0 */
+/* A row of a table of keys: kind and bytes → the row's number. */
+struct keyrow {
+	uint32_t off;
+	uint32_t first, n; /* of patterns: range of `hits` */
+	uint16_t len;
+	uint8_t kind, zero;
+};
+struct keyslot {
+	uint32_t hash, row; /* row + 1; 0 free */
+};
+struct keyview {
+	const struct keyslot *slots;
+	const struct keyrow *rows;
+	const uint8_t *pool;
+	uint32_t n_slots, n_rows; /* n_slots: a power of two with a free one among them, or 0 */
+	uint32_t pool_len;
 };
 
 enum { KEYTAB_NONE = UINT32_MAX };
-uint32_t keytab_hash(const void *key, size_t len);
-uint32_t keytab_find(const struct keytab *t, const void *key, size_t len, uint32_t hash);
-/* The row, new or not; KEYTAB_NONE: no memory. */
-uint32_t keytab_add(struct keytab *t, const void *key, size_t len);
-void keytab_fini(struct keytab *t);
-size_t keytab_memory(const struct keytab *t);
+uint32_t keytab_hash(uint8_t kind, const void *key, size_t len);
+uint32_t keyview_find(const struct keyview *t, uint8_t kind, const void *key, size_t len, uint32_t hash);
 
-/* The first byte of a pattern's key. BELOW and WITHIN share the key of a name: `way` of the hit tells them apart. */
+/* The kind of a pattern's key. BELOW and WITHIN share the key of a name: `way` of the hit tells them apart. */
 enum pattern_kind { PATTERN_ANY, PATTERN_ZONE, PATTERN_APP, PATTERN_NAME, PATTERN_NET4, PATTERN_NET6 };
 enum hit_way { WAY_EXACT, WAY_BELOW, WAY_WITHIN };
 enum { PATTERN_KEY_MAX = 2 + NAME_WIRE_MAX };
 
+/* An object a pattern leads to. `who`: bit 2·subject + direction: it has rules of such a subject and direction. */
+struct object_hit {
+	uint32_t object;
+	uint8_t way, who;
+	uint16_t zero;
+};
+
+enum rule_flag { RULE_LIMITED = 1, RULE_COUNTED = 2, RULE_LOG = 4, RULE_QUIET = 8, RULE_OVER = 16 };
+enum { NO_WINDOW = UINT32_MAX };
+
+/* What a decision reads of a rule; they stand in the order of their buckets. */
 struct crule {
-	uint32_t ports; /* first of n_ports in policy.ports */
+	int64_t deadline_ms;
+	uint32_t input; /* its number among the input's rules */
+	uint32_t owner;
+	uint32_t ports; /* first of n_ports */
+	uint32_t window;
 	uint16_t n_ports;
-	uint8_t verb, final_rank, subject_rank;
-	bool limited, counted, windowed, log, quiet;
+	uint8_t verb, final_rank, subject_rank, origin, flags, zero;
+};
+
+struct cport {
+	uint16_t lo, hi;
+	uint8_t proto_kind, proto, ranged, zero;
+};
+
+struct cwindow {
+	uint16_t from_minute, to_minute;
+	uint8_t between, on;
+	uint16_t zero;
 };
 
 struct bucket {
 	uint64_t key;	   /* direction, subject, object; ~0 free */
-	uint32_t first, n; /* range of `order` */
+	uint32_t first, n; /* range of `rules` */
 };
 
-struct policy {
-	size_t n_rules;
-	struct crule *rules;
-	struct policy_meta *metas;  /* file points into `pool` */
-	struct policy_lives *lives; /* only of windowed rules: index by rule */
-	uint32_t *text;		    /* offset into pool */
-	char *pool;
-	size_t pool_len;
-	struct policy_port *ports;
-	size_t n_ports;
-	struct keytab apps;   /* application → id */
-	struct keytab groups; /* group → id */
-	uint32_t n_grouped;   /* apps below this id may be in groups */
-	uint32_t *app_groups; /* groups of app id: member[app_groups[id]..app_groups[id+1]) */
-	uint32_t *member;
-	struct keytab patterns;
-	uint32_t *hits; /* object << 2 | way */
-	size_t n_hits;
-	struct bucket *buckets;
-	size_t n_buckets;		  /* a power of two */
-	uint32_t *order;		  /* rules, grouped by bucket */
-	uint64_t prefixes4, prefixes6[3]; /* bit: networks of this prefix length exist */
-	struct inbound {
-		uint64_t subject;
-		uint32_t rule;
-	} * inbound; /* allow and ask rules with from */
-	size_t n_inbound;
-	struct policy_net *nets; /* of the environment, one block */
-	struct policy_env env;
-	struct policy_tz *tz;
+/* Allow and ask rules with `from`, by subject. */
+struct inbound {
+	uint64_t subject;
+	uint32_t row, zero;
 };
+
+/* The parts of an image in their order. NETS: host, peers, onlink, synthetic. */
+enum part {
+	PART_RULES,
+	PART_FACTS, /* by number of the input */
+	PART_BY_ID, /* numbers of the input */
+	PART_WINDOWS,
+	PART_PORTS,
+	PART_TEXT,
+	PART_APP_SLOTS,
+	PART_APP_ROWS,
+	PART_APP_POOL,
+	PART_SLOTS,
+	PART_ROWS,
+	PART_POOL,
+	PART_APP_GROUPS, /* groups of app a: member[app_groups[a]..app_groups[a+1]) */
+	PART_MEMBER,
+	PART_HITS,
+	PART_BUCKETS,
+	PART_INBOUND,
+	PART_NETS,
+	PART_TZ,
+	PARTS
+};
+
+struct image_head {
+	uint64_t magic, len;
+	uint64_t prefixes4, prefixes6[3]; /* bit: networks of this prefix length exist */
+	uint32_t n_nets[4];
+	struct {
+		uint64_t off, n;
+	} part[PARTS];
+};
+enum { IMAGE_ALIGN = 8 };
+#define IMAGE_MAGIC UINT64_C(0x534b504f4c303101)
+
+/* An image as it lies, with the places of its parts. Nothing in it is written. */
+struct policy {
+	void *own; /* freed with it; NULL: the bytes are somebody else's */
+	const struct image_head *head;
+	size_t n_rules, n_ports, n_windows, text_len, n_member, n_hits, n_buckets, n_inbound;
+	const struct crule *rules;
+	const struct policy_fact *facts;
+	const uint32_t *by_id;
+	const struct cwindow *windows;
+	const struct cport *ports;
+	const char *text;
+	struct keyview apps, patterns;
+	uint32_t n_grouped; /* apps below this id may be in groups */
+	const uint32_t *app_groups, *member;
+	const struct object_hit *hits;
+	const struct bucket *buckets;
+	const struct inbound *inbound;
+	struct policy_env env;
+};
+
+extern const size_t image_part_size[PARTS];
 
 /* Subject keys: 0 any, else id + 1 with the kind. */
 static inline uint32_t subject_key(enum policy_subject kind, uint32_t id)
@@ -97,6 +158,11 @@ static inline uint64_t bucket_key(enum policy_dir dir, uint32_t subject, uint32_
 	return (uint64_t)(dir == POLICY_IN) << 63 | (uint64_t)subject << 32 | object;
 }
 
+static inline uint8_t who_bit(enum policy_subject kind, enum policy_dir dir)
+{
+	return (uint8_t)(1U << (2 * kind + (dir == POLICY_IN)));
+}
+
 static inline uint64_t mix64(uint64_t h)
 {
 	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9U;
@@ -104,9 +170,8 @@ static inline uint64_t mix64(uint64_t h)
 	return h ^ h >> 31;
 }
 
-/* Key of a pattern into buf (PATTERN_KEY_MAX); its length. */
-size_t pattern_key(const struct policy_peer *peer, uint32_t app_id, uint8_t *buf);
-size_t pattern_key_name(const uint8_t *wire, size_t len, uint8_t *buf);
+/* Bytes of a pattern's key into buf (PATTERN_KEY_MAX) without the kind; their length. */
+size_t pattern_key(const struct policy_peer *peer, uint32_t app_id, uint8_t *buf, enum pattern_kind *ret_kind);
 size_t pattern_key_net(const struct addr *a, unsigned prefix, uint8_t *buf);
 
 /* floor.c */

@@ -1,47 +1,71 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/compiled.h"
+#include "policy/build.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-uint32_t keytab_hash(const void *key, size_t len)
+uint32_t keytab_hash(uint8_t kind, const void *key, size_t len)
 {
 	const uint8_t *p = key;
-	uint64_t h = 0x9e3779b97f4a7c15U ^ len;
+	uint64_t h = (0x9e3779b97f4a7c15U * (kind + 1U)) ^ len, tail = 0;
 	for (; len >= 8; len -= 8, p += 8) {
 		uint64_t v;
 		memcpy(&v, p, 8);
 		h = (h ^ v) * 0xff51afd7ed558ccdU;
 		h ^= h >> 32;
 	}
-	uint64_t tail = 0;
-	memcpy(&tail, p, len);
+	for (size_t i = 0; i < len; i++)
+		tail |= (uint64_t)p[i] << 8 * i;
 	return (uint32_t)mix64(h ^ tail);
 }
 
-uint32_t keytab_find(const struct keytab *t, const void *key, size_t len, uint32_t hash)
+uint32_t keyview_find(const struct keyview *t, uint8_t kind, const void *key, size_t len, uint32_t hash)
 {
 	if (t->n_slots == 0)
 		return KEYTAB_NONE;
-	for (uint32_t i = hash & (t->n_slots - 1); t->slots[i] != 0; i = (i + 1) & (t->n_slots - 1)) {
-		const struct keyrow *r = &t->rows[t->slots[i] - 1];
-		if (r->hash == hash && r->len == len && memcmp(t->pool + r->off, key, len) == 0)
-			return t->slots[i] - 1;
+	for (uint32_t i = hash & (t->n_slots - 1); t->slots[i].row != 0; i = (i + 1) & (t->n_slots - 1)) {
+		if (t->slots[i].hash != hash)
+			continue;
+		const struct keyrow *r = &t->rows[t->slots[i].row - 1];
+		if (r->kind == kind && r->len == len && memcmp(t->pool + r->off, key, len) == 0)
+			return t->slots[i].row - 1;
 	}
 	return KEYTAB_NONE;
+}
+
+struct keyview keytab_view(const struct keytab *t)
+{
+	return (struct keyview){ .slots = t->slots,
+		.rows = t->rows,
+		.pool = t->pool,
+		.n_slots = t->n_slots,
+		.n_rows = t->n_rows,
+		.pool_len = (uint32_t)t->pool_len };
+}
+
+uint32_t keytab_find(const struct keytab *t, uint8_t kind, const void *key, size_t len)
+{
+	struct keyview v = keytab_view(t);
+	return keyview_find(&v, kind, key, len, keytab_hash(kind, key, len));
+}
+
+static void put_slot(struct keyslot *slots, uint32_t n, struct keyslot s)
+{
+	uint32_t i = s.hash & (n - 1);
+	while (slots[i].row != 0)
+		i = (i + 1) & (n - 1);
+	slots[i] = s;
 }
 
 static bool rehash(struct keytab *t)
 {
 	uint32_t n = t->n_slots == 0 ? 16 : t->n_slots * 2;
-	uint32_t *slots = calloc(n, sizeof(*slots));
+	struct keyslot *slots = calloc(n, sizeof(*slots));
 	if (slots == NULL)
 		return false;
-	for (uint32_t row = 0; row < t->n_rows; row++) {
-		uint32_t i = t->rows[row].hash & (n - 1);
-		while (slots[i] != 0)
-			i = (i + 1) & (n - 1);
-		slots[i] = row + 1;
+	for (uint32_t i = 0; i < t->n_slots; i++) {
+		if (t->slots[i].row != 0)
+			put_slot(slots, n, t->slots[i]);
 	}
 	free(t->slots);
 	t->slots = slots;
@@ -70,21 +94,20 @@ static bool room(struct keytab *t, size_t len)
 	return true;
 }
 
-uint32_t keytab_add(struct keytab *t, const void *key, size_t len)
+uint32_t keytab_add(struct keytab *t, uint8_t kind, const void *key, size_t len)
 {
-	uint32_t hash = keytab_hash(key, len), row = keytab_find(t, key, len, hash);
+	struct keyview v = keytab_view(t);
+	uint32_t hash = keytab_hash(kind, key, len), row = keyview_find(&v, kind, key, len, hash);
 	if (row != KEYTAB_NONE)
 		return row;
 	if (!room(t, len) || (t->n_rows >= t->n_slots / 2 && !rehash(t)))
 		return KEYTAB_NONE;
 	row = t->n_rows++;
-	t->rows[row] = (struct keyrow){ .off = (uint32_t)t->pool_len, .hash = hash, .len = (uint16_t)len };
-	memcpy(t->pool + t->pool_len, key, len);
+	t->rows[row] = (struct keyrow){ .off = (uint32_t)t->pool_len, .len = (uint16_t)len, .kind = kind };
+	if (len != 0)
+		memcpy(t->pool + t->pool_len, key, len);
 	t->pool_len += len;
-	uint32_t i = hash & (t->n_slots - 1);
-	while (t->slots[i] != 0)
-		i = (i + 1) & (t->n_slots - 1);
-	t->slots[i] = row + 1;
+	put_slot(t->slots, t->n_slots, (struct keyslot){ .hash = hash, .row = row + 1 });
 	return row;
 }
 
@@ -94,9 +117,4 @@ void keytab_fini(struct keytab *t)
 	free(t->rows);
 	free(t->slots);
 	*t = (struct keytab){ 0 };
-}
-
-size_t keytab_memory(const struct keytab *t)
-{
-	return t->pool_cap + t->cap_rows * sizeof(*t->rows) + t->n_slots * sizeof(*t->slots);
 }

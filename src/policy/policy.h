@@ -112,8 +112,22 @@ void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner,
 /* Some running or coming `from` rule that is no refusal speaks of this app: its inbound packets are worth judging. */
 bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t owner);
 
+/* What the policy knows of a rule beside its words. */
+enum { POLICY_NO_FILE = UINT32_MAX };
+struct policy_fact {
+	int64_t created_ms, deadline_ms;
+	uint32_t owner, times_left, line;
+	uint32_t text, file; /* policy_rule_text(), policy_rule_file() */
+	uint8_t origin, ended, verb, zero;
+	uint8_t id[POLICY_ID_LEN];
+};
+
 size_t policy_n_rules(const struct policy *p);
-const struct policy_meta *policy_rule_meta(const struct policy *p, size_t rule);
+const struct policy_fact *policy_rule_meta(const struct policy *p, size_t rule);
+/* The rules of one id, running or over: the `nth` of them, POLICY_NO_RULE after the last. */
+size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN], size_t nth);
+/* NULL: from no file. */
+const char *policy_rule_file(const struct policy *p, size_t rule);
 /* The canonical line. */
 const char *policy_rule_text(const struct policy *p, size_t rule);
 /* Bytes of the compiled structure. */

@@ -192,6 +192,19 @@ def sekisho(*words, check=True, timeout=30, text=None, user=None):
     return p.stdout
 
 
+def status():
+    """What Admin.Status says."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(f"{RUN_DIR}/api")
+        s.sendall(b'{"method":"org.sekisho.Admin.Status"}\0')
+        data = b""
+        while not data.endswith(b"\0"):
+            part = s.recv(65536)
+            assert part, "the daemon closed the connection"
+            data += part
+    return json.loads(data[:-1])["parameters"]
+
+
 def sekisho_json(*words, **more):
     return [json.loads(line) for line in sekisho(*words, "--json", **more).splitlines() if line.strip()]
 

@@ -8,7 +8,7 @@ import time
 import zones
 from frames import ethernet, ip4, ip6, tcp, udp
 from lab import wait_until
-from product import POLICY_DIR, Lines, sekisho, sekisho_json
+from product import POLICY_DIR, Lines, sekisho, sekisho_json, status
 from run import alone
 
 PORT, OTHER = 5432, 5433
@@ -134,7 +134,9 @@ def policy(t, *lines):
     """The admin's file holds these lines, and the daemon has read it."""
     with open(f"{POLICY_DIR}/peers.rules", "w") as f:
         f.write("".join(f"{line}\n" for line in lines))
+    before = status()["policy_generation"]
     t.daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: status()["policy_generation"] > before and status()["policy_in_force"], 10, "the policy is in force")
 
 
 def open_or_none(app, address):

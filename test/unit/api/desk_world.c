@@ -95,13 +95,16 @@ static void take_policy(struct frame *f)
 	assert_true(ipc_policy_get(f->body, f->len, &p));
 	assert_int_equal(f->n_fds, 1);
 	assert_true(p.generation > w.generation);
-	void *bytes = mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
-	assert_ptr_not_equal(bytes, MAP_FAILED);
 	policy_free(w.policy);
-	policy_bundle_free(w.bundle);
-	assert_int_equal(policy_wire_get(bytes, p.len, &w.bundle), 0);
-	assert_int_equal(policy_compile(&w.bundle->in, &w.policy, NULL), 0);
-	munmap(bytes, p.len);
+	if (w.image != NULL)
+		munmap(w.image, w.image_len);
+	w.image_len = p.len;
+	w.image = mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
+	assert_ptr_not_equal(w.image, MAP_FAILED);
+	struct policy_opening *o = policy_open(w.image, p.len);
+	assert_non_null(o);
+	assert_int_equal(policy_open_step(o, SIZE_MAX, &w.policy), 0);
+	policy_opening_free(o);
 	w.generation = p.generation;
 	w.held_id = f->id;
 	if (!w.hold_policy)
@@ -350,7 +353,6 @@ int world_teardown(void **state)
 	if (w.pid > 0)
 		end_desk(SIGKILL);
 	policy_free(w.policy);
-	policy_bundle_free(w.bundle);
 	close(w.listener);
 	if (w.stream >= 0)
 		close(w.stream);

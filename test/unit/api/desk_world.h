@@ -4,7 +4,7 @@
 
 #include "api/frame.h"
 #include "ipc/ipc.h"
-#include "policy/wire.h"
+#include "policy/image.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -18,7 +18,8 @@ struct world {
 	int listener;
 	pid_t pid;
 	struct frame_chan *chan[ROLE_COUNT];
-	struct policy_bundle *bundle; /* what the gate was given last */
+	void *image; /* what the gate was given last */
+	size_t image_len;
 	struct policy *policy;
 	uint64_t generation;
 	bool hold_policy; /* the gate does not answer */

@@ -105,9 +105,9 @@ static void test_survives_kill(void **state)
 	struct ipc_app was = w.app;
 	struct ipc_block block = w.block;
 	struct ipc_charge charge = { .ref = was.ref };
-	for (size_t i = 0; i < w.bundle->in.n_rules; i++) {
-		if (w.bundle->in.rules[i].rule.lives.times != 0)
-			memcpy(charge.rule, w.bundle->in.rules[i].meta.id, sizeof(charge.rule));
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++) {
+		if (policy_rule_meta(w.policy, i)->times_left != 0)
+			memcpy(charge.rule, policy_rule_meta(w.policy, i)->id, sizeof(charge.rule));
 	}
 	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_CHARGE, 7, charge, &charge, NULL, 0), 0);
 	UNTIL(w.n_charged == 1);
@@ -128,8 +128,8 @@ static void test_survives_kill(void **state)
 	/* used up: no longer decides, still known to the gate */
 	UNTIL(judge("n.example.org") == POLICY_SAYS_ASK);
 	unsigned used = 0;
-	for (size_t i = 0; i < w.bundle->in.n_rules; i++)
-		used += w.bundle->in.rules[i].meta.ended == POLICY_END_USED;
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++)
+		used += policy_rule_meta(w.policy, i)->ended == POLICY_END_USED;
 	assert_int_equal(used, 1);
 }
 
@@ -332,9 +332,9 @@ static void test_bad_files(void **state)
 	assert_int_equal(judge("bad.example.com"), POLICY_SAYS_DENY);
 	/* A count of a file's rule goes on over a reload. */
 	struct ipc_charge charge = { 0 };
-	for (size_t i = 0; i < w.bundle->in.n_rules; i++) {
-		if (w.bundle->in.rules[i].rule.lives.times != 0)
-			memcpy(charge.rule, w.bundle->in.rules[i].meta.id, sizeof(charge.rule));
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++) {
+		if (policy_rule_meta(w.policy, i)->times_left != 0)
+			memcpy(charge.rule, policy_rule_meta(w.policy, i)->id, sizeof(charge.rule));
 	}
 	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_CHARGE, 7, charge, &charge, NULL, 0), 0);
 	UNTIL(w.n_charged == 1 && judge("one.example.org") == POLICY_SAYS_ASK);

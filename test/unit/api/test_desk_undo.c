@@ -132,9 +132,9 @@ static void test_random(void **state)
 static void charge_once(uint32_t id)
 {
 	struct ipc_charge charge = { .ref = w.app.ref };
-	for (size_t i = 0; i < w.bundle->in.n_rules; i++) {
-		if (w.bundle->in.rules[i].rule.lives.times != 0)
-			memcpy(charge.rule, w.bundle->in.rules[i].meta.id, sizeof(charge.rule));
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++) {
+		if (policy_rule_meta(w.policy, i)->times_left != 0)
+			memcpy(charge.rule, policy_rule_meta(w.policy, i)->id, sizeof(charge.rule));
 	}
 	unsigned before = w.n_charged;
 	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_CHARGE, id, charge, &charge, NULL, 0), 0);

@@ -3,8 +3,8 @@
 
 #include "net/packet.h"
 #include "policy/id.h"
+#include "policy/image.h"
 #include "policy/print.h"
-#include "policy/wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -271,7 +271,6 @@ void world_rule_end(struct world *w, size_t rule, enum policy_end why)
 
 void world_policy(struct world *w)
 {
-	static uint8_t wire[1 << 16];
 	struct policy_entry given[WORLD_RULES];
 	struct policy_input in = { .rules = given,
 		.env = { .host = &env_nets[0], .n_host = 1, .peers = &env_nets[1], .n_peers = 1 } };
@@ -280,9 +279,25 @@ void world_policy(struct world *w)
 		if (w->rule[i].meta.ended == POLICY_RUNNING || w->rule[i].meta.ended == POLICY_END_USED)
 			given[in.n_rules++] = w->rule[i];
 	}
-	struct wr out = wr_init(wire, sizeof(wire));
-	assert_true(policy_wire_put(&out, &in));
-	gate_policy(w->g, 1, ++w->generation, wire, out.len);
+	struct policy *p;
+	size_t len;
+	assert_int_equal(policy_compile(&in, &p, NULL), 0);
+	const void *image = policy_image(p, &len);
+	gate_policy(w->g, 1, ++w->generation, image, len);
+	for (unsigned i = 0; !w->hold_reload && i < 1000 && gate_deadline(w->g) == w->boot_ms; i++)
+		gate_tick(w->g);
+	for (unsigned i = 0; i < WORLD_POLICIES; i++) {
+		const void *old = w->policy[i] == NULL ? NULL : policy_image(w->policy[i], &len);
+		if (old != NULL && !gate_policy_uses(w->g, old)) {
+			policy_free(w->policy[i]);
+			w->policy[i] = NULL;
+		}
+		if (w->policy[i] == NULL) {
+			w->policy[i] = p;
+			p = NULL;
+		}
+	}
+	assert_null(p);
 	world_turn(w);
 }
 
@@ -348,6 +363,8 @@ struct world *world_new(void)
 void world_free(struct world *w)
 {
 	gate_free(w->g);
+	for (unsigned i = 0; i < WORLD_POLICIES; i++)
+		policy_free(w->policy[i]);
 	for (size_t i = 0; i < w->n_rules; i++)
 		policy_rule_fini(&w->rule[i].rule);
 	free(w);

@@ -10,7 +10,7 @@
  * A gate with everything around it played by the test: a switch that answers its handshake and keeps what it was told
  * about tables 45 and 48, a desk that holds rules and their counts, and a clock. Nothing here does I/O.
  */
-enum { WORLD_RULES = 64, WORLD_LIVE = 20000, WORLD_CHARGES = 8192, WORLD_APPS = 64 };
+enum { WORLD_RULES = 64, WORLD_LIVE = 20000, WORLD_CHARGES = 8192, WORLD_APPS = 64, WORLD_POLICIES = 4 };
 enum { WORLD_UPLINK = 60001, WORLD_NAMES = 60002 };
 
 struct world_live {
@@ -29,6 +29,8 @@ struct world {
 	struct gate *g;
 	int64_t boot_ms, wall_ms;
 	uint64_t generation;
+	struct policy *policy[WORLD_POLICIES]; /* what the gate may still read */
+	bool hold_reload;		       /* the ticks that take a policy over are the test's own */
 	/* desk */
 	struct policy_entry rule[WORLD_RULES];
 	size_t n_rules;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/check.h"
 #include "policy/id.h"
+#include "policy/image.h"
 #include "policy/policy.h"
 #include "policy/print.h"
 #include "policy/suggest.h"
-#include "policy/wire.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -329,36 +329,98 @@ static void test_refused(void **unused)
 	unload(&f);
 }
 
-static void test_wire(void **unused)
+static int open_image(const void *image, size_t len, size_t step, struct policy **ret, unsigned *ret_steps)
+{
+	struct policy_opening *o = policy_open(image, len);
+	int err;
+	assert_non_null(o);
+	*ret_steps = 1;
+	while ((err = policy_open_step(o, step, ret)) == -EAGAIN)
+		++*ret_steps;
+	policy_opening_free(o);
+	return err;
+}
+
+static void ask_all(const struct policy *p)
+{
+	static const char *const peers[] = { "www.example.org", "www.example.org=10.0.0.5", "192.0.2.1", "fe80::1" };
+	struct asked x;
+	struct policy_verdict v;
+	struct policy_lookup_verdict l;
+	struct policy_match m[4];
+	for (size_t i = 0; i < 4; i++) {
+		ask(&x, i == 2 ? "db" : "web", peers[i], 443);
+		policy_decide(p, &x.q, &v);
+		assert_true(policy_explain(p, &x.q, m, 4) >= 0);
+		if (x.q.name != NULL)
+			policy_may_resolve(p, "web", 1000, x.q.name, x.q.now_ms, &l);
+	}
+	(void)policy_inbound_possible(p, "web", 1000);
+	for (size_t i = 0; i < policy_n_rules(p); i++)
+		(void)policy_rule_by_id(p, policy_rule_meta(p, i)->id, i);
+}
+
+/* Any byte may be another: the image is refused, or whatever it says can be asked. */
+static void spoil(const uint8_t *image, size_t len)
+{
+	static const uint8_t other[] = { 0x00, 0x01, 0x7f, 0x80, 0xff };
+	struct policy *p;
+	unsigned steps, refused = 0;
+	for (size_t i = 0; i < len; i++) {
+		for (size_t k = 0; k < sizeof(other); k++) {
+			uint8_t *bad = malloc(len);
+			assert_non_null(bad);
+			memcpy(bad, image, len);
+			bad[i] ^= other[k] == 0 ? image[i] : other[k];
+			if (open_image(bad, len, SIZE_MAX, &p, &steps) == 0) {
+				ask_all(p);
+				policy_free(p);
+			} else {
+				refused++;
+			}
+			free(bad);
+		}
+	}
+	assert_true(refused > len / 4);
+}
+
+static void test_image(void **unused)
 {
 	(void)unused;
 	struct fixture f;
 	struct policy_tz tz[2] = { { -1000, -3600 }, { 5, 7200 } };
+	struct policy *p;
+	struct asked x;
+	struct policy_verdict v, w;
+	unsigned steps;
 	load(&f,
-		"group g = { web, db }\nset s = { lan, *.example.org, set:t }\nset t = { any }\nlist l from \"x\" every 1d\nallow @g to set:s once\n"
-		"deny any to list:l note \"n\"\n");
+		"group g = { web, db }\nset s = { lan, *.example.org, set:t }\nset t = { 192.0.2.0/24, 2001:db8::/32 }\n"
+		"allow @g to set:s port 443,80/tcp,/icmp once\ndeny any to any between 09:00-17:00 on mon note \"n\"\n"
+		"allow web from app:db\nallow db to app:web port /47\n");
 	f.doc->rules[0].meta.file = "a.rules";
-	f.doc->rules[1].meta.owner = 7;
 	f.doc->rules[1].meta.ended = POLICY_END_EXIT;
 	f.in.env.tz = tz;
 	f.in.env.n_tz = 2;
-	size_t size = policy_wire_size(&f.in);
-	uint8_t *buf = malloc(size);
-	struct wr w = wr_init(buf, size);
-	assert_true(policy_wire_put(&w, &f.in));
-	struct policy_bundle *b;
-	assert_int_equal(policy_wire_get(buf, w.len, &b), 0);
-	assert_int_equal(b->in.n_rules, 2);
-	assert_string_equal(b->in.rules[0].meta.file, "a.rules");
-	assert_memory_equal(b->in.rules[1].meta.id, f.doc->rules[1].meta.id, POLICY_ID_LEN);
-	assert_true(b->in.rules[1].meta.owner == 7 && b->in.rules[1].meta.ended == POLICY_END_EXIT &&
-		    b->in.rules[0].meta.times_left == 1);
-	assert_true(b->in.env.n_tz == 2 && b->in.env.tz[0].offset_s == -3600 && b->in.env.n_host == 1);
-	assert_true(policy_rule_equal(&b->in.rules[0].rule, &f.doc->rules[0].rule));
-	policy_bundle_free(b);
-	for (size_t n = 0; n < w.len; n++)
-		assert_int_equal(policy_wire_get(buf, n, &b), -EBADMSG);
-	free(buf);
+	assert_int_equal(policy_compile(&f.in, &f.p, NULL), 0);
+	size_t len;
+	const void *image = policy_image(f.p, &len);
+	assert_int_equal(open_image(image, len, 1, &p, &steps), 0);
+	assert_true(steps > 60);
+	assert_int_equal(policy_n_rules(p), 4);
+	assert_string_equal(policy_rule_file(p, 0), "a.rules");
+	assert_null(policy_rule_file(p, 1));
+	assert_string_equal(policy_rule_text(p, 2), "allow web from app:db");
+	assert_int_equal(policy_rule_meta(p, 1)->ended, POLICY_END_EXIT);
+	assert_int_equal(policy_rule_by_id(p, f.doc->rules[3].meta.id, 0), 3);
+	assert_int_equal(policy_rule_by_id(p, f.doc->rules[3].meta.id, 1), POLICY_NO_RULE);
+	ask(&x, "web", "www.example.org", 443);
+	policy_decide(f.p, &x.q, &v);
+	policy_decide(p, &x.q, &w);
+	assert_true(v.answer == POLICY_SAYS_ALLOW && w.answer == v.answer && w.rule == v.rule && w.counted);
+	policy_free(p);
+	for (size_t n = 0; n < len; n++)
+		assert_int_equal(open_image(image, n, SIZE_MAX, &p, &steps), -EBADMSG);
+	spoil(image, len);
 	unload(&f);
 }
 
@@ -525,7 +587,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_examples), cmocka_unit_test(test_floor),
 		cmocka_unit_test(test_lives), cmocka_unit_test(test_lookups), cmocka_unit_test(test_peers),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_wire), cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_image), cmocka_unit_test(test_suggest),
 		cmocka_unit_test(test_suggest_address), cmocka_unit_test(test_registrable),
 		cmocka_unit_test(test_check), cmocka_unit_test(test_many) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -330,8 +330,11 @@ static void one_policy(unsigned *pairs)
 
 static uint64_t start(void)
 {
-	const char *s = getenv("SEKISHO_TEST_SEED");
+	const char *s = getenv("SEKISHO_TEST_SEED"), *part = getenv("SEKISHO_TEST_PART");
 	uint64_t v = s == NULL ? (uint64_t)time(NULL) : strtoull(s, NULL, 10);
+	/* Two processes, two halves: no seed is tried twice. */
+	if (s == NULL && part != NULL)
+		v += strtoull(part, NULL, 10) << 32;
 	print_message("SEKISHO_TEST_SEED=%llu\n", (unsigned long long)v);
 	return v;
 }
@@ -347,7 +350,7 @@ static void test_two_evaluators(void **unused)
 	(void)unused;
 	unsigned pairs = 0;
 	uint64_t first = start();
-	for (unsigned i = 0; i < rounds(2500); i++) {
+	for (unsigned i = 0; i < rounds(5250); i++) {
 		seed = first + i;
 		state = seed * 0x9e3779b97f4a7c15U | 1;
 		one_policy(&pairs);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a decision costs is waiting for memory: the tables of 100,000 rules do not fit the caches. So all keys of a
+ * request are hashed and their slots asked for before the first is read, and the same again for the buckets found.
+ */
+#include "policy/walk.h"
+
+#include <string.h>
+
+/* The second place of the rank: kinds lie a thousand apart, labels and prefix lengths count inside. */
+enum {
+	RANK_ANY = 0,
+	RANK_ZONE = 1,
+	RANK_NET = 1000,
+	RANK_PATTERN = 2000,
+	RANK_ADDRESS = 3000,
+	RANK_APP = 3500,
+	RANK_NAME = 4000
+};
+
+static void visit_places(struct walk *w)
+{
+	const struct policy *p = w->p;
+	for (unsigned k = 0; k < w->n_places; k++) {
+		const struct place *at = &w->place[k];
+		size_t i = mix64(at->key) & (p->n_buckets - 1);
+		while (p->buckets[i].key != at->key && p->buckets[i].key != UINT64_MAX)
+			i = (i + 1) & (p->n_buckets - 1);
+		if (p->buckets[i].key == UINT64_MAX)
+			continue;
+		struct bucket b = p->buckets[i];
+		for (uint32_t row = b.first; row < b.first + b.n; row++)
+			w->visit(w, row, &at->hit);
+	}
+	w->n_places = 0;
+}
+
+static void add_place(struct walk *w, uint32_t subject, uint32_t object, const struct hit *h)
+{
+	const struct policy *p = w->p;
+	if (w->n_places == PLACES)
+		visit_places(w);
+	struct place *at = &w->place[w->n_places++];
+	*at = (struct place){ .key = bucket_key(w->q->dir, subject, object), .hit = *h };
+	__builtin_prefetch(&p->buckets[mix64(at->key) & (p->n_buckets - 1)]);
+}
+
+static void add_object(struct walk *w, const struct object_hit *o, const struct hit *h)
+{
+	const struct policy *p = w->p;
+	if ((o->who & who_bit(POLICY_SUBJECT_ANY, w->q->dir)) != 0)
+		add_place(w, 0, o->object, h);
+	if (w->app == KEYTAB_NONE)
+		return;
+	if ((o->who & who_bit(POLICY_SUBJECT_APP, w->q->dir)) != 0)
+		add_place(w, subject_key(POLICY_SUBJECT_APP, w->app), o->object, h);
+	/* Apps interned after the groups were read are in none. */
+	if ((o->who & who_bit(POLICY_SUBJECT_GROUP, w->q->dir)) == 0 || w->app >= p->n_grouped)
+		return;
+	for (uint32_t g = p->app_groups[w->app]; g < p->app_groups[w->app + 1]; g++)
+		add_place(w, subject_key(POLICY_SUBJECT_GROUP, p->member[g]), o->object, h);
+}
+
+static void read_probe(struct walk *w, const struct probe *b)
+{
+	const struct policy *p = w->p;
+	uint32_t row = keyview_find(&p->patterns, b->hit.kind, b->key, b->len, b->hash);
+	if (row == KEYTAB_NONE)
+		return;
+	const struct keyrow *r = &p->patterns.rows[row];
+	for (uint32_t i = r->first; i < r->first + r->n; i++) {
+		const struct object_hit *o = &p->hits[i];
+		struct hit h = b->hit;
+		if (b->hit.kind == PATTERN_NAME) {
+			bool fits = o->way == WAY_EXACT ? b->depth == 0 : o->way == WAY_BELOW ? b->depth > 0 : true;
+			if (!fits)
+				continue;
+			h.rank = b->depth == 0 ? RANK_NAME : RANK_PATTERN + b->labels;
+		}
+		add_object(w, o, &h);
+	}
+}
+
+static void read_probes(struct walk *w)
+{
+	for (unsigned i = 0; i < w->n_probes; i++)
+		read_probe(w, &w->probe[i]);
+	w->n_probes = 0;
+}
+
+/* The key must stay where it is until the walk ends. */
+static struct probe *add_probe(struct walk *w, const uint8_t *key, size_t len, const struct hit *h)
+{
+	const struct keyview *t = &w->p->patterns;
+	struct probe *b = &w->probe[w->n_probes++];
+	b->key = key;
+	b->len = (uint8_t)len;
+	b->hash = keytab_hash(h->kind, key, len);
+	b->hit = *h;
+	if (t->n_slots != 0)
+		__builtin_prefetch(&t->slots[b->hash & (t->n_slots - 1)]);
+	return b;
+}
+
+static uint8_t *room(struct walk *w)
+{
+	if (w->n_probes == PROBES)
+		read_probes(w);
+	return w->bytes[w->n_probes];
+}
+
+static void add_name(struct walk *w, const struct name *n, bool chain)
+{
+	struct hit h = { .kind = PATTERN_NAME, .least_verb = chain ? POLICY_ASK : POLICY_ALLOW };
+	unsigned labels = name_labels(n), depth = 0;
+	for (size_t off = 0; off < n->len && n->wire[off] != 0; off += n->wire[off] + 1U, depth++) {
+		(void)room(w);
+		struct probe *b = add_probe(w, n->wire + off, n->len - off, &h);
+		b->depth = (uint8_t)depth;
+		b->labels = (uint16_t)(labels - depth);
+	}
+}
+
+static void add_addr(struct walk *w, const struct addr *a, bool raw)
+{
+	const uint64_t *have = a->len == 4 ? &w->p->head->prefixes4 : w->p->head->prefixes6;
+	unsigned words = a->len == 4 ? 1 : 3;
+	struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6,
+		.least_verb = raw ? POLICY_DENY : POLICY_ALLOW };
+	for (unsigned k = 0; k < words; k++) {
+		for (uint64_t bits = have[k]; bits != 0; bits &= bits - 1) {
+			unsigned prefix = k * 64 + (unsigned)__builtin_ctzll(bits);
+			uint8_t *key = room(w);
+			h.prefix = (uint8_t)prefix;
+			h.rank = prefix == a->len * 8U ? RANK_ADDRESS : RANK_NET + prefix;
+			add_probe(w, key, pattern_key_net(a, prefix, key), &h);
+		}
+	}
+}
+
+static void add_zone_and_any(struct walk *w)
+{
+	static const enum policy_zone zones[] = { [POLICY_CLASS_HOST] = POLICY_ZONE_HOST,
+		[POLICY_CLASS_PEERS] = POLICY_ZONE_PEERS,
+		[POLICY_CLASS_LAN] = POLICY_ZONE_LAN,
+		[POLICY_CLASS_INTERNET] = POLICY_ZONE_INTERNET };
+	struct hit h = { .kind = PATTERN_ANY, .rank = RANK_ANY };
+	uint8_t *key = room(w);
+	add_probe(w, key, 0, &h);
+	if (w->class == POLICY_CLASS_MARTIAN || w->class == POLICY_CLASS_METADATA || w->class == POLICY_CLASS_LINK)
+		return;
+	/* A name whose address is not known yet is judged as if it were somewhere in the internet. */
+	h = (struct hit){ .kind = PATTERN_ZONE, .rank = RANK_ZONE };
+	key = room(w);
+	key[0] = (uint8_t)zones[w->class];
+	add_probe(w, key, 1, &h);
+}
+
+static void add_peer_app(struct walk *w)
+{
+	const char *app = w->q->peer_app;
+	if (app == NULL)
+		return;
+	size_t len = strlen(app);
+	uint32_t id = keyview_find(&w->p->apps, 0, app, len, keytab_hash(0, app, len));
+	struct hit h = { .kind = PATTERN_APP, .rank = RANK_APP };
+	if (id == KEYTAB_NONE)
+		return;
+	uint8_t *key = room(w);
+	memcpy(key, &id, sizeof(id));
+	add_probe(w, key, sizeof(id), &h);
+}
+
+void walk_all(struct walk *w)
+{
+	const struct policy_request *q = w->q;
+	if (w->p->n_rules == 0)
+		return;
+	if (w->name != NULL)
+		add_name(w, w->name, false);
+	for (size_t i = 0; w->name != NULL && i < q->n_chain && i < POLICY_CHAIN_MAX; i++)
+		add_name(w, &q->chain[i], true);
+	if (w->addr.len != 0)
+		add_addr(w, &w->addr, false);
+	if (q->addr != NULL && w->addr.len != 0 && !addr_equal(q->addr, &w->addr))
+		add_addr(w, q->addr, true);
+	add_peer_app(w);
+	add_zone_and_any(w);
+	read_probes(w);
+	visit_places(w);
+}
+
+void walk_peer_app(struct walk *w)
+{
+	if (w->p->n_rules == 0)
+		return;
+	add_peer_app(w);
+	read_probes(w);
+	visit_places(w);
+}
+
+void walk_init(struct walk *w, const struct policy *p, const struct policy_request *q)
+{
+	/* The tables of the walk are written before they are read. */
+	w->p = p;
+	w->q = q;
+	w->name = q->dir == POLICY_OUT ? q->name : NULL;
+	w->addr = (struct addr){ 0 };
+	w->class = POLICY_CLASS_INTERNET;
+	w->has_class = w->lifted = w->all_ports = false;
+	w->app = KEYTAB_NONE;
+	w->change_ms = POLICY_NEVER;
+	w->n_probes = w->n_places = 0;
+	if (q->app != NULL) {
+		size_t len = strlen(q->app);
+		w->app = keyview_find(&p->apps, 0, q->app, len, keytab_hash(0, q->app, len));
+	}
+	if (q->addr != NULL && q->addr->len != 0) {
+		w->addr = floor_unwrap(q->addr);
+		w->class = floor_class(&p->env, q->addr);
+		w->has_class = true;
+	}
+	if (q->peer_app != NULL) {
+		w->class = POLICY_CLASS_PEERS;
+		w->has_class = true;
+	}
+}
