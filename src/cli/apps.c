@@ -64,6 +64,16 @@ int cmd_detach(struct cli *c, int argc, char **argv)
 	return simple(c, argc, argv, "org.sekisho.Apps.Detach");
 }
 
+int cmd_freeze(struct cli *c, int argc, char **argv)
+{
+	return simple(c, argc, argv, "org.sekisho.Apps.Freeze");
+}
+
+int cmd_thaw(struct cli *c, int argc, char **argv)
+{
+	return simple(c, argc, argv, "org.sekisho.Apps.Thaw");
+}
+
 int cmd_stop(struct cli *c, int argc, char **argv)
 {
 	return simple(c, argc, argv, "org.sekisho.Apps.Stop");

@@ -82,6 +82,8 @@ int cmd_stop(struct cli *c, int argc, char **argv);
 int cmd_run(struct cli *c, int argc, char **argv);
 int cmd_console(struct cli *c, int argc, char **argv);
 int cmd_logs(struct cli *c, int argc, char **argv);
+int cmd_freeze(struct cli *c, int argc, char **argv);
+int cmd_thaw(struct cli *c, int argc, char **argv);
 int cmd_rule(struct cli *c, int argc, char **argv);
 int cmd_rules(struct cli *c, int argc, char **argv);
 int cmd_undo(struct cli *c, int argc, char **argv);

@@ -32,6 +32,10 @@ static const struct command commands[] = {
 	{ "logs", cmd_logs, "logs APP",
 		"What an application wrote last, 64 KiB at most.\n"
 		"  sekisho logs web\n  sekisho --owner alice logs web\n  sekisho logs web >web.txt" },
+	{ "freeze", cmd_freeze, "freeze APP",
+		"Holds an application as it is.\n  sekisho freeze web\n  sekisho --owner alice freeze web\n  sekisho --json freeze web" },
+	{ "thaw", cmd_thaw, "thaw APP",
+		"Lets a frozen application go on.\n  sekisho thaw web\n  sekisho --owner alice thaw web\n  sekisho --json thaw web" },
 	{ "stop", cmd_stop, "stop APP",
 		"Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
 	{ "ask", cmd_ask, "ask [--once] [--json]",

@@ -51,6 +51,7 @@ static void peer_back(struct desk *d, enum role_id peer)
 static void from_main(struct desk *d, struct frame *f)
 {
 	struct ipc_result r;
+	struct ipc_vm_pause pause;
 	static struct ipc_vm_exit e;
 	static struct ipc_forwards held;
 	static struct ipc_check k;
@@ -77,8 +78,11 @@ static void from_main(struct desk *d, struct frame *f)
 		doctor_check(d, &k);
 	} else if (f->type == IPC_CHECK_END) {
 		doctor_end(d);
+	} else if (f->type == IPC_VM_PAUSE && ipc_vm_pause_get(f->body, f->len, &pause)) {
+		app_frozen(d, &pause.ref);
 	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
-		app_result(d, ROLE_MAIN, f->id, &r);
+		if (!app_pause_result(d, f->id, &r))
+			app_result(d, ROLE_MAIN, f->id, &r);
 	}
 }
 

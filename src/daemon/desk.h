@@ -141,6 +141,8 @@ struct app {
 	struct ipc_vm *vm;			 /* while a VM starts */
 	int stream;				 /* the client's, -1 */
 	bool vm_runs, exit_wanted, ran, adopted; /* adopted: from an earlier desk */
+	int freeze_client;			 /* waits for freeze or thaw, -1 */
+	bool freezing, frozen;			 /* what it waits for; how it is */
 	bool vm_ending;				 /* its program has ended */
 	bool kept;				 /* its VM outlives the daemon */
 	char *error;				 /* why the start failed; owned */
@@ -346,6 +348,12 @@ void apps_attach(struct desk *d, struct client *c);
 void apps_run(struct desk *d, struct client *c);
 void apps_console(struct desk *d, struct client *c);
 void apps_output(struct desk *d, struct client *c);
+void apps_freeze(struct desk *d, struct client *c);
+void apps_thaw(struct desk *d, struct client *c);
+/* main says that a VM taken over is held. */
+void app_frozen(struct desk *d, const struct ipc_app_ref *ref);
+/* The answer to freeze or thaw; false: to something else. */
+bool app_pause_result(struct desk *d, uint32_t id, const struct ipc_result *r);
 void apps_list(struct desk *d, struct client *c);
 void apps_stop(struct desk *d, struct client *c, bool attached_only);
 void app_result(struct desk *d, enum role_id from, uint32_t id, const struct ipc_result *r);

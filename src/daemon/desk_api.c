@@ -98,6 +98,8 @@ static const struct {
 	{ "org.sekisho.Apps.Detach", RIGHT_RUN, NEED_STORE, apps_detach },
 	{ "org.sekisho.Apps.Console", RIGHT_RUN, NEED_NOTHING, apps_console },
 	{ "org.sekisho.Apps.Output", RIGHT_VIEW_OWN, NEED_NOTHING, apps_output },
+	{ "org.sekisho.Apps.Freeze", RIGHT_RUN, NEED_NOTHING, apps_freeze },
+	{ "org.sekisho.Apps.Thaw", RIGHT_RUN, NEED_NOTHING, apps_thaw },
 	{ "org.sekisho.Apps.Stop", RIGHT_RUN, NEED_STORE, apps_end },
 	{ "org.sekisho.Apps.List", RIGHT_VIEW_OWN, NEED_NOTHING, apps_list },
 	{ "org.sekisho.Rules.Add", RIGHT_ANSWER_OWN, NEED_STORE, rules_api_add },

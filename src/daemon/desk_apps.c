@@ -52,7 +52,7 @@ void app_clear(struct app *a)
 	rule_free(a->rehearsal);
 	if (a->stream >= 0)
 		close(a->stream);
-	*a = (struct app){ .state = APP_FREE, .client = -1, .stop_client = -1, .stream = -1 };
+	*a = (struct app){ .state = APP_FREE, .client = -1, .stop_client = -1, .freeze_client = -1, .stream = -1 };
 }
 
 static bool zone_used(const struct desk *d, uint16_t zone)
@@ -204,7 +204,7 @@ void apps_load(struct desk *d)
 	struct store_rows *q;
 	struct store_app s;
 	for (unsigned i = 0; i < PLAN_SLOTS; i++)
-		d->apps[i] = (struct app){ .client = -1, .stop_client = -1, .stream = -1 };
+		d->apps[i] = (struct app){ .client = -1, .stop_client = -1, .freeze_client = -1, .stream = -1 };
 	if (store_apps(d->store, &q) != 0)
 		return;
 	while (store_apps_next(q, &s) == 1) {
@@ -304,10 +304,11 @@ json_t *app_json(struct desk *d, const struct app *a)
 	static const char *const states[] = { "free", "starting", "running", "stopping" };
 	char mac[MAC_TEXT_MAX], v4[ADDR_TEXT_MAX], v6[ADDR_TEXT_MAX];
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "app", a->gate.name, "owner",
-		owner_json(d, a->gate.owner), "kind", a->kind == APP_VM ? "vm" : "attached", "state", states[a->state],
-		"port", a->ifname, "mac", mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4",
-		addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv6", addr_format(&a->gate.v6, v6, sizeof(v6)), "run",
-		(int)a->gate.ref.run, "started", time_json(a->started_ms));
+		owner_json(d, a->gate.owner), "kind", a->kind == APP_VM ? "vm" : "attached", "state",
+		a->state == APP_RUNNING && a->frozen ? "frozen" : states[a->state], "port", a->ifname, "mac",
+		mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4", addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv6",
+		addr_format(&a->gate.v6, v6, sizeof(v6)), "run", (int)a->gate.ref.run, "started",
+		time_json(a->started_ms));
 }
 
 void apps_list(struct desk *d, struct client *c)

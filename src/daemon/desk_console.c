@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Apps.Console and Apps.Output: the call's connection goes to the keeper of a VM that runs. */
+/* Apps.Console and Apps.Output: the call's connection goes to the keeper of a VM that runs. Apps.Freeze and Apps.Thaw.
+ */
 #include "daemon/desk_app.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define PAUSE_ID 0x40000000U
+
 static struct app *running_vm(struct desk *d, struct client *c)
 {
 	const char *name = NULL;
 	uint32_t owner;
 	bool said;
-	if (!c->call.upgrade) {
-		client_fail(d, c, "org.sekisho.Failed", "this must be called with \"upgrade\"");
-		return NULL;
-	}
 	if (!arg_app(d, c, true, &name) || !arg_owner(d, c, &owner, &said))
 		return NULL;
 	struct app *a = app_by_name(d, owner, name);
@@ -34,6 +33,10 @@ static struct app *running_vm(struct desk *d, struct client *c)
 
 static void hand_over(struct desk *d, struct client *c, struct ipc_vm_attach *m)
 {
+	if (!c->call.upgrade) {
+		client_fail(d, c, "org.sekisho.Failed", "this must be called with \"upgrade\"");
+		return;
+	}
 	struct app *a = running_vm(d, c);
 	if (a == NULL)
 		return;
@@ -60,4 +63,61 @@ void apps_console(struct desk *d, struct client *c)
 void apps_output(struct desk *d, struct client *c)
 {
 	hand_over(d, c, &(struct ipc_vm_attach){ .output = true });
+}
+
+static void freeze(struct desk *d, struct client *c, bool hold)
+{
+	struct app *a = running_vm(d, c);
+	if (a == NULL)
+		return;
+	struct ipc_vm_pause m = { .ref = a->gate.ref, .hold = hold };
+	uint32_t id = PAUSE_ID | a->gate.ref.slot;
+	if (a->frozen == hold) {
+		client_reply(d, c, NULL);
+	} else if (a->freeze_client >= 0) {
+		client_fail(d, c, "org.sekisho.Changed", "%s is being frozen or thawed already", a->gate.name);
+	} else if (!role_send_msg(d->role, ROLE_MAIN, IPC_VM_PAUSE, id, vm_pause, &m, NULL, 0)) {
+		client_fail(d, c, "org.sekisho.Failed", "the daemon is stopping");
+	} else {
+		a->freeze_client = (int)(c - d->clients);
+		a->freezing = hold;
+		c->wait = CLIENT_APP;
+	}
+}
+
+void apps_freeze(struct desk *d, struct client *c)
+{
+	freeze(d, c, true);
+}
+
+void apps_thaw(struct desk *d, struct client *c)
+{
+	freeze(d, c, false);
+}
+
+void app_frozen(struct desk *d, const struct ipc_app_ref *ref)
+{
+	struct app *a = app_by_ref(d, ref);
+	if (a != NULL)
+		a->frozen = true;
+}
+
+bool app_pause_result(struct desk *d, uint32_t id, const struct ipc_result *r)
+{
+	if ((id & PAUSE_ID) == 0 || (id & ~PAUSE_ID) >= PLAN_SLOTS)
+		return false;
+	struct app *a = &d->apps[id & ~PAUSE_ID];
+	if (a->state == APP_FREE)
+		return true;
+	if (r->err == 0) {
+		a->frozen = a->freezing;
+		log_app(d, a, a->frozen ? "app-frozen" : "app-thawed", NULL);
+	}
+	struct client *c = a->freeze_client < 0 ? NULL : &d->clients[a->freeze_client];
+	a->freeze_client = -1;
+	if (c != NULL && r->err == 0)
+		client_reply(d, c, NULL);
+	else if (c != NULL)
+		client_fail(d, c, "org.sekisho.Failed", "%s", r->text.s);
+	return true;
 }

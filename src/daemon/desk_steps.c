@@ -202,6 +202,8 @@ static void app_freed(struct desk *d, struct app *a)
 {
 	struct client *c = a->client >= 0 ? &d->clients[a->client] : NULL;
 	struct client *s = a->stop_client >= 0 ? &d->clients[a->stop_client] : NULL;
+	if (a->freeze_client >= 0)
+		client_fail(d, &d->clients[a->freeze_client], "org.sekisho.Failed", "it has ended");
 	if (a->stream >= 0)
 		say_exit(a->stream, a->error == NULL ? "it was stopped" : a->error);
 	/* One that never ran has not stopped; who started it is told below. */
@@ -366,6 +368,8 @@ void apps_client_gone(struct desk *d, const struct client *c)
 			continue;
 		if (a->stop_client == index)
 			a->stop_client = -1;
+		if (a->freeze_client == index)
+			a->freeze_client = -1;
 		if (a->client != index)
 			continue;
 		/* Whoever started it did not learn that it runs. */

@@ -19,6 +19,7 @@ struct keeper {
 	struct vm_relay *relay; /* NULL: nothing given yet */
 	bool left;		/* main has gone */
 	bool said_runs, said_end;
+	uint32_t pause_id; /* whose answer main awaits */
 };
 
 static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
@@ -98,10 +99,31 @@ static int keeper_adopt(struct keeper *k, struct frame *f)
 	return vm_relay_adopt(k->role->loop, KEEPER_RELAY, &fds, m.sync, &k->relay);
 }
 
+static void keeper_pause(struct keeper *k, const struct frame *f)
+{
+	struct ipc_vm_pause m;
+	if (!ipc_vm_pause_get(f->body, f->len, &m))
+		return;
+	int err = k->relay == NULL ? -EAGAIN : vm_relay_pause(k->relay, m.hold);
+	if (err == 0)
+		k->pause_id = f->id;
+	else
+		role_result(k->role, ROLE_MAIN, f->id, err, m.hold, "its machine does not listen");
+}
+
+static void keeper_say_paused(struct keeper *k)
+{
+	int err;
+	if (k->relay != NULL && vm_relay_paused(k->relay, &err) && k->pause_id != 0)
+		role_result(k->role, ROLE_MAIN, k->pause_id, err, 0, err == 0 ? NULL : "its machine does not obey");
+}
+
 static void keeper_frame(struct keeper *k, struct frame *f)
 {
 	if (f->type == IPC_STOP && k->relay != NULL)
 		vm_relay_stop(k->relay, clock_boot_ms());
+	if (f->type == IPC_VM_PAUSE)
+		keeper_pause(k, f);
 	if (f->type == IPC_VM_ATTACH)
 		keeper_attach(k, f);
 	if (f->type == IPC_KEEPER || f->type == IPC_KEEPER_ADOPT) {
@@ -170,6 +192,7 @@ int keeper_main(struct role *r)
 			vm_relay_tick(k.relay, clock_boot_ms());
 		keeper_say_runs(&k);
 		keeper_say_end(&k);
+		keeper_say_paused(&k);
 	}
 	vm_relay_free(k.relay);
 	return 0;

@@ -140,6 +140,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 	case IPC_VM_ATTACH:
 		vms_attach(d, f);
 		break;
+	case IPC_VM_PAUSE:
+		vms_pause(d, f);
+		break;
 	case IPC_VM_CLAIM:
 		vms_claim(d, f);
 		break;

@@ -17,9 +17,11 @@ struct vm {
 	struct ipc_app_ref ref; /* slot 0: free */
 	struct child keeper;
 	struct vm_state state; /* as in its file; with pidfds */
-	bool claimed;	       /* desk knows it */
-	bool stopping;	       /* its end was asked for */
-	bool ended;	       /* its keeper said so */
+	uint32_t pause_id;     /* desk's, whose answer the keeper owes; 0: none */
+	bool pause_hold;
+	bool claimed;  /* desk knows it */
+	bool stopping; /* its end was asked for */
+	bool ended;    /* its keeper said so */
 	struct ipc_vm_exit end;
 };
 

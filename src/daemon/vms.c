@@ -344,6 +344,9 @@ void vms_stop(struct sekishod *d, const struct frame *f)
 		if (vm->ref.slot != ref.slot || vm->ref.run != ref.run || ref.slot == 0)
 			continue;
 		known = vm->stopping = true;
+		struct ipc_vm_pause on = { .ref = ref };
+		if (vm->state.held)
+			(void)!ipc_send(vm->keeper.chan, IPC_VM_PAUSE, 0, vm_pause, &on, NULL, 0);
 		if (frame_send(vm->keeper.chan, IPC_STOP, 0, NULL, 0, NULL, 0) != 0)
 			kill(vm->keeper.pid, SIGKILL);
 	}
@@ -351,18 +354,60 @@ void vms_stop(struct sekishod *d, const struct frame *f)
 		vms_tell_unknown(d, &ref);
 }
 
+static struct vm *vm_by_ref(struct vms *v, const struct ipc_app_ref *ref)
+{
+	for (unsigned i = 0; ref->slot != 0 && i < VMS_MAX; i++) {
+		if (v->vm[i].ref.slot == ref->slot && v->vm[i].ref.run == ref->run)
+			return &v->vm[i];
+	}
+	return NULL;
+}
+
+void vms_pause(struct sekishod *d, const struct frame *f)
+{
+	struct ipc_vm_pause m;
+	struct vm *vm = ipc_vm_pause_get(f->body, f->len, &m) ? vm_by_ref(d->vms, &m.ref) : NULL;
+	int err = vm == NULL ? -ENOENT : vm->pause_id != 0 ? -EBUSY : 0;
+	if (err == 0)
+		err = frame_send(vm->keeper.chan, IPC_VM_PAUSE, f->id, f->body, f->len, NULL, 0);
+	if (err != 0) {
+		answer(d, f->id, err, err == -EBUSY ? "it is being held or let go already" : "its machine is gone");
+		return;
+	}
+	vm->pause_id = f->id;
+	vm->pause_hold = m.hold;
+}
+
+static void write_state(struct sekishod *d, struct vm *vm)
+{
+	char dir[VM_PATH_MAX];
+	place_dir(d, place_of(d, vm), dir);
+	int err = vm_state_write(dir, &vm->state);
+	if (err != 0)
+		log_msg(LOG_ERROR, "the virtual machine of slot %u will not outlive me as it is: %s: %s", vm->ref.slot,
+			dir, strerror(-err));
+}
+
+static void pause_answered(struct sekishod *d, struct vm *vm, int err, const char *text)
+{
+	uint32_t id = vm->pause_id;
+	vm->pause_id = 0;
+	if (err == 0) {
+		vm->state.held = vm->pause_hold;
+		write_state(d, vm);
+	}
+	answer(d, id, err, text);
+}
+
 void vms_attach(struct sekishod *d, const struct frame *f)
 {
 	struct ipc_vm_attach m;
 	if (!ipc_vm_attach_get(f->body, f->len, &m) || f->n_fds != 1)
 		return;
-	for (unsigned i = 0; i < VMS_MAX; i++) {
-		struct vm *vm = &d->vms->vm[i];
-		if (m.ref.slot == 0 || vm->ref.slot != m.ref.slot || vm->ref.run != m.ref.run)
-			continue;
-		/* Not taken: its client sees the stream end. */
+	struct vm *vm = vm_by_ref(d->vms, &m.ref);
+	/* Not taken: its client sees the stream end. */
+	if (vm != NULL)
 		(void)!frame_send(vm->keeper.chan, IPC_VM_ATTACH, 0, f->body, f->len, f->fds, 1);
-	}
 }
 
 void vm_ended(struct sekishod *d, struct vm *vm)
@@ -381,6 +426,8 @@ static void keeper_gone(struct sekishod *d, struct vm *vm)
 	keeper_unwatch(d, vm);
 	waitpid(vm->keeper.pid, NULL, 0);
 	spawn_forget(&vm->keeper);
+	if (vm->pause_id != 0)
+		pause_answered(d, vm, -EAGAIN, "its keeper died; try again");
 	if (vm->ended || vm->stopping || d->stopping || !vm->state.runs || vm_process_ended(&vm->state.proc.vmm)) {
 		vm_ended(d, vm);
 		return;
@@ -400,7 +447,6 @@ static void keeper_gone(struct sekishod *d, struct vm *vm)
 static void keeper_said(struct sekishod *d, struct vm *vm, const struct frame *f)
 {
 	struct ipc_result r;
-	char dir[VM_PATH_MAX];
 	if (f->type == IPC_KEEPER_END && ipc_result_get(f->body, f->len, &r)) {
 		vm->ended = true;
 		vm->end.ref = vm->ref;
@@ -414,11 +460,10 @@ static void keeper_said(struct sekishod *d, struct vm *vm, const struct frame *f
 			log_msg(LOG_WARNING, "the virtual machine of slot %u: %s", vm->ref.slot, r.text.s);
 	} else if (f->type == IPC_KEEPER_RUNS && !vm->state.runs) {
 		vm->state.runs = true;
-		place_dir(d, place_of(d, vm), dir);
-		int err = vm_state_write(dir, &vm->state);
-		if (err != 0)
-			log_msg(LOG_ERROR, "the virtual machine of slot %u will not outlive me: %s: %s", vm->ref.slot,
-				dir, strerror(-err));
+		write_state(d, vm);
+	} else if (f->type == IPC_RESULT && f->id == vm->pause_id && f->id != 0 &&
+		   ipc_result_get(f->body, f->len, &r)) {
+		pause_answered(d, vm, r.err, r.text.s);
 	}
 }
 

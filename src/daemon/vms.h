@@ -34,6 +34,8 @@ void vms_start(struct sekishod *d, struct frame *f);
 void vms_stop(struct sekishod *d, const struct frame *f);
 /* IPC_VM_ATTACH: passed on to the keeper. */
 void vms_attach(struct sekishod *d, const struct frame *f);
+/* IPC_VM_PAUSE: the keeper's answer goes to desk. */
+void vms_pause(struct sekishod *d, const struct frame *f);
 /* IPC_VM_CLAIM. */
 void vms_claim(struct sekishod *d, const struct frame *f);
 /* A fresh desk is told what ended while there was none; it has claimed nothing yet. */

@@ -147,7 +147,10 @@ void vms_claim(struct sekishod *d, const struct frame *f)
 		if (vm->ref.slot == 0)
 			continue;
 		if (vm->ref.slot == ref.slot && vm->ref.run == ref.run) {
+			struct ipc_vm_pause held = { .ref = ref, .hold = true };
 			vm->claimed = known = true;
+			if (vm->state.held && d->children[ROLE_DESK].chan != NULL)
+				(void)!ipc_send(d->children[ROLE_DESK].chan, IPC_VM_PAUSE, 0, vm_pause, &held, NULL, 0);
 		} else if (ref.slot == 0 && !vm->claimed) {
 			log_msg(LOG_WARNING, "the virtual machine of slot %u, run %u, is nobody's: killed",
 				vm->ref.slot, vm->ref.run);

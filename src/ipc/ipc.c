@@ -449,6 +449,12 @@ static void io_vm_attach(struct io *io, struct ipc_vm_attach *m)
 	io_u16(io, &m->cols);
 }
 
+static void io_vm_pause(struct io *io, struct ipc_vm_pause *m)
+{
+	io_app_ref(io, &m->ref);
+	io_bool(io, &m->hold);
+}
+
 static void io_adopt(struct io *io, struct ipc_adopt *m)
 {
 	io_app_ref(io, &m->ref);
@@ -507,6 +513,7 @@ IPC_CODEC(auth_ask, io_auth_ask)
 IPC_CODEC(auth_state, io_auth_state)
 IPC_CODEC(vm_exit, io_vm_exit)
 IPC_CODEC(vm_attach, io_vm_attach)
+IPC_CODEC(vm_pause, io_vm_pause)
 IPC_CODEC(adopt, io_adopt)
 
 const char *role_name(enum role_id role)

@@ -52,13 +52,15 @@ enum ipc_type {
 	IPC_VM_EXITED,	    /* main → desk: ipc_vm_exit */
 	IPC_TAP_MAKE,	    /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
 	IPC_VM_ATTACH,	    /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
-	IPC_VM_CLAIM,	    /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
-			       nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
-	IPC_FORWARDS,	    /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
-	IPC_DOCTOR,	    /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
-	IPC_CHECK,	    /* main → desk: ipc_check */
-	IPC_CHECK_END,	    /* main → desk */
-	IPC_FORWARDS_HELD,  /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
+	IPC_VM_PAUSE, /* desk → main → keeper: ipc_vm_pause; answered by RESULT. main → desk at IPC_VM_CLAIM: it is held
+		       */
+	IPC_VM_CLAIM,	   /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
+			      nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
+	IPC_FORWARDS,	   /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
+	IPC_DOCTOR,	   /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
+	IPC_CHECK,	   /* main → desk: ipc_check */
+	IPC_CHECK_END,	   /* main → desk */
+	IPC_FORWARDS_HELD, /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
 	IPC_PORT_DEL,	   /* desk → switchd: ipc_port */
@@ -388,6 +390,11 @@ struct ipc_vm_attach {
 	uint16_t rows, cols; /* of the client's terminal; 0: none */
 };
 
+struct ipc_vm_pause {
+	struct ipc_app_ref ref;
+	bool hold; /* else it goes on */
+};
+
 struct ipc_adopt {
 	struct ipc_app_ref ref;
 	uint8_t sync[IPC_SYNC_LEN];
@@ -427,6 +434,7 @@ IPC_CODEC(auth_ask);
 IPC_CODEC(auth_state);
 IPC_CODEC(vm_exit);
 IPC_CODEC(vm_attach);
+IPC_CODEC(vm_pause);
 IPC_CODEC(adopt);
 #undef IPC_CODEC
 

@@ -29,7 +29,8 @@ enum {
 	QUEUE_HIGH = 256 << 10,
 	CONSOLE_BUDGET = 65536,
 	CONSOLE_PERIOD_MS = 250,
-	LAST_LINE_MAX = 400
+	LAST_LINE_MAX = 400,
+	QMP_LINE_MAX = 512
 };
 
 struct side {
@@ -56,6 +57,10 @@ struct vm_relay {
 	int64_t deadline_ms; /* of the present worry; -1: none */
 	int64_t console_ms;  /* the console is not read before; -1: it is read */
 	size_t console_budget, ring_len, ring_at;
+	enum { PAUSE_NONE, PAUSE_ASKED, PAUSE_ANSWERED } pause;
+	int pause_err;
+	size_t qmp_len;
+	char qmp_line[QMP_LINE_MAX]; /* as much of it as fits */
 	char ring[VM_CONSOLE_RING];
 	size_t out_len, out_at;
 	char output[VM_OUTPUT_RING];
@@ -179,7 +184,33 @@ static void quit(struct vm_relay *r, int64_t now_ms)
 
 int vm_relay_pause(struct vm_relay *r, bool pause)
 {
-	return qmp_say(r, pause ? "{\"execute\":\"stop\"}\n" : "{\"execute\":\"cont\"}\n");
+	if (r->pause == PAUSE_ASKED)
+		return -EBUSY;
+	int err = qmp_say(r,
+		pause ? "{\"execute\":\"stop\",\"id\":\"pause\"}\n" : "{\"execute\":\"cont\",\"id\":\"pause\"}\n");
+	if (err == 0)
+		r->pause = PAUSE_ASKED;
+	return err;
+}
+
+bool vm_relay_paused(struct vm_relay *r, int *ret_err)
+{
+	if (r->pause != PAUSE_ANSWERED)
+		return false;
+	r->pause = PAUSE_NONE;
+	*ret_err = r->pause_err;
+	return true;
+}
+
+/* Greeting, events and the answers of other commands are not needed: what matters shows on the other channels. */
+static void qmp_line(struct vm_relay *r)
+{
+	r->qmp_line[r->qmp_len] = '\0';
+	if (r->pause == PAUSE_ASKED && strstr(r->qmp_line, "\"id\": \"pause\"") != NULL) {
+		r->pause = PAUSE_ANSWERED;
+		r->pause_err = strstr(r->qmp_line, "\"error\"") == NULL ? 0 : -EIO;
+	}
+	r->qmp_len = 0;
 }
 
 /* --- console
@@ -459,10 +490,20 @@ static bool side_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 static void qmp_read(struct vm_relay *r)
 {
 	char buf[4096];
-	/* Greeting, answers and events are not needed: what matters shows on the other channels. */
 	ssize_t n = recv(r->fd[AT_QMP], buf, sizeof(buf), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		close_at(r, AT_QMP);
+		if (r->pause == PAUSE_ASKED) {
+			r->pause = PAUSE_ANSWERED;
+			r->pause_err = -EPIPE;
+		}
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		if (buf[i] == '\n')
+			qmp_line(r);
+		else if (r->qmp_len < sizeof(r->qmp_line) - 1)
+			r->qmp_line[r->qmp_len++] = buf[i];
+	}
 }
 
 void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now_ms)

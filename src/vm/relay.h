@@ -61,7 +61,10 @@ void vm_relay_stop(struct vm_relay *r, int64_t now_ms);
 void vm_relay_leave(struct vm_relay *r, const char *reason);
 /* The guest has started the program. */
 bool vm_relay_runs(const struct vm_relay *r);
+/* Asks the VMM to hold the machine or let it go on; -EBUSY: an earlier answer is still awaited. */
 int vm_relay_pause(struct vm_relay *r, bool pause) __attribute__((warn_unused_result));
+/* True once for each vm_relay_pause() that the VMM has answered: *ret_err is 0, or negative errno. */
+bool vm_relay_paused(struct vm_relay *r, int *ret_err);
 /* The exit frame has been given to the client (or there is no client) and the VM has closed its channels or does not
  * listen any more: its processes are to be killed now. */
 bool vm_relay_done(const struct vm_relay *r);

@@ -11,6 +11,7 @@ struct vm_state {
 	uint16_t slot;	     /* of the application */
 	uint32_t run;
 	bool runs; /* the guest has its command and the key */
+	bool held; /* as somebody wished */
 	char tap[16];
 	uint8_t sync[AGENT_SYNC_LEN];
 };

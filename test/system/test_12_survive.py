@@ -282,3 +282,31 @@ def test_nobodys(t):
     assert stray.wait(5) == -signal.SIGKILL and m.client_ended()
     log = t.daemon.tail()
     assert "is nobody's: killed" in log and f"process {stray.pid} of uid 2000000100" in log, log
+
+
+@vm_state
+@alone()
+def test_freeze(t):
+    """freeze: nothing comes from the machine any more, and ps says so, also after desk and main died; thaw: it goes on, its stream too."""
+    m = survivor(t)
+    sekisho("freeze", "web")
+    for step in ("", "desk", "keeper", "main"):
+        if step == "main":
+            t.daemon.kill_all()
+            t.daemon.start()
+            t.watch_port()
+        elif step:
+            t.daemon.kill_role(step)
+        wait_until(lambda: (m.shown() or {}).get("state") == "frozen", 15, f"frozen after {step or 'freeze'}")
+        quiet = time.time()
+        wait_until(lambda quiet=quiet: time.time() > quiet + 0.5, 3, "half a second passes")
+        assert not m.beats(b"", quiet), step
+    sekisho("freeze", "web")  # a second time changes nothing
+    sekisho("thaw", "web")
+    m.is_the_same()
+    m.speaks()
+    sekisho("freeze", "web")
+    sekisho("stop", "web")
+    wait_until(gone, 10, "the machine is gone")
+    assert [e["event"] for e in sekisho_json("log") if e["event"] in ("app-frozen", "app-thawed", "app-stopped")] == \
+        ["app-frozen", "app-thawed", "app-frozen", "app-stopped"]

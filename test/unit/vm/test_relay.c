@@ -2,6 +2,7 @@
 /* The relay between a well-behaved client and a guest that is not; time is given, nothing waits. */
 #include "vm/relay.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -472,6 +473,47 @@ static void test_output_ring(void **state)
 	}
 }
 
+static void qmp_says(const char *text)
+{
+	assert_int_equal(send(B.qmp, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+	turn();
+}
+
+static void test_pause(void **state)
+{
+	(void)state;
+	int err = 1;
+	char text[512] = "";
+	qmp_says("{\"QMP\": {\"version\": {}}}\r\n{\"return\": {}}\r\n");
+	assert_false(vm_relay_paused(B.relay, &err));
+	assert_int_equal(vm_relay_pause(B.relay, true), 0);
+	assert_int_equal(vm_relay_pause(B.relay, false), -EBUSY);
+	assert_true(recv(B.qmp, text, sizeof(text) - 1, 0) > 0);
+	assert_non_null(strstr(text, "\"stop\""));
+	/* Events and a line longer than any answer come between; the answer comes in two pieces. */
+	qmp_says("{\"timestamp\": {}, \"event\": \"STOP\"}\r\n");
+	memset(buf, 'x', 5000);
+	buf[5000] = '\n';
+	buf[5001] = '\0';
+	qmp_says((char *)buf);
+	qmp_says("{\"return\": {}, \"id");
+	assert_false(vm_relay_paused(B.relay, &err));
+	qmp_says("\": \"pause\"}\r\n");
+	assert_true(vm_relay_paused(B.relay, &err));
+	assert_int_equal(err, 0);
+	assert_false(vm_relay_paused(B.relay, &err));
+	assert_int_equal(vm_relay_pause(B.relay, false), 0);
+	qmp_says("{\"id\": \"pause\", \"error\": {\"class\": \"GenericError\"}}\r\n");
+	assert_true(vm_relay_paused(B.relay, &err));
+	assert_int_equal(err, -EIO);
+	assert_int_equal(vm_relay_pause(B.relay, false), 0);
+	close(B.qmp);
+	B.qmp = -1;
+	turn();
+	assert_true(vm_relay_paused(B.relay, &err));
+	assert_int_equal(err, -EPIPE);
+}
+
 static void test_detach(void **state)
 {
 	(void)state;
@@ -511,7 +553,7 @@ int main(void)
 #define A(f) cmocka_unit_test_setup_teardown(f, setup_adopted, teardown)
 	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit),
 		T(test_dies_without_exit), T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules),
-		T(test_console_is_bounded), T(test_leave), T(test_detach), A(test_clients_come_and_go),
+		T(test_console_is_bounded), T(test_leave), T(test_detach), T(test_pause), A(test_clients_come_and_go),
 		A(test_output_ring), A(test_adopted_runs), A(test_adopted_had_ended), A(test_adopted_mute),
 		A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
