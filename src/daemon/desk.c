@@ -216,6 +216,8 @@ static void desk_tick(struct desk *d)
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
 		desk_flush(d);
 	forwards_update(d);
+	if (store_torn(d->store))
+		return;
 	clients_flush(d);
 }
 
@@ -223,7 +225,11 @@ static bool desk_ends(const struct desk *d)
 {
 	if (d->role->chan[ROLE_MAIN] == NULL)
 		return true;
-	return d->restart || (d->role->stopping && apps_stopping(d) == 0);
+	/* Whether the last change is stored only a new look can tell: nobody is told anything, and a fresh desk looks.
+	 */
+	if (store_torn(d->store))
+		log_msg(LOG_ERROR, "the disk failed in the middle of a change; beginning afresh");
+	return d->restart || store_torn(d->store) || (d->role->stopping && apps_stopping(d) == 0);
 }
 
 static void desk_serve(struct desk *d)

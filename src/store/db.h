@@ -15,7 +15,7 @@ struct store {
 	int seal_fd;		   /* -1: in memory */
 	uint8_t sum[STORE_SUM];	   /* of the rules that run, with what is pending */
 	uint8_t sealed[STORE_SUM]; /* as committed last */
-	bool sum_lost;
+	bool sum_lost, torn;
 	unsigned events_since_prune;
 };
 

@@ -124,6 +124,22 @@ static int seal_fits(struct store *s)
 	return fits ? 0 : -EUCLEAN;
 }
 
+/* There is never an empty seal of a database that is whole. */
+static int seal_make(struct store *s, const char *name)
+{
+	char made[STORE_PATH_MAX + 8];
+	snprintf(made, sizeof(made), "%s.new", name);
+	s->seal_fd = open(made, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->seal_fd < 0)
+		return -errno;
+	int err = seal_write(s, s->sum, true);
+	if (err == 0 && rename(made, name) != 0)
+		err = -errno;
+	if (err != 0)
+		unlink(made);
+	return err;
+}
+
 int seal_open(struct store *s, const char *path)
 {
 	char name[STORE_PATH_MAX];
@@ -137,8 +153,8 @@ int seal_open(struct store *s, const char *path)
 		err = seal_fits(s);
 	else if (errno != ENOENT)
 		err = -errno;
-	else if ((s->seal_fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
-		err = -errno;
+	else
+		err = seal_make(s, name);
 	memcpy(s->sealed, s->sum, sizeof(s->sealed));
 	/* One sum from here on: what a kill left open is settled. */
 	return err == 0 ? seal_write(s, s->sum, true) : err;

@@ -166,16 +166,37 @@ void store_rows_end(struct store_rows *q)
 	free(q);
 }
 
+/*
+ * The last frame of a commit that failed may be in the log: found there after a kill it would be a commit. Another one
+ * in its place settles it. Where there was no room it was not written.
+ */
+static void store_settle(struct store *s)
+{
+	int err = db_exec(s, "BEGIN IMMEDIATE");
+	if (err == 0)
+		err = db_exec(s, "INSERT INTO counter VALUES(1001, 1) ON CONFLICT(id) DO UPDATE SET next = next + 1");
+	if (err == 0)
+		err = db_exec(s, "COMMIT");
+	if (err != 0)
+		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+	s->torn = err != 0;
+}
+
 int store_commit(struct store *s)
 {
 	if (!s->pending)
 		return 0;
 	bool rules = memcmp(s->sum, s->sealed, STORE_SUM) != 0;
 	int err = rules ? seal_write(s, s->sealed, true) : 0;
+	bool begun = err == 0 && !s->torn;
+	if (s->torn)
+		err = -EIO;
 	if (err == 0)
 		err = db_exec(s, "COMMIT");
 	if (err != 0) {
 		store_rollback(s);
+		if (begun && err != -ENOSPC)
+			store_settle(s);
 		return err;
 	}
 	s->pending = false;
@@ -195,6 +216,11 @@ void store_rollback(struct store *s)
 	memcpy(s->sum, s->sealed, STORE_SUM);
 	s->sum_lost = false;
 	s->pending = false;
+}
+
+bool store_torn(const struct store *s)
+{
+	return s->torn;
 }
 
 bool store_pending(const struct store *s)

@@ -36,6 +36,9 @@ int store_open(const char *path, struct store **ret, char *error) __attribute__(
 void store_close(struct store *s);
 int store_commit(struct store *s) __attribute__((warn_unused_result));
 void store_rollback(struct store *s);
+/* A commit failed and may come back all the same after a kill: neither yes nor no may be said; whoever opens the store
+ * again finds out. */
+bool store_torn(const struct store *s);
 /* Something waits for store_commit(). */
 bool store_pending(const struct store *s);
 /* At most so many 4 KiB pages from now on, as if the disk were full then. */
