@@ -35,6 +35,8 @@ int cmd_attach(struct cli *c, int argc, char **argv)
 	int code = cli_call(c, "org.sekisho.Apps.Attach", params, &reply);
 	if (code != 0)
 		return code;
+	if (json_is_true(json_object_get(reply, "already")))
+		cli_error("%s is attached to %s already", app, port);
 	if (c->json) {
 		cli_print_json(reply);
 	} else {

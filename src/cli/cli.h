@@ -33,6 +33,8 @@ struct command {
 	const char *help; /* what it does and three examples */
 };
 
+/* The table of commands, static. */
+unsigned cli_commands(const struct command **ret);
 /* Prints the usage line of `name` to stderr with a sentence; returns EXIT_USAGE. */
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -94,6 +96,9 @@ int cmd_learn(struct cli *c, int argc, char **argv);
 int cmd_rehearse(struct cli *c, int argc, char **argv);
 int cmd_log(struct cli *c, int argc, char **argv);
 int cmd_doctor(struct cli *c, int argc, char **argv);
+int cmd_watch(struct cli *c, int argc, char **argv);
+int cmd_completion(struct cli *c, int argc, char **argv);
+int cmd_complete(struct cli *c, int argc, char **argv);
 int cmd_version(struct cli *c, int argc, char **argv);
 
 /* why_offline.c: 0, or EXIT_USAGE after saying what cannot be asked. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "policy/lex.h"
+
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,14 +74,26 @@ static const struct command commands[] = {
 		"Runs CMD in a virtual machine that nothing gets out of, and prints what it asked for as a draft of rules.\n"
 		"  sekisho rehearse web -- curl -sS https://www.example.org/\n  sekisho rehearse -o draft.rules build -- make\n"
 		"  sekisho rehearse --for 5m shell -- bash" },
-	{ "log", cmd_log, "log [APP] [--since 1h] [-f] [-n N]",
-		"What happened.\n  sekisho log\n  sekisho log web --since 10m\n  sekisho log --json -f" },
+	{ "log", cmd_log, "log [APP] [VERDICT] [EVENT] [DESTINATION] [--since 1h] [-f] [-n N] [--as-rules]",
+		"What happened; with --as-rules the destinations, as rules to paste.\n"
+		"  sekisho log web --since 10m\n  sekisho log deny example.org -f\n  sekisho log web deny --as-rules" },
+	{ "watch", cmd_watch, "watch [APP] [VERDICT] [EVENT] [DESTINATION]",
+		"What happens from now on.\n  sekisho watch\n  sekisho watch web\n  sekisho --json watch deny" },
 	{ "doctor", cmd_doctor, "doctor",
 		"Checks this machine and says what repairs it.\n  sekisho doctor\n  sekisho --json doctor\n  sekisho --socket /run/x/api doctor" },
 	{ "version", cmd_version, "version",
 		"Prints the version.\n  sekisho version\n  sekisho --version\n  sekisho --json version" },
+	{ "completion", cmd_completion, "completion bash|zsh|fish",
+		"Prints the completion of a shell.\n  . <(sekisho completion bash)\n  sekisho completion zsh >~/.zfunc/_sekisho\n"
+		"  sekisho completion fish | source" },
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+unsigned cli_commands(const struct command **ret)
+{
+	*ret = commands;
+	return N_COMMANDS;
+}
 
 static const struct command *find(const char *name)
 {
@@ -122,10 +136,12 @@ static void help(FILE *to)
 static int unknown(const char *name)
 {
 	cli_error("there is no command \"%s\"", name);
-	for (unsigned i = 0; i < N_COMMANDS; i++) {
-		if (strncmp(commands[i].name, name, 2) == 0)
-			fprintf(stderr, "  did you mean \"%s\"?\n", commands[i].name);
-	}
+	const char *words[N_COMMANDS + 1] = { NULL };
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		words[i] = commands[i].name;
+	const char *near = lex_near((struct span){ .p = name, .len = strlen(name) }, words);
+	if (near != NULL)
+		fprintf(stderr, "  did you mean \"%s\"?\n", near);
 	fputs("`sekisho --help` lists the commands.\n", stderr);
 	return EXIT_USAGE;
 }
@@ -212,6 +228,9 @@ int main(int argc, char **argv)
 		return EXIT_DONE;
 	}
 	const struct command *k = find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
+	/* What the shells' completion calls; not for people, so it has no line in the table. */
+	if (k == NULL && strcmp(argv[1], "complete") == 0)
+		return cmd_complete(&c, argc - 1, argv + 1);
 	if (k == NULL)
 		return unknown(argv[1]);
 	if (wants_help(argc, argv)) {

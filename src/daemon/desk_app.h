@@ -10,6 +10,8 @@
 struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t owner, enum app_kind kind);
 /* The first step, when people are asked as `ask` (enum ipc_ask_mode) says; or an error is replied and it is gone. */
 void app_begin(struct desk *d, struct client *c, struct app *a, uint8_t ask);
+/* The reply to Attach: what the other side needs. */
+json_t *attach_json(struct desk *d, const struct app *a, bool already);
 /* Its place is free again. */
 void app_clear(struct app *a);
 /* The step that a->step names; what follows comes with its answer. */

@@ -240,6 +240,16 @@ static bool port_taken(struct desk *d, const char *port)
 	return false;
 }
 
+/* It is there already, just as asked for. */
+static const struct app *attached_so(struct desk *d, uint32_t owner, const char *name, const char *port,
+	const struct mac *mac)
+{
+	const struct app *a = app_by_name(d, owner, name);
+	bool same = a != NULL && a->kind == APP_ATTACHED && a->state == APP_RUNNING && strcmp(a->ifname, port) == 0 &&
+		    (mac == NULL || memcmp(&a->gate.mac, mac, sizeof(*mac)) == 0);
+	return same ? a : NULL;
+}
+
 void apps_attach(struct desk *d, struct client *c)
 {
 	const char *name = NULL, *port = NULL, *mac_text = NULL;
@@ -255,7 +265,9 @@ void apps_attach(struct desk *d, struct client *c)
 	} else if (strlen(port) == 0 || strlen(port) >= sizeof(d->apps[0].ifname) || strchr(port, '/') != NULL) {
 		client_no_such(d, c, "port", port);
 	} else if (mac_text != NULL && (!mac_parse(mac_text, &mac) || (mac.b[0] & 1) != 0)) {
-		client_fail(d, c, "org.sekisho.Failed", "\"%.40s\" is not the MAC address of one interface", mac_text);
+		(void)arg_bad(d, c, "mac", "\"%.40s\" is not the MAC address of one interface", mac_text);
+	} else if (attached_so(d, owner, name, port, mac_text == NULL ? NULL : &mac) != NULL) {
+		client_reply(d, c, attach_json(d, app_by_name(d, owner, name), true));
 	} else if (port_taken(d, port)) {
 		client_fail(d, c, "org.sekisho.Exists", "%s is attached already; see sekisho ps", port);
 	} else {

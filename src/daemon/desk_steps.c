@@ -98,7 +98,7 @@ void step_begin(struct desk *d, struct app *a)
 	}
 }
 
-static json_t *attach_json(struct desk *d, const struct app *a)
+json_t *attach_json(struct desk *d, const struct app *a, bool already)
 {
 	const struct plan *p = &d->role->conf.plan;
 	char mac[MAC_TEXT_MAX], v4[ADDR_TEXT_MAX], g4[ADDR_TEXT_MAX], v6[ADDR_TEXT_MAX], g6[ADDR_TEXT_MAX];
@@ -108,11 +108,11 @@ static json_t *attach_json(struct desk *d, const struct app *a)
 	addr_format(&gateway6, g6, sizeof(g6));
 	/* Not always the gateway: a link-local server could not be asked, and any other address is as good. */
 	addr_format(&names6, dns6, sizeof(dns6));
-	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:[s, s]}", "app", a->gate.name, "owner",
+	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:[s, s], s:b}", "app", a->gate.name, "owner",
 		owner_json(d, a->gate.owner), "mac", mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4",
 		addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv4_prefix", (int)plan_guest_prefix(p, false),
 		"ipv4_gateway", g4, "ipv6", addr_format(&a->gate.v6, v6, sizeof(v6)), "ipv6_prefix",
-		(int)plan_guest_prefix(p, true), "ipv6_gateway", g6, "dns", g4, dns6);
+		(int)plan_guest_prefix(p, true), "ipv6_gateway", g6, "dns", g4, dns6, "already", already);
 }
 
 static void app_running(struct desk *d, struct app *a)
@@ -189,7 +189,7 @@ static void step_done(struct desk *d, struct app *a, const struct ipc_result *r)
 		if (a->client >= 0) {
 			struct client *c = &d->clients[a->client];
 			a->client = -1;
-			client_reply(d, c, attach_json(d, a));
+			client_reply(d, c, attach_json(d, a, false));
 		}
 		if (a->exit_wanted) {
 			a->state = APP_STOPPING;

@@ -4,8 +4,8 @@ import json
 import time
 
 import zones
-from lab import Inside, LabError, wait_until
-from product import sekisho, sekisho_json, wait_for
+from lab import Inside, LabError, build_dir, wait_until
+from product import Lines, environment, sekisho, sekisho_json, wait_for
 from run import alone
 
 WEB = "https://www.example.org/"
@@ -398,6 +398,29 @@ def test_why_rules_log(t):
     e = wait_for(None, event="connection", app="web", verdict="allow")
     assert e["name"] == "www.example.org" and e["port"] == 443 and e["protocol"] == "tcp", e
     assert e.get("rule_id") == why["rule_id"], (e, why)
+
+
+def test_log_filters(t):
+    """`log` takes a verdict, an event, a part of the destination; `--as-rules` prints lines to paste; `watch` shows what comes."""
+    app = t.app("web")
+    t.rule("allow web to 198.51.100.10 port 80/tcp")
+    t.rule("deny web to 198.51.100.11")
+    watch = Lines(t.start(Inside(None), f"{build_dir()}/sekisho", "--json", "watch", "web", "deny", env=environment()).stdout)
+    seen = []
+
+    def watched():
+        page(app, "http://198.51.100.10/")
+        refused(app, "http://198.51.100.11/")
+        seen.append(watch.next(1))
+        return seen[-1] is not None
+    wait_until(watched, 20, "something to watch")
+    assert json.loads(seen[-1])["address"] == "198.51.100.11"
+    assert {e["address"] for e in sekisho_json("log", "web", "deny")} == {"198.51.100.11"}
+    assert {e["event"] for e in sekisho_json("log", "connection")} == {"connection"}
+    assert sekisho_json("log", "100.12") == []
+    lines = sekisho("log", "deny", "web", "--as-rules").splitlines()
+    assert lines == ["allow web to 198.51.100.11 port 80/tcp"], lines
+    assert sekisho("log", "web", "other", check=False)[0] == 2
 
 
 def test_ps(t):

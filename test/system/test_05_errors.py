@@ -193,6 +193,11 @@ def test_attach_errors(t):
     t.app("web")
     ns, port = t.lab.namespace("twin")
     says(["web"], "attach", "web", "--port", port)
+    own = sekisho_json("ps")[0]["port"]
+    says(["MAC"], "attach", "other", "--port", port, "--mac", "03:00:00:00:00:01", status=2)
+    says([own], "attach", "other", "--port", own)
+    status, out, err = sekisho("attach", "web", "--port", own, check=False)
+    assert status == 0 and "already" in err and "ipv4_gateway" in out, (status, out, err)
     assert len(sekisho_json("ps")) == 1
     t.lab.remove_namespace("twin")
     # What never ran has not stopped either.
