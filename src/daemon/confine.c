@@ -49,7 +49,7 @@ static int filter_inet_sockets(scmp_filter_ctx ctx)
 	int err = 0;
 	for (unsigned i = 0; err == 0 && i < 4; i++)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i / 2]),
+			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i / 2], 0),
 			SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE_MASK, (scmp_datum_t)types[i % 2]));
 	return err;
 }

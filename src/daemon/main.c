@@ -275,10 +275,10 @@ static int start_all(struct sekishod *d)
 	int err = loop_new(&d->loop);
 	if (err == 0)
 		err = open_signals(d);
-	if (err == 0)
+	if (err == 0) {
 		watch_resolv_conf(d);
-	if (err == 0)
 		err = vms_new(d);
+	}
 	if (err == 0)
 		err = setup_api(&d->conf, &d->api_fd);
 	if (err == 0)

@@ -37,6 +37,24 @@ static void grant_round_trip(void **state)
 	assert_false(ipc_grant_get(bytes, w.len + 1, &back));
 }
 
+static void check_round_trip(void **state)
+{
+	(void)state;
+	static struct ipc_check c, back;
+	c = (struct ipc_check){ .ok = true, .name = "forward IPv4" };
+	ipc_text_set(&c.text, "a packet passes");
+	ipc_text_set(&c.fix, "nft insert rule");
+	struct wr w = wr_init(bytes, sizeof(bytes));
+	assert_true(ipc_check_put(&w, &c));
+	assert_true(ipc_check_get(bytes, w.len, &back));
+	assert_true(back.ok);
+	assert_string_equal(back.name, c.name);
+	assert_string_equal(back.text.s, c.text.s);
+	assert_string_equal(back.fix.s, c.fix.s);
+	for (size_t n = 0; n < w.len; n++)
+		assert_false(ipc_check_get(bytes, n, &back));
+}
+
 static void vm_strings_must_count(void **state)
 {
 	(void)state;
@@ -137,6 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(grant_round_trip),
+		cmocka_unit_test(check_round_trip),
 		cmocka_unit_test(vm_strings_must_count),
 		cmocka_unit_test(resolved_bounds),
 		cmocka_unit_test(plan_is_a_function),
