@@ -419,6 +419,8 @@ void rules_api_list(struct desk *d, struct client *c);
 void rules_api_why(struct desk *d, struct client *c);
 /* What somebody without admin rights may write. False: refused, an error was replied. */
 bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner);
+/* The same, and its life can begin now. */
+bool rule_may_begin(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner);
 void client_bad_rule(struct desk *d, struct client *c, size_t index, const struct policy_diag *diag);
 
 /* desk_waits.c, desk_questions.c, desk_inbox.c */

@@ -222,10 +222,10 @@ bool arg_ask(struct desk *d, struct client *c, uint8_t *ret)
 	if (!arg_str(d, c, "ask", false, &ask))
 		return false;
 	static const char *const modes[] = { [ASK_DESK] = "desk", [ASK_DENY] = "deny", [ASK_REHEARSE] = "rehearse" };
-	for (uint8_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (strcmp(ask, modes[i]) != 0)
 			continue;
-		*ret = i;
+		*ret = (uint8_t)i;
 		return true;
 	}
 	return arg_bad(d, c, "ask", "it is desk, deny or rehearse");

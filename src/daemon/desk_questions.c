@@ -248,7 +248,7 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 		client_bad_rule(d, c, 0, &diag);
 		return;
 	}
-	if (err == 0 && (!rule_permitted(d, c, &parsed, q->owner) || !would_win(d, c, &parsed, line, q))) {
+	if (err == 0 && (!rule_may_begin(d, c, &parsed, q->owner) || !would_win(d, c, &parsed, line, q))) {
 		policy_rule_fini(&parsed);
 		return;
 	}

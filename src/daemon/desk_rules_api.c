@@ -16,7 +16,7 @@ void client_bad_rule(struct desk *d, struct client *c, size_t index, const struc
 			diag->near[0] == '\0' ? json_null() : json_string(diag->near), "text", diag->message));
 }
 
-static bool may_write(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
+bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
 {
 	const char *no = NULL;
 	if (c->admin)
@@ -40,9 +40,10 @@ static bool may_write(struct desk *d, struct client *c, const struct policy_rule
 	return no == NULL;
 }
 
-bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
+bool rule_may_begin(struct desk *d, struct client *c, const struct policy_rule *r, uint32_t owner)
 {
-	return may_write(d, c, r, owner) && (r->lives.until != POLICY_UNTIL_LOGOUT || auth_until_logout(d, c, owner));
+	return rule_permitted(d, c, r, owner) &&
+	       (r->lives.until != POLICY_UNTIL_LOGOUT || auth_until_logout(d, c, owner));
 }
 
 /* Whose rule it is when an admin does not say: the owner of the only running application of that name. */
@@ -75,7 +76,7 @@ static struct rule *make_one(struct desk *d, struct client *c, size_t index, con
 	}
 	if (err == 0 && !said)
 		owner = likely_owner(d, c, &parsed, owner);
-	if (err == 0 && !rule_permitted(d, c, &parsed, owner)) {
+	if (err == 0 && !rule_may_begin(d, c, &parsed, owner)) {
 		policy_rule_fini(&parsed);
 		return NULL;
 	}
@@ -190,6 +191,26 @@ static struct rule *rule_by_prefix(struct desk *d, struct client *c, const char 
 	return found;
 }
 
+/* The rule of that id if the caller may take it away; NULL: an error was replied. */
+static struct rule *removable(struct desk *d, struct client *c, const char *prefix)
+{
+	struct rule *r = rule_by_prefix(d, c, prefix);
+	if (r == NULL)
+		return NULL;
+	if (r->e.meta.origin != POLICY_ORIGIN_ANSWER)
+		client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there",
+			r->file == NULL ? "?" : r->file, r->e.meta.line);
+	else if (r->learning != 0)
+		client_fail(d, c, "org.sekisho.Failed",
+			"the rule is part of a learning and ends with it; end sekisho learn");
+	/* Who may not write a rule may not take it away: an admin's refusal stands beside his answers under his own
+	 * name.
+	 */
+	else if (rule_permitted(d, c, &r->e.rule, r->e.meta.owner))
+		return r;
+	return NULL;
+}
+
 void rules_api_remove(struct desk *d, struct client *c)
 {
 	const json_t *ids;
@@ -198,15 +219,8 @@ void rules_api_remove(struct desk *d, struct client *c)
 	size_t n = json_array_size(ids), kept = 0;
 	struct rule **rules = calloc(n + 1, sizeof(*rules));
 	for (size_t i = 0; rules != NULL && i < n; i++) {
-		struct rule *r = rule_by_prefix(d, c, json_string_value(json_array_get(ids, i)));
-		if (r != NULL && r->e.meta.origin != POLICY_ORIGIN_ANSWER)
-			client_denied(d, c, "the rule stands in the policy file %s, line %u; remove it there",
-				r->file == NULL ? "?" : r->file, r->e.meta.line);
-		/* Who may not write a rule may not take it away: an admin's refusal stands beside his answers under his
-		 * own name. */
-		bool his = r != NULL && r->e.meta.origin == POLICY_ORIGIN_ANSWER &&
-			   rule_permitted(d, c, &r->e.rule, r->e.meta.owner);
-		if (!his) {
+		struct rule *r = removable(d, c, json_string_value(json_array_get(ids, i)));
+		if (r == NULL) {
 			free(rules);
 			return;
 		}

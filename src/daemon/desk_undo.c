@@ -36,9 +36,10 @@ struct undo {
 	bool failed;	/* an error was replied */
 };
 
+/* What was learnt, and lines of files, have no row: nothing of them can be undone. */
 static struct rule *rule_by_row(const struct desk *d, int64_t seq)
 {
-	for (size_t i = d->n_rules; i-- > 0;) {
+	for (size_t i = seq == 0 ? 0 : d->n_rules; i-- > 0;) {
 		if (d->rules[i]->seq == seq)
 			return d->rules[i];
 	}

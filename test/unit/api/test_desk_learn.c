@@ -113,7 +113,14 @@ static void test_what(void **state)
 	unsigned n = 0;
 	json_t *r;
 	size_t i;
-	json_array_foreach(json_object_get(p, "rules"), i, r) n += strstr(str(r, "rule"), "note \"learning\"") != NULL;
+	json_array_foreach(json_object_get(p, "rules"), i, r)
+	{
+		if (strstr(str(r, "rule"), "note \"learning\"") == NULL)
+			continue;
+		n++;
+		expect_error("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(r, "rule_id")),
+			"org.sekisho.Failed");
+	}
 	assert_int_equal(n, 2);
 	json_decref(p);
 	call_end(&c);

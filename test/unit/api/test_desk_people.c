@@ -425,15 +425,22 @@ static void test_until_logout(void **state)
 	json_decref(expect("org.sekisho.Ping", NULL));
 	json_decref(add("allow web to a.example.org until logout"));
 	assert_int_equal(n_rules(), 1);
-	/* logind restarts: nobody has logged out. */
+	/* logind restarts: nobody has logged out; and a rule can be taken away whatever it says. */
 	auth_says(false, false, 0);
 	json_decref(expect("org.sekisho.Ping", NULL));
 	assert_int_equal(n_rules(), 1);
+	json_t *list = expect("org.sekisho.Rules.List", NULL);
+	json_decref(expect("org.sekisho.Rules.Remove",
+		json_pack("{s:[s]}", "ids", str(json_array_get(json_object_get(list, "rules"), 0), "rule_id"))));
+	json_decref(list);
+	auth_says(false, true, ALICE);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	json_decref(add("allow web to a.example.org until logout"));
 	auth_says(false, true, BOB);
 	json_decref(expect("org.sekisho.Ping", NULL));
 	assert_int_equal(n_rules(), 0);
 	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "ended", 1));
-	assert_string_equal(str(json_array_get(json_object_get(p, "rules"), 0), "reason"), "its owner has logged out");
+	assert_string_equal(str(json_array_get(json_object_get(p, "rules"), 1), "reason"), "its owner has logged out");
 	json_decref(p);
 }
 
