@@ -126,3 +126,28 @@ def test_used_up_connection_ends_with_its_time(t):
     t.rule(f"allow {STREAM_RULE} once for 4s")
     stream = Stream(t, app)
     wait_until(lambda: not stream.alive(1), 8, "the connection ends with the time of its rule")
+
+
+FILL = ("import json,socket,sys\ns=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);s.settimeout(60)\n"
+        "def call(lines):\n"
+        "  s.sendall(json.dumps({'method':'org.sekisho.Rules.Add','parameters':{'rules':lines}}).encode()+b'\\0')\n"
+        "  got=b''\n"
+        "  while not got.endswith(b'\\0'): got+=s.recv(1<<20)\n"
+        "  return json.loads(got[:-1])\n"
+        "for k in range(11):\n"
+        "  r=call([f'deny a{k}-{i} to 198.51.100.10' for i in range(500)])\n"
+        "  if 'error' in r: print(k,json.dumps(r)); break\n")
+
+
+@alone(users_group="nogroup")
+def test_one_user_fills_the_rule_table(t):
+    """A user may have five thousand rules and no more; an admin's refusal fits all the same, and is in force."""
+    app = t.app("web")
+    t.rule("allow web to 198.51.100.10 port 80/tcp")
+    assert app.curl("http://198.51.100.10/")[0] == 0
+    p = t.start(app, "setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--", "python3", "-c", FILL, RUN_DIR + "/api")
+    out, _ = p.communicate(timeout=80)
+    assert out.startswith("10 ") and "too many rules" in out, out[:300]
+    sekisho("deny", "web")
+    sekisho("deny", *"web to 198.51.100.10 port 80/tcp".split())
+    assert app.curl("http://198.51.100.10/", timeout=3)[0] == 7

@@ -56,7 +56,7 @@ static void count_run(unsigned attempts, unsigned times, bool lose)
 			at_death += w->n_charges < 3 ? w->n_charges : 3;
 			for (unsigned i = 0; i < w->n_charges && i < 3 && w->rule[rule].meta.times_left > 1; i++)
 				w->rule[rule].meta.times_left--;
-			world_gate_again(w, &w->grant, w->n_grants > 0 ? 1 : 0);
+			world_gate_again(w, &w->grant, w->n_grants > 0 ? 1 : 0, true);
 		}
 	}
 	while (w->n_charges > 0)
@@ -208,7 +208,8 @@ static void asleep(void **state)
 	world_free(w);
 }
 
-/* Without a policy nothing is renewed: what a gate that was just born got back ends with its lease. */
+/* A grant lives as long as its rule, over many leases, and over gate's death; without a policy nothing is renewed: what
+ * a new gate got back ends with the lease that the old one gave. */
 static void no_policy_no_lease(void **state)
 {
 	(void)state;
@@ -217,8 +218,33 @@ static void no_policy_no_lease(void **state)
 	uint32_t mark = w->last_mark;
 	world_pass(w, 200000);
 	assert_int_equal(world_live_rows(w, mark), 2);
-	w->rule[0].meta.ended = POLICY_END_REMOVED;
-	world_gate_again(w, &w->grant, 1);
+	world_gate_again(w, &w->grant, 1, true);
+	world_pass(w, 200000);
+	assert_int_equal(world_live_rows(w, mark), 2);
+	int64_t given = 0;
+	for (unsigned i = 0; i < WORLD_LIVE; i++) {
+		if (w->live[i].mark == mark)
+			given = w->live[i].until_ms - w->boot_ms;
+	}
+	world_gate_again(w, &w->grant, 1, false);
+	world_pass(w, given - 1);
+	assert_int_equal(world_live_rows(w, mark), 2);
+	world_pass(w, 1);
+	assert_int_equal(world_live_rows(w, mark), 0);
+	tcp(w, 2001);
+	assert_int_equal(w->n_admits, 1);
+	world_free(w);
+}
+
+/* What a new gate is given back and its rule is gone meanwhile ends at once. */
+static void restored_without_its_rule(void **state)
+{
+	(void)state;
+	struct world *w = with(RULE);
+	tcp(w, 2000);
+	uint32_t mark = w->last_mark;
+	world_rule_end(w, 0, POLICY_END_REMOVED);
+	world_gate_again(w, &w->grant, 1, true);
 	assert_int_equal(world_live_rows(w, mark), 0);
 	world_free(w);
 }
@@ -488,6 +514,23 @@ static void peer_of_another_owner(void **state)
 	world_free(w);
 }
 
+/* The other app's refusal is in force before its count is durable: the packet that waits for the count goes nowhere. */
+static void peers_refusal_overtakes_charge(void **state)
+{
+	(void)state;
+	struct world *w = pair(1001);
+	world_rule(w, "allow db from app:web port 5432/tcp once");
+	world_policy(w);
+	world_connect(w, WEB, IP_TCP, db4(), 2000, 5432);
+	assert_int_equal(w->n_charges, 1);
+	world_pass(w, 10);
+	world_rule(w, "final deny db from app:web");
+	world_policy(w);
+	world_settle(w, 1);
+	assert_int_equal(w->n_admits, 0);
+	world_free(w);
+}
+
 static void peer_is_asked_about(void **state)
 {
 	(void)state;
@@ -544,6 +587,7 @@ int main(void)
 		cmocka_unit_test(wall_set_forward),
 		cmocka_unit_test(asleep),
 		cmocka_unit_test(no_policy_no_lease),
+		cmocka_unit_test(restored_without_its_rule),
 		cmocka_unit_test(grants_follow_policy),
 		cmocka_unit_test(ask_in_the_place_of_allow),
 		cmocka_unit_test(grants_are_bounded),
@@ -555,6 +599,7 @@ int main(void)
 		cmocka_unit_test(lookups_are_shared),
 		cmocka_unit_test(peer_of_one_owner),
 		cmocka_unit_test(peer_of_another_owner),
+		cmocka_unit_test(peers_refusal_overtakes_charge),
 		cmocka_unit_test(peer_is_asked_about),
 		cmocka_unit_test(peer_has_a_name),
 	};

@@ -401,7 +401,7 @@ void world_app_ends(struct world *w, uint16_t slot)
 	world_turn(w);
 }
 
-void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n)
+void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n, bool policy)
 {
 	gate_free(w->g);
 	begin(w);
@@ -412,7 +412,8 @@ void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n)
 	}
 	for (size_t i = 0; i < n; i++)
 		gate_grant_restore(w->g, &grants[i]);
-	world_policy(w);
+	if (policy)
+		world_policy(w);
 	gate_sync_end(w->g);
 	world_turn(w);
 	assert_true(gate_synced(w->g));

@@ -57,8 +57,8 @@ struct world {
 
 struct world *world_new(void);
 void world_free(struct world *w);
-/* gate dies and comes back: everything desk had a copy of is given again. */
-void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n);
+/* gate dies and comes back: everything desk had a copy of is given again, the policy only if `policy`. */
+void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n, bool policy);
 /* An app in slot 1..WORLD_APPS-1 with addresses of the plan; its port is its slot. */
 void world_app(struct world *w, uint16_t slot, const char *name, uint32_t owner);
 void world_app_ends(struct world *w, uint16_t slot);
