@@ -341,6 +341,7 @@ int64_t gate_deadline(const struct gate *g)
 void gate_tick(struct gate *g)
 {
 	g->looked_ms = g->boot_ms;
+	g->chains_asked = 0;
 	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms)
 		reload_judge(g);
 	reload_tick(g);

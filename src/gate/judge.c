@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { CHAINS_AT_ONCE = 64 };
+
 /* `b` speaks for its id rather than `a`: one that runs before one that is used up, then the later one. */
 static bool rule_before(const struct policy_fact *a, const struct policy_fact *b)
 {
@@ -154,14 +156,35 @@ static const char *judge_grant(struct gate *g, const struct grant *gr, struct si
 	return NULL;
 }
 
+/* Rules may refuse a name behind the grant's, and nobody remembers which those are (gate is new, or its table of
+ * answers was full): they are asked for, and the grant is judged again with them. */
+static void ask_chain(struct gate *g, const struct grant *gr, const struct app *app)
+{
+	struct policy_lookup_verdict may;
+	if (gr->name.len == 0 || gr->peer_slot != 0 || resolve_last(g->resolve, &gr->name) != NULL)
+		return;
+	if (resolve_get(g->resolve, &gr->name, g->boot_ms) == NULL) {
+		policy_may_resolve(g->policy, app->a.name, app->a.owner, &gr->name, g->wall_ms, &may);
+		if (may.answer != POLICY_LOOKUP_ALLOWED || g->chains_asked == CHAINS_AT_ONCE)
+			return;
+		g->chains_asked++;
+		uint32_t id = resolve_ask(g->resolve, &gr->name, gr->key.slot, g->boot_ms);
+		struct ipc_resolve q = { .name = gr->name, .want_v4 = true, .want_v6 = true };
+		out_tell(&g->messages, ROLE_RESOLVER, IPC_RESOLVE, id, resolve, &q);
+	}
+	resolve_for_grants(g->resolve, &gr->name);
+}
+
 void judge_again(struct gate *g, struct grant *gr)
 {
 	struct sides s;
 	const char *ends = judge_grant(g, gr, &s);
-	if (ends == NULL)
+	if (ends == NULL) {
 		live_set_rule(g, gr, &s);
-	else
+		ask_chain(g, gr, app_of(g, gr->key.slot));
+	} else {
 		live_end(g, gr, ends);
+	}
 }
 
 void judge_all_grants(struct gate *g)
@@ -170,5 +193,14 @@ void judge_all_grants(struct gate *g)
 	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
 		next = grants_next(g->grants, gr);
 		judge_again(g, gr);
+	}
+}
+
+void judge_grants_of(struct gate *g, const struct name *name)
+{
+	for (struct grant *gr = grants_next(g->grants, NULL), *next; gr != NULL; gr = next) {
+		next = grants_next(g->grants, gr);
+		if (name_equal(&gr->name, name))
+			judge_again(g, gr);
 	}
 }

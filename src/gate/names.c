@@ -308,6 +308,9 @@ void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *
 	const struct resolved *known = resolve_answer(g->resolve, request, r, g->boot_ms);
 	if (known != NULL) {
 		struct name name = known->name;
+		/* Grants first: what a refusal of a name behind this one ends must be cut before anything new goes. */
+		if (known->for_grants)
+			judge_grants_of(g, &name);
 		names_resolved(g, &name);
 	}
 }

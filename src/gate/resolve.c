@@ -61,7 +61,16 @@ const struct resolved *resolve_get(struct resolve *t, const struct name *name, i
 const struct resolved *resolve_last(struct resolve *t, const struct name *name)
 {
 	const struct resolved *r = resolve_get(t, name, INT64_MIN);
-	return r != NULL && !r->pending ? r : NULL;
+	return r != NULL && r->chain != NULL ? r : NULL;
+}
+
+void resolve_for_grants(struct resolve *t, const struct name *name)
+{
+	for (unsigned i = 0; i < PROBES; i++) {
+		struct resolved *r = t->entry[probe(t, name, i)];
+		if (r != NULL && name_equal(&r->name, name))
+			r->for_grants = r->pending;
+	}
 }
 
 static void forget(struct resolve *t, unsigned at)
@@ -123,6 +132,15 @@ uint32_t resolve_ask(struct resolve *t, const struct name *name, uint16_t slot, 
 		.slot = slot,
 		.pending = true,
 		.until_ms = now_ms + RESOLVE_PATIENCE_MS };
+	if (t->entry[at] != NULL && name_equal(&t->entry[at]->name, name)) {
+		struct resolved *old = t->entry[at];
+		r->chain = old->chain;
+		r->v4 = old->v4;
+		r->v6 = old->v6;
+		r->n_chain = old->n_chain;
+		old->chain = NULL;
+		old->v4 = old->v6 = NULL;
+	}
 	forget(t, at);
 	t->entry[at] = r;
 	t->count[slot % PLAN_SLOTS]++;
@@ -157,6 +175,9 @@ const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const
 	if (r == NULL || !r->pending || t->request[at] != request)
 		return NULL;
 	r->pending = false;
+	free(r->chain);
+	free(r->v4);
+	free(r->v6);
 	r->status = copy_answer(r, a) ? a->status : (uint8_t)RESOLVE_FAILED;
 	int64_t ttl = (int64_t)a->ttl * 1000;
 	if (r->status != RESOLVE_OK)

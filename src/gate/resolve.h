@@ -27,7 +27,8 @@ struct resolved {
 	struct name name;
 	uint16_t slot;	  /* of the app for which it was asked */
 	int64_t until_ms; /* fresh, or while pending: given up */
-	bool pending;	  /* asked, no answer yet */
+	bool pending;	  /* asked, no answer yet; what stands here is the answer before */
+	bool for_grants;  /* grants made under this name are to be judged again with the answer */
 	uint8_t status;	  /* enum ipc_resolve_status */
 	uint8_t n_chain, n_v4, n_v6;
 	struct name *chain; /* owned */
@@ -40,10 +41,13 @@ struct resolve *resolve_new(uint64_t seed);
 void resolve_free(struct resolve *t);
 /* The entry when it is fresh or pending at `now_ms`; NULL: ask. */
 const struct resolved *resolve_get(struct resolve *t, const struct name *name, int64_t now_ms);
-/* The last answer, however old: which names stood behind a name when a grant was made. NULL: none is known. */
+/* The last answer, however old and while it is asked again: which names stand behind the name of a grant. NULL: none is
+ * known. */
 const struct resolved *resolve_last(struct resolve *t, const struct name *name);
 /* Notes that `name` is being asked for the app of `slot`; returns the request's number for IPC_RESOLVE, 0: no room. */
 uint32_t resolve_ask(struct resolve *t, const struct name *name, uint16_t slot, int64_t now_ms);
+/* The answer that is being waited for is wanted for grants, too. */
+void resolve_for_grants(struct resolve *t, const struct name *name);
 /* Takes the answer to a request. NULL: nobody asked (any more). */
 const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r,
 	int64_t now_ms);

@@ -182,6 +182,7 @@ struct gate {
 	struct question question[QUESTIONS_MAX];
 	uint32_t next_question;
 	struct resolve *resolve;
+	unsigned chains_asked; /* names looked up for grants' sake since the last look at the clocks */
 	struct lookup lookup[LOOKUPS_MAX];
 	unsigned n_lookups;
 	struct ended ended[ENDED_MAX]; /* by number modulo ENDED_MAX: numbers are given in order */
@@ -268,6 +269,8 @@ bool judge_charged(struct gate *g, struct app *app, const struct held *h, const 
 /* Cuts it, or notes what rule allows it now. */
 void judge_again(struct gate *g, struct grant *gr);
 void judge_all_grants(struct gate *g);
+/* The same for those of one name: the names behind it are known now. */
+void judge_grants_of(struct gate *g, const struct name *name);
 
 /* reload.c */
 /* The policy changed, or a life began or ended: every grant and held packet is judged again, by ticks to come. */

@@ -167,6 +167,21 @@ def test_taken_back(t):
     goes_on(t, Stream(t, app))
 
 
+def test_undone(t):
+    """`undo` of a refusal lets new connections pass again and touches nothing that flows; `undo` of the permission cuts."""
+    app, permits = opened(t, EXACT, f"allow web to {PEER6} port 19/tcp")
+    six = Stream(t, app, PEER6)
+    sekisho("deny", *f"web to {PEER} port 19/tcp".split())
+    assert app.run("curl", "-sS", "--max-time", "2", f"telnet://{PEER}:19")[0] == 7
+    sekisho("undo")
+    stream = Stream(t, app)
+    goes_on(t, six)
+    sekisho("undo", "1")  # of the IPv6 permission, the newest change but those
+    t.ended(permits[1], grace=0.3)
+    six.cut()
+    goes_on(t, stream)
+
+
 def test_many_at_once(t):
     """Ten streams, half of which a change forbids: those are cut, not a byte of the others is lost."""
     app, _ = opened(t, WIDE, f"allow web to {PEER6} port 19/tcp")

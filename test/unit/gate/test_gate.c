@@ -456,6 +456,39 @@ static void lookups_are_shared(void **state)
 	world_free(w);
 }
 
+/* A refusal of a name behind the one that was asked ends what flows, also when gate is new and has to learn that name.
+ */
+static void refusal_of_the_name_behind(void **state)
+{
+	(void)state;
+	struct world *w = with("allow web to www.example.com");
+	world_lookup(w, WEB, "www.example.com", 1);
+	world_resolved_as(w, HOST, "edge.example.net");
+	world_connect(w, WEB, IP_TCP, addr_to_u32(&w->answer.address), 2000, 443);
+	uint32_t mark = w->last_mark;
+	assert_int_equal(world_live_rows(w, mark), 2);
+	/* Old, and being asked again: still known. */
+	world_pass(w, 301000);
+	world_lookup(w, WEB, "www.example.com", 1);
+	assert_int_equal(w->n_resolves, 2);
+	size_t deny = world_rule(w, "final deny web to edge.example.net");
+	world_policy(w);
+	assert_int_equal(world_live_rows(w, mark), 0);
+	world_rule_end(w, deny, POLICY_END_REMOVED);
+	world_policy(w);
+	world_resolved_as(w, HOST, "edge.example.net");
+	world_connect(w, WEB, IP_TCP, addr_to_u32(&w->answer.address), 2001, 443);
+	mark = w->last_mark;
+	/* A new gate knows no answers: it asks for those that grants need. */
+	world_rule(w, "final deny web to edge.example.net");
+	world_gate_again(w, &w->grant, 1, true);
+	assert_int_equal(world_live_rows(w, mark), 2);
+	assert_int_equal(w->n_resolves, 3);
+	world_resolved_as(w, HOST, "edge.example.net");
+	assert_int_equal(world_live_rows(w, mark), 0);
+	world_free(w);
+}
+
 /* --- between apps --- */
 
 static uint32_t db4(void)
@@ -597,6 +630,7 @@ int main(void)
 		cmocka_unit_test(new_names_are_bounded),
 		cmocka_unit_test(long_names_count_more),
 		cmocka_unit_test(lookups_are_shared),
+		cmocka_unit_test(refusal_of_the_name_behind),
 		cmocka_unit_test(peer_of_one_owner),
 		cmocka_unit_test(peer_of_another_owner),
 		cmocka_unit_test(peers_refusal_overtakes_charge),

@@ -518,8 +518,17 @@ void world_lookup(struct world *w, uint16_t slot, const char *name, uint16_t qty
 
 void world_resolved(struct world *w, uint32_t v4)
 {
+	world_resolved_as(w, v4, NULL);
+}
+
+void world_resolved_as(struct world *w, uint32_t v4, const char *behind)
+{
 	static struct ipc_resolved r;
 	r = (struct ipc_resolved){ .status = RESOLVE_OK, .ttl = 60, .n_v4 = 1, .v4 = { addr_v4(v4) } };
+	if (behind != NULL) {
+		r.n_chain = 1;
+		assert_true(name_from_text(behind, strlen(behind), &r.chain[0]));
+	}
 	gate_resolved(w->g, w->resolve_id, &r);
 	world_turn(w);
 }

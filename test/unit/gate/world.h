@@ -81,6 +81,8 @@ void world_connect(struct world *w, uint16_t slot, uint8_t proto, uint32_t dst, 
 void world_lookup(struct world *w, uint16_t slot, const char *name, uint16_t qtype);
 /* What the resolver says to gate's last question: one IPv4 address. */
 void world_resolved(struct world *w, uint32_t v4);
+/* The same, with a name behind the asked one. */
+void world_resolved_as(struct world *w, uint32_t v4, const char *behind);
 /* Live rows of this mark that the switch still has, by its own clock. */
 unsigned world_live_rows(const struct world *w, uint32_t mark);
 /* Every live row there is. */
