@@ -267,6 +267,8 @@ static int desk_open(struct desk *d)
 		log_msg(LOG_ERROR, "%s/store/store.db: %s", d->role->conf.state_dir, error);
 		return err;
 	}
+	if (error[0] != '\0' && d->damaged[0] == '\0')
+		log_msg(LOG_WARNING, "%s/store/store.db: %s", d->role->conf.state_dir, error);
 	apps_load(d);
 	err = rules_load(d);
 	if (err == 0)

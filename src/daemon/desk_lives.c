@@ -177,6 +177,9 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 	r->e.meta.deadline_ms = row->deadline_ms;
 	r->e.meta.times_left = row->times_left;
 	r->e.meta.ended = (enum policy_end)row->end;
+	/* The clock was set back while nobody looked: no life may be longer than it was given. */
+	if (row->created_ms > clock_wall_ms())
+		deadline_set(&r->ends, row->deadline_ms, row->created_ms, clock_boot_ms());
 	r->older_boot = strcmp(row->boot_id, d->host.boot_id) != 0;
 	if (rule_running(r) && r->older_boot) {
 		if (r->e.rule.lives.until == POLICY_UNTIL_REBOOT)

@@ -305,7 +305,12 @@ static int store_try(const char *path, struct store *s, char *error)
 		snprintf(error, STORE_ERROR_MAX, "%s", s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
 	if (err != 0 || memory)
 		return err;
+	uint64_t changes = 0;
+	bool sealed = seal_exists(path);
 	err = seal_open(s, path);
+	if (err == 0 && !sealed && store_journal_count(s, &changes) == 0 && changes > 0)
+		snprintf(error, STORE_ERROR_MAX,
+			"there was no seal to hold it against; its rules are taken as they are");
 	if (err == -EUCLEAN)
 		snprintf(error, STORE_ERROR_MAX, "its rules are not those that were stored last");
 	else if (err != 0)
@@ -344,6 +349,7 @@ int store_open(const char *path, struct store **ret, char *error)
 	error[0] = '\0';
 	int err = store_try(path, s, why);
 	if (err == 0) {
+		snprintf(error, STORE_ERROR_MAX, "%s", why);
 		*ret = s;
 		return 0;
 	}

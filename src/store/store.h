@@ -30,7 +30,8 @@ enum { STORE_BLOCK = 4096, STORE_HISTORY_ROWS = 200000, STORE_INBOX_ROWS = 1000 
 
 /* -EPROTO: written by a newer version. -EUCLEAN: damaged (the integrity check failed), gone, or not the one whose rules
  * were sealed in PATH.seal; it has been moved aside, and every open fails so until somebody removes PATH.seal. In
- * `error` (STORE_ERROR_MAX) what is wrong and what to do. ":memory:" is a store that nothing outlives. */
+ * `error` (STORE_ERROR_MAX) what is wrong and what to do; with 0 "" or what should be known (there was no seal).
+ * ":memory:" is a store that nothing outlives. */
 int store_open(const char *path, struct store **ret, char *error) __attribute__((warn_unused_result));
 /* Commits nothing. */
 void store_close(struct store *s);

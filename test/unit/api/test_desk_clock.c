@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lives over restarts and over clocks that are set: the desk's wall clock is this program's (linked with --wrap). */
+#include "desk_world.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#define YEAR_MS	   (365LL * 86400 * 1000)
+#define FILE_RULES "allow web to t.example.org for 1h\nallow web to n.example.org 3 times\n"
+
+/* Shared with the desk, which is a child of this process: what is added to the two clocks. */
+static struct shift {
+	int64_t wall_ms, boot_ms;
+} * shift;
+
+int64_t __real_clock_wall_ms(void);
+int64_t __wrap_clock_wall_ms(void);
+int64_t __real_clock_boot_ms(void);
+int64_t __wrap_clock_boot_ms(void);
+
+int64_t __wrap_clock_wall_ms(void)
+{
+	return __real_clock_wall_ms() + shift->wall_ms;
+}
+
+int64_t __wrap_clock_boot_ms(void)
+{
+	return __real_clock_boot_ms() + shift->boot_ms;
+}
+
+static int setup(void **state)
+{
+	*shift = (struct shift){ 0 };
+	return world_setup(state);
+}
+
+static int64_t times_left(void)
+{
+	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "all", 1)), *r;
+	int64_t left = -1;
+	size_t i;
+	json_array_foreach(json_object_get(p, "rules"), i, r)
+	{
+		if (json_is_integer(json_object_get(r, "times_left")))
+			left = json_integer_value(json_object_get(r, "times_left"));
+	}
+	json_decref(p);
+	return left;
+}
+
+static void charge(uint32_t id)
+{
+	struct ipc_charge c = { .ref = w.app.ref };
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++) {
+		if (policy_rule_meta(w.policy, i)->times_left != 0)
+			memcpy(c.rule, policy_rule_meta(w.policy, i)->id, sizeof(c.rule));
+	}
+	unsigned before = w.n_charged;
+	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_CHARGE, id, charge, &c, NULL, 0), 0);
+	UNTIL(w.n_charged == before + 1);
+	assert_int_equal(w.charged.err, 0);
+}
+
+static void again(const char *policy)
+{
+	end_desk(SIGKILL);
+	start(policy);
+}
+
+/* Set back a year while the daemon is down: nothing is lost, and an hour is still an hour. */
+static void test_set_back(void **state)
+{
+	(void)state;
+	start(NULL);
+	json_decref(add("allow web to www.example.org for 1h"));
+	json_decref(add("deny web to ads.example.org"));
+	end_desk(SIGKILL);
+	shift->wall_ms = -YEAR_MS;
+	start(NULL);
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+	assert_int_equal(judge("ads.example.org"), POLICY_SAYS_DENY);
+	json_decref(add("allow web to new.example.org for 1h"));
+	shift->boot_ms = shift->wall_ms = 0;
+	shift->wall_ms = -YEAR_MS + 3601 * 1000;
+	shift->boot_ms = 3601 * 1000;
+	UNTIL(judge("www.example.org") == POLICY_SAYS_ASK);
+	UNTIL(judge("new.example.org") == POLICY_SAYS_ASK);
+	assert_int_equal(judge("ads.example.org"), POLICY_SAYS_DENY);
+}
+
+/* Neither reading again nor a restart renews the life or the count of a file's rule. */
+static void test_files_not_renewed(void **state)
+{
+	(void)state;
+	start(FILE_RULES);
+	attach("web");
+	charge(5);
+	UNTIL(times_left() == 2);
+	shift->wall_ms = shift->boot_ms = 1800 * 1000;
+	give_policy(FILE_RULES);
+	UNTIL(w.n_policy_results > 0);
+	assert_int_equal(times_left(), 2);
+	again(FILE_RULES);
+	assert_int_equal(times_left(), 2);
+	assert_int_equal(judge("t.example.org"), POLICY_SAYS_ALLOW);
+	shift->wall_ms = shift->boot_ms = 3601 * 1000;
+	UNTIL(judge("t.example.org") == POLICY_SAYS_ASK);
+	again(FILE_RULES);
+	assert_int_equal(judge("t.example.org"), POLICY_SAYS_ASK);
+	/* The line goes, and comes again: afresh. */
+	again("deny web to ads.example.org\n");
+	again(FILE_RULES);
+	assert_int_equal(judge("t.example.org"), POLICY_SAYS_ALLOW);
+	assert_int_equal(times_left(), 3);
+}
+
+int main(void)
+{
+	shift = mmap(NULL, sizeof(*shift), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shift == MAP_FAILED)
+		return 1;
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_set_back, setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_files_not_renewed, setup, world_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
