@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `ask` in a terminal: one line a question, one key an answer. Nothing is answered by Return alone, and what was typed
  * before the question stood there is thrown away. */
+#include "cli/ask_edit.h"
 #include "cli/cli.h"
 
 #include "base/clock.h"
@@ -23,6 +24,7 @@ struct terminal {
 	struct api_client *serve;
 	json_t *waiting; /* array; the first is the one shown */
 	bool shown, raw, once, answered;
+	bool lost;	  /* the connection ended while a line was edited */
 	size_t told;	  /* how many waited when that was last said */
 	int64_t first_ms; /* when the question was first shown; 0: not yet */
 	struct termios saved;
@@ -181,20 +183,90 @@ static void answer_with(struct terminal *t, const char *verb, const char *life)
 		cli_error("no rule of that kind would decide this question");
 }
 
+static void cancelled(struct terminal *t, const json_t *reply)
+{
+	const char *id = json_string_value(json_object_get(reply, "id"));
+	char by[128];
+	for (size_t i = 0; i < json_array_size(t->waiting); i++) {
+		const char *own = json_string_value(json_object_get(json_array_get(t->waiting, i), "id"));
+		if (id == NULL || own == NULL || strcmp(id, own) != 0)
+			continue;
+		if (i == 0 && t->shown)
+			printf("  withdrawn: %s\n", cli_text(reply, "by", by, sizeof(by)));
+		if (i == 0)
+			drop_first(t);
+		else
+			json_array_remove(t->waiting, i);
+		return;
+	}
+}
+
+static void reviewed(const json_t *review)
+{
+	char app[160];
+	if (json_is_true(json_object_get(review, "on")))
+		printf("\n  %s asks a lot: %lld questions wait, %lld more were refused unasked\n",
+			cli_app(review, app, sizeof(app)), cli_number(review, "waiting", 0),
+			cli_number(review, "refused", 0));
+}
+
+static void take_reply(struct terminal *t, const json_t *reply)
+{
+	const char *event = json_string_value(json_object_get(reply, "event"));
+	json_t *q;
+	size_t i;
+	json_array_foreach(json_object_get(reply, "questions"), i, q) arrived(q);
+	if (event != NULL && strcmp(event, "snapshot") == 0) {
+		json_array_extend(t->waiting, json_object_get(reply, "questions"));
+	} else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX) {
+		arrived(json_object_get(reply, "question"));
+		json_array_append(t->waiting, json_object_get(reply, "question"));
+	} else if (event != NULL && strcmp(event, "cancelled") == 0) {
+		cancelled(t, reply);
+	} else if (event != NULL && strcmp(event, "review") == 0) {
+		reviewed(json_object_get(reply, "review"));
+	}
+}
+
+/* Something came while a line is edited: false when the question it answers is gone. */
+static bool still_asked(void *arg)
+{
+	struct terminal *t = arg;
+	struct api_error e = { 0 };
+	char id[64];
+	cli_text(json_array_get(t->waiting, 0), "id", id, sizeof(id));
+	for (bool more = true; more; more = api_client_buffered(t->serve)) {
+		json_t *reply = NULL;
+		int got = api_client_next(t->serve, 0, &reply, &e);
+		if (got == -EAGAIN)
+			break;
+		if (got != 1) {
+			t->lost = true;
+			break;
+		}
+		take_reply(t, reply);
+		json_decref(reply);
+	}
+	api_error_fini(&e);
+	char now[64];
+	cli_text(json_array_get(t->waiting, 0), "id", now, sizeof(now));
+	return !t->lost && strcmp(id, now) == 0;
+}
+
 static void write_rule(struct terminal *t)
 {
 	char line[RULE_MAX];
 	json_t *first = json_array_get(json_object_get(json_array_get(t->waiting, 0), "suggestions"), 0);
+	struct ask_edit_watch watch = { .fd = api_client_fd(t->serve), .look = still_asked, .arg = t };
 	raw_off(t);
-	printf("  such as: %s\n  rule> ",
-		json_is_string(first) ? json_string_value(first) : "allow APP to HOST port 443/tcp");
-	fflush(stdout);
-	bool got = fgets(line, sizeof(line), stdin) != NULL;
+	puts("  Return sends it, Tab completes, an empty line leaves the question as it is");
+	int err = ask_edit(t->c, json_is_string(first) ? json_string_value(first) : "", &watch, line, sizeof(line));
 	raw_on(t);
-	line[got ? strcspn(line, "\n") : 0] = '\0';
-	if (line[0] != '\0')
-		answer(t, line);
 	t->shown = false;
+	if (err == 0)
+		answer(t, line);
+	else if (err == -ESTALE)
+		puts("\n  this question needs no answer any more");
 }
 
 static void why(struct terminal *t)
@@ -270,51 +342,6 @@ static void key(struct terminal *t, char k)
 	}
 }
 
-static void cancelled(struct terminal *t, const json_t *reply)
-{
-	const char *id = json_string_value(json_object_get(reply, "id"));
-	char by[128];
-	for (size_t i = 0; i < json_array_size(t->waiting); i++) {
-		const char *own = json_string_value(json_object_get(json_array_get(t->waiting, i), "id"));
-		if (id == NULL || own == NULL || strcmp(id, own) != 0)
-			continue;
-		if (i == 0 && t->shown)
-			printf("  withdrawn: %s\n", cli_text(reply, "by", by, sizeof(by)));
-		if (i == 0)
-			drop_first(t);
-		else
-			json_array_remove(t->waiting, i);
-		return;
-	}
-}
-
-static void reviewed(const json_t *review)
-{
-	char app[160];
-	if (json_is_true(json_object_get(review, "on")))
-		printf("\n  %s asks a lot: %lld questions wait, %lld more were refused unasked\n",
-			cli_app(review, app, sizeof(app)), cli_number(review, "waiting", 0),
-			cli_number(review, "refused", 0));
-}
-
-static void take_reply(struct terminal *t, const json_t *reply)
-{
-	const char *event = json_string_value(json_object_get(reply, "event"));
-	json_t *q;
-	size_t i;
-	json_array_foreach(json_object_get(reply, "questions"), i, q) arrived(q);
-	if (event != NULL && strcmp(event, "snapshot") == 0) {
-		json_array_extend(t->waiting, json_object_get(reply, "questions"));
-	} else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX) {
-		arrived(json_object_get(reply, "question"));
-		json_array_append(t->waiting, json_object_get(reply, "question"));
-	} else if (event != NULL && strcmp(event, "cancelled") == 0) {
-		cancelled(t, reply);
-	} else if (event != NULL && strcmp(event, "review") == 0) {
-		reviewed(json_object_get(reply, "review"));
-	}
-}
-
 /* One key. An arrow or another key that sends several characters is none of ours ("\033[A" ends in the key for "allow
  * always"), nor is what was pasted. False at the end of input. */
 static bool take_keys(struct terminal *t)
@@ -339,6 +366,7 @@ static int reconnect(struct terminal *t)
 	json_t *snapshot;
 	api_client_close(t->serve);
 	t->serve = NULL;
+	t->lost = false;
 	json_array_clear(t->waiting);
 	t->shown = false;
 	t->first_ms = 0;
@@ -374,7 +402,10 @@ static int turn(struct terminal *t)
 		if (got <= 0 && got != -EAGAIN)
 			return reconnect(t);
 	}
-	if (p[1].revents != 0 && !take_keys(t))
+	bool end = p[1].revents != 0 && !take_keys(t);
+	if (t->lost)
+		return reconnect(t);
+	if (end)
 		return t->once && !t->answered ? EXIT_FAILED : EXIT_DONE;
 	return t->once && t->answered ? EXIT_DONE : -1;
 }

@@ -99,6 +99,9 @@ int cmd_doctor(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_completion(struct cli *c, int argc, char **argv);
 int cmd_complete(struct cli *c, int argc, char **argv);
+/* The rule line being typed: how many words may stand at its end; *ret what they have in common beyond what is typed.
+ * Several that have nothing more in common are printed. */
+unsigned cli_complete_line(struct cli *c, const char *line, char *ret, size_t cap);
 int cmd_version(struct cli *c, int argc, char **argv);
 
 /* why_offline.c: 0, or EXIT_USAGE after saying what cannot be asked. */

@@ -12,27 +12,35 @@
 
 enum { WORD_MAX = 256 };
 
+enum { FOUND_MAX = 64, LINE_WORDS_MAX = 128 };
+
 struct typing {
 	struct cli *c;
 	char **words; /* the last is being typed */
 	int n;
+	char (*found)[WORD_MAX]; /* where candidates go; NULL: they are printed */
+	unsigned n_found;
 };
 
-static void offer(const struct typing *t, const char *word)
+static void offer(struct typing *t, const char *word)
 {
 	const char *so_far = t->words[t->n - 1];
-	if (strncmp(word, so_far, strlen(so_far)) == 0 && word[0] != '\0')
+	if (strncmp(word, so_far, strlen(so_far)) != 0 || word[0] == '\0')
+		return;
+	if (t->found == NULL)
 		puts(word);
+	else if (t->n_found < FOUND_MAX && strlen(word) < WORD_MAX)
+		memcpy(t->found[t->n_found++], word, strlen(word) + 1);
 }
 
-static void offer_all(const struct typing *t, const char *const *list)
+static void offer_all(struct typing *t, const char *const *list)
 {
 	for (; *list != NULL; list++)
 		offer(t, *list);
 }
 
 /* The words of `text` between bars and blanks that begin with `first` (0: with a letter), as a usage line has them. */
-static void offer_from_usage(const struct typing *t, const char *text, char first, const char *end)
+static void offer_from_usage(struct typing *t, const char *text, char first, const char *end)
 {
 	char word[WORD_MAX];
 	for (const char *p = text; *p != '\0' && (end == NULL || p < end);) {
@@ -51,7 +59,7 @@ static void offer_from_usage(const struct typing *t, const char *text, char firs
 }
 
 /* Nobody is told when there is no daemon: then there are no names to offer. */
-static json_t *list_of(const struct typing *t, const char *method, const char *member)
+static json_t *list_of(struct typing *t, const char *method, const char *member)
 {
 	struct api_client *client;
 	json_t *part, *all = json_array();
@@ -68,7 +76,7 @@ static json_t *list_of(const struct typing *t, const char *method, const char *m
 	return all;
 }
 
-static void offer_members(const struct typing *t, const char *method, const char *member, const char *what,
+static void offer_members(struct typing *t, const char *method, const char *member, const char *what,
 	const char *prefix)
 {
 	json_t *all = list_of(t, method, member), *one;
@@ -83,13 +91,15 @@ static void offer_members(const struct typing *t, const char *method, const char
 	json_decref(all);
 }
 
-static void offer_apps(const struct typing *t, const char *prefix)
+static void offer_apps(struct typing *t, const char *prefix)
 {
 	offer_members(t, "org.sekisho.Apps.List", "apps", "app", prefix);
 }
 
+static const char *const rule_verbs[] = { "allow", "deny", "drop", "ask", NULL };
+
 /* What may follow in a rule (sekisho-rules(5)), by the word before; `from` is where its subject stands. */
-static void complete_rule(const struct typing *t, int from)
+static void complete_rule(struct typing *t, int from)
 {
 	static const char *const zones[] = { "any", "internet", "lan", "host", "peers", NULL };
 	static const char *const ports[] = { "443/tcp", "80,443", "https", "http", "ssh", "dns", NULL };
@@ -128,7 +138,7 @@ static void complete_rule(const struct typing *t, int from)
 }
 
 /* The choices behind an option, if the usage names them: "[--ask desk|deny]". */
-static bool complete_value(const struct typing *t, const struct command *k)
+static bool complete_value(struct typing *t, const struct command *k)
 {
 	const char *option = t->words[t->n - 2], *at = option[0] == '-' ? strstr(k->usage, option) : NULL;
 	if (at == NULL || at[strlen(option)] != ' ')
@@ -138,7 +148,7 @@ static bool complete_value(const struct typing *t, const struct command *k)
 	return true;
 }
 
-static void complete_words(const struct typing *t, const struct command *k)
+static void complete_words(struct typing *t, const struct command *k)
 {
 	/* Commands of commands come first in a usage, as "policy check|fmt FILE". */
 	const char *first = k->usage + strlen(k->name);
@@ -166,9 +176,8 @@ static bool is_rule_verb(const char *word)
 	       strcmp(word, "ask") == 0 || strcmp(word, "ask-rule") == 0;
 }
 
-static void complete(const struct typing *t)
+static void complete(struct typing *t)
 {
-	static const char *const verbs[] = { "allow", "deny", "drop", "ask", NULL };
 	static const char *const globals[] = { "--socket", "--json", "--owner", "--all", "--help", "--version", NULL };
 	const struct command *list;
 	unsigned n = cli_commands(&list);
@@ -185,7 +194,7 @@ static void complete(const struct typing *t)
 	}
 	bool final = strcmp(t->words[0], "final") == 0;
 	if (final && t->n == 2)
-		offer_all(t, verbs);
+		offer_all(t, rule_verbs);
 	else if (final)
 		complete_rule(t, 2);
 	else if (is_rule_verb(t->words[0]) && strcmp(t->words[0], "ask") != 0 && t->words[t->n - 1][0] != '-')
@@ -213,6 +222,51 @@ int cmd_complete(struct cli *c, int argc, char **argv)
 	if (t.n > 0)
 		complete(&t);
 	return EXIT_DONE;
+}
+
+/* How many characters all candidates have in common. */
+static size_t common(const struct typing *t)
+{
+	size_t len = strlen(t->found[0]);
+	for (unsigned i = 1; i < t->n_found; i++) {
+		size_t k = 0;
+		while (k < len && t->found[i][k] == t->found[0][k])
+			k++;
+		len = k;
+	}
+	return len;
+}
+
+unsigned cli_complete_line(struct cli *c, const char *line, char *ret, size_t cap)
+{
+	static char found[FOUND_MAX][WORD_MAX];
+	static char empty[] = "";
+	char copy[4096], *words[LINE_WORDS_MAX], *save = NULL;
+	struct typing t = { .c = c, .words = words, .found = found };
+	ret[0] = '\0';
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", line) >= sizeof(copy))
+		return 0;
+	for (char *w = strtok_r(copy, " ", &save); w != NULL && t.n < LINE_WORDS_MAX - 1;
+		w = strtok_r(NULL, " ", &save))
+		words[t.n++] = w;
+	if (t.n == 0 || line[strlen(line) - 1] == ' ')
+		words[t.n++] = empty;
+	bool final = strcmp(words[0], "final") == 0;
+	if (t.n == 1 || (final && t.n == 2))
+		offer_all(&t, rule_verbs);
+	else
+		complete_rule(&t, final ? 2 : 1);
+	if (t.n_found == 0)
+		return 0;
+	size_t typed = strlen(words[t.n - 1]);
+	snprintf(ret, cap, "%.*s%s", (int)(common(&t) - typed), found[0] + typed, t.n_found == 1 ? " " : "");
+	if (t.n_found > 1 && ret[0] == '\0') {
+		putchar('\n');
+		for (unsigned i = 0; i < t.n_found; i++)
+			printf("  %s", found[i]);
+		putchar('\n');
+	}
+	return t.n_found;
 }
 
 static const char bash_script[] =
