@@ -402,10 +402,10 @@ def test_why_rules_log(t):
 
 def test_log_filters(t):
     """`log` takes a verdict, an event, a part of the destination; `--as-rules` prints lines to paste; `watch` shows what comes."""
-    app = t.app("web")
-    t.rule("allow web to 198.51.100.10 port 80/tcp")
-    t.rule("deny web to 198.51.100.11")
-    watch = Lines(t.start(Inside(None), f"{build_dir()}/sekisho", "--json", "watch", "web", "deny", env=environment()).stdout)
+    app = t.app("sieve")
+    t.rule("allow sieve to 198.51.100.10 port 80/tcp")
+    t.rule("deny sieve to 198.51.100.11")
+    watch = Lines(t.start(Inside(None), f"{build_dir()}/sekisho", "--json", "watch", "sieve", "deny", env=environment()).stdout)
     seen = []
 
     def watched():
@@ -415,12 +415,12 @@ def test_log_filters(t):
         return seen[-1] is not None
     wait_until(watched, 20, "something to watch")
     assert json.loads(seen[-1])["address"] == "198.51.100.11"
-    assert {e["address"] for e in sekisho_json("log", "web", "deny")} == {"198.51.100.11"}
+    assert {e["address"] for e in sekisho_json("log", "sieve", "deny")} == {"198.51.100.11"}
     assert {e["event"] for e in sekisho_json("log", "connection")} == {"connection"}
     assert sekisho_json("log", "100.12") == []
-    lines = sekisho("log", "deny", "web", "--as-rules").splitlines()
-    assert lines == ["allow web to 198.51.100.11 port 80/tcp"], lines
-    assert sekisho("log", "web", "other", check=False)[0] == 2
+    lines = sekisho("log", "deny", "sieve", "--as-rules").splitlines()
+    assert lines == ["allow sieve to 198.51.100.11 port 80/tcp"], lines
+    assert sekisho("log", "sieve", "other", check=False)[0] == 2
 
 
 def test_ps(t):
