@@ -2,6 +2,7 @@
 /* What main sees and tries out for `sekisho doctor`. Anybody may ask, so the answer is kept a few seconds. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/cgroup.h"
 #include "daemon/culprit.h"
 #include "daemon/sekishod.h"
 #include "daemon/selftest.h"
@@ -140,6 +141,22 @@ static void check_uplink(const struct sekishod *d, struct checks *l)
 		check_forward(d, l, true);
 }
 
+/* Nothing to repair: a machine's size is its own limit already. */
+static void check_machines(struct checks *l)
+{
+	char text[160];
+	bool limits = false;
+	int err = cgroup_try(&limits);
+	if (err != 0)
+		snprintf(text, sizeof(text), "no cgroup can be made for virtual machines here (%s); they run without",
+			strerror(-err));
+	else
+		snprintf(text, sizeof(text), "each virtual machine has a cgroup of its own, %s",
+			limits ? "which limits its memory, processors and processes"
+			       : "without limits: this computer gives it no controllers");
+	add(l, "virtual machines", true, text, NULL);
+}
+
 static struct checks *look(struct sekishod *d)
 {
 	if (d->checks == NULL)
@@ -152,6 +169,7 @@ static struct checks *look(struct sekishod *d)
 	check_offload(d, l);
 	check_upcalls(d, l);
 	check_uplink(d, l);
+	check_machines(l);
 	l->made_ms = clock_boot_ms();
 	return l;
 }

@@ -29,7 +29,7 @@ struct vms {
 	struct tap tap[VMS_MAX];
 	struct vm vm[VMS_MAX];
 	struct vm_kernel kernel;
-	bool have_kernel;
+	bool have_kernel, said_cgroup;
 	/* Ends that desk has not been told of, because it was away. */
 	struct ipc_vm_exit untold[VMS_MAX];
 	unsigned n_untold;

@@ -3,9 +3,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/cgroup.h"
 #include "daemon/vm_place.h"
 #include "vm/tap.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -60,6 +62,7 @@ static void vm_unmake(struct sekishod *d, struct vm *vm)
 	char dir[VM_PATH_MAX];
 	place_dir(d, place_of(d, vm), dir);
 	vm_kill(&vm->state.proc);
+	cgroup_remove(vm->state.cgroup);
 	vm_clean(dir);
 	vm_state_remove(dir);
 	rmdir(dir);
@@ -173,6 +176,19 @@ static int find_kernel(struct sekishod *d, char *error)
 	return err;
 }
 
+/* Without one the VM runs all the same; the log says so once, doctor each time. */
+static void join_cgroup(struct sekishod *d, struct vm_state *s, const struct ipc_vm *m)
+{
+	enum { PIDS = 512 };
+	const struct cgroup_limits l = { .memory_mib = m->memory_mib, .cpus = m->cpus, .pids = PIDS };
+	const pid_t pids[] = { s->proc.vmm.pid, s->proc.share.pid };
+	static_assert(sizeof(s->cgroup) == CGROUP_PATH_MAX, "one path");
+	int err = cgroup_make(&l, pids, 2, s->cgroup);
+	if (err != 0 && !d->vms->said_cgroup)
+		log_msg(LOG_NOTICE, "virtual machines run without a cgroup of their own: %s", strerror(-err));
+	d->vms->said_cgroup = d->vms->said_cgroup || err != 0;
+}
+
 static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, char *error)
 {
 	char dir[VM_PATH_MAX];
@@ -209,6 +225,7 @@ static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm 
 	s->run = m->ref.run;
 	memcpy(s->tap, m->tap, sizeof(s->tap));
 	memcpy(s->sync, m->sync, sizeof(s->sync));
+	join_cgroup(d, s, m);
 	err = vm_state_write(dir, s);
 	if (err != 0)
 		snprintf(error, VM_ERROR_MAX, "cannot write into %.150s: %s", dir, strerror(-err));

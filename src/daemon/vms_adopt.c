@@ -4,6 +4,7 @@
  * by its state file. What cannot be taken over is killed: a VM without a keeper could be neither seen nor stopped.
  */
 #include "base/log.h"
+#include "daemon/cgroup.h"
 #include "daemon/vm_place.h"
 
 #include <dirent.h>
@@ -88,8 +89,10 @@ static void adopt_place(struct sekishod *d, unsigned place)
 	else if (read)
 		log_msg(LOG_NOTICE, "the virtual machine of slot %u, run %u, ended while nobody watched", s.slot,
 			s.run);
-	if (read)
+	if (read) {
 		vm_kill(&s.proc);
+		cgroup_remove(s.cgroup);
+	}
 	vm_clean(dir);
 	vm_state_remove(dir);
 	rmdir(dir);
@@ -134,6 +137,7 @@ void vms_adopt(struct sekishod *d)
 	for (unsigned i = 0; i < VMS_MAX; i++)
 		adopt_place(d, i);
 	kill_strays(d);
+	cgroup_sweep();
 }
 
 void vms_claim(struct sekishod *d, const struct frame *f)

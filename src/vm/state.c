@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* The version counts changes of this file, of the sockets beside it and of what is spoken over them. */
-enum { MAGIC = 0x736b766d, VERSION = 2, STATE_MAX = 512, BOOT_ID_LEN = 36 };
+enum { MAGIC = 0x736b766d, VERSION = 3, STATE_MAX = 1024, BOOT_ID_LEN = 36 };
 
 static int boot_id(uint8_t ret[BOOT_ID_LEN])
 {
@@ -47,6 +47,7 @@ int vm_state_write(const char *dir, const struct vm_state *s)
 	wr_u32(&w, s->run);
 	wr_u8(&w, s->runs);
 	wr_u8(&w, s->held);
+	wr_bytes(&w, s->cgroup, sizeof(s->cgroup));
 	wr_bytes(&w, s->tap, sizeof(s->tap));
 	wr_bytes(&w, s->sync, sizeof(s->sync));
 	wr_u32(&w, (uint32_t)s->proc.vmm.pid);
@@ -74,13 +75,17 @@ static int parse(const uint8_t *buf, size_t len, struct vm_state *s)
 	s->run = rd_u32(&r);
 	s->runs = rd_u8(&r) == 1;
 	s->held = rd_u8(&r) == 1;
+	rd_copy(&r, s->cgroup, sizeof(s->cgroup));
 	rd_copy(&r, s->tap, sizeof(s->tap));
 	rd_copy(&r, s->sync, sizeof(s->sync));
 	s->proc.vmm.pid = (pid_t)rd_u32(&r);
 	s->proc.vmm.start = rd_u64(&r);
 	s->proc.share.pid = (pid_t)rd_u32(&r);
 	s->proc.share.start = rd_u64(&r);
-	return rd_done(&r) && s->slot != 0 && s->proc.vmm.pid > 1 && s->tap[sizeof(s->tap) - 1] == '\0' ? 0 : -EBADMSG;
+	return rd_done(&r) && s->slot != 0 && s->proc.vmm.pid > 1 && s->tap[sizeof(s->tap) - 1] == '\0' &&
+			       s->cgroup[sizeof(s->cgroup) - 1] == '\0'
+		     ? 0
+		     : -EBADMSG;
 }
 
 int vm_state_read(const char *dir, struct vm_state *ret)

@@ -10,8 +10,9 @@ struct vm_state {
 	struct vm_proc proc; /* without pidfds */
 	uint16_t slot;	     /* of the application */
 	uint32_t run;
-	bool runs; /* the guest has its command and the key */
-	bool held; /* as somebody wished */
+	bool runs;	  /* the guest has its command and the key */
+	bool held;	  /* as somebody wished */
+	char cgroup[256]; /* of its processes; "": none */
 	char tap[16];
 	uint8_t sync[AGENT_SYNC_LEN];
 };

@@ -310,3 +310,49 @@ def test_freeze(t):
     wait_until(gone, 10, "the machine is gone")
     assert [e["event"] for e in sekisho_json("log") if e["event"] in ("app-frozen", "app-thawed", "app-stopped")] == \
         ["app-frozen", "app-thawed", "app-frozen", "app-stopped"]
+
+
+def groups(pids):
+    """The cgroup v2 of each process; empty where this machine has none."""
+    lines = "".join(open(f"/proc/{pid}/cgroup").read() for pid in pids)
+    return re.findall(r"^0::(\S+)$", lines, re.M)
+
+
+@vm_state
+@alone()
+def test_cgroup(t):
+    """A machine's processes share a cgroup of their own, still after main's death, and it goes with them."""
+    m = Machine(t, "grouped", "sh", "-c", "echo up; sleep 100")
+    of_main = groups([t.daemon.process.pid])
+    found = set(groups(m.pids))
+    if "no cgroup can be made" in sekisho("doctor", check=False)[1]:
+        t.say("this machine has no writable cgroup v2")
+        assert found == set(of_main)
+        return
+    assert len(found) == 1 and "/sekisho-vm-" in min(found) and found != set(of_main), (found, of_main)
+    folder = [line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "cgroup2"][0] + min(found)
+    assert os.path.isdir(folder)
+    t.daemon.kill_all()
+    t.daemon.start()
+    m.is_the_same()
+    assert set(groups(m.pids)) == found
+    sekisho("stop", "grouped")
+    wait_until(lambda: gone() and not os.path.exists(folder), 10, "the cgroup is gone")
+
+
+@vm_state
+@alone()
+def test_no_cgroup(t):
+    """Where no cgroup can be made a machine runs all the same; the log and doctor say so."""
+    mounts = [line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "cgroup2"]
+    for folder in mounts:
+        sh("mount", "-t", "tmpfs", "-o", "ro", "none", folder)
+    try:
+        Machine(t, "plain", "sh", "-c", "echo up; sleep 100")
+        assert "without a cgroup of their own" in t.daemon.tail()
+        assert "no cgroup can be made" in sekisho("doctor", check=False)[1]
+        sekisho("stop", "plain")
+        wait_until(gone, 10, "the machine is gone")
+    finally:
+        for folder in mounts:
+            sh("umount", folder)

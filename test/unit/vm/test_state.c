@@ -45,12 +45,19 @@ static struct vm_process child(void)
 static void test_round_trip(void **state)
 {
 	(void)state;
-	struct vm_state s = { .slot = 7, .run = 70000, .runs = true, .tap = "skt7", .sync = "0123456789abcde" }, back;
+	struct vm_state s = { .slot = 7,
+		.run = 70000,
+		.runs = true,
+		.tap = "skt7",
+		.cgroup = "/x/y",
+		.sync = "0123456789abcde" },
+			back;
 	s.proc.vmm = (struct vm_process){ .pid = 1234, .start = UINT64_MAX - 1 };
 	s.proc.share = (struct vm_process){ .pid = 1235, .start = 5 };
 	assert_int_equal(vm_state_write(dir, &s), 0);
 	assert_int_equal(vm_state_read(dir, &back), 0);
-	assert_true(back.slot == 7 && back.run == 70000 && back.runs && strcmp(back.tap, "skt7") == 0);
+	assert_true(back.slot == 7 && back.run == 70000 && back.runs && strcmp(back.tap, "skt7") == 0 &&
+		    strcmp(back.cgroup, "/x/y") == 0);
 	assert_memory_equal(back.sync, s.sync, sizeof(s.sync));
 	assert_true(back.proc.vmm.pid == 1234 && back.proc.vmm.start == UINT64_MAX - 1 && back.proc.vmm.pidfd == -1);
 	assert_true(back.proc.share.pid == 1235 && back.proc.share.start == 5);
@@ -61,7 +68,7 @@ static void test_damage(void **state)
 {
 	(void)state;
 	struct vm_state s = { .slot = 7, .run = 1, .proc.vmm.pid = 1234 }, back;
-	char path[64], bytes[512];
+	char path[64], bytes[1024];
 	snprintf(path, sizeof(path), "%s/state", dir);
 	assert_int_equal(vm_state_write(dir, &s), 0);
 	FILE *f = fopen(path, "r+");
