@@ -62,21 +62,26 @@ static void say_diag(const char *name, const char *text, const struct policy_dia
 	say_line(text, d->offset, d->col);
 }
 
-static struct policy_doc *doc_read(const char *name, bool json)
+struct policy_doc *doc_parse(const char *name, const char *text, size_t len, bool json)
 {
 	static struct policy_diag diags[DIAGS_MAX];
 	struct policy_doc *doc = NULL;
-	size_t len, n = 0;
-	char *text = file_text(name, &len);
-	if (text == NULL)
-		return NULL;
+	size_t n = 0;
 	int err = policy_parse_file(text, len, &doc, diags, DIAGS_MAX, &n);
 	for (size_t i = 0; i < n && i < DIAGS_MAX; i++)
 		say_diag(name, text, &diags[i], json);
 	if (err != 0 && n == 0)
 		cli_error("cannot read %s: %s", name, strerror(-err));
-	free(text);
 	return err == 0 ? doc : NULL;
+}
+
+static struct policy_doc *doc_read(const char *name, bool json)
+{
+	size_t len;
+	char *text = file_text(name, &len);
+	struct policy_doc *doc = text == NULL ? NULL : doc_parse(name, text, len, json);
+	free(text);
+	return doc;
 }
 
 /* Arrays of all documents behind one another; what the entries own stays the documents'. */

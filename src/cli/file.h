@@ -20,6 +20,8 @@ struct policy_files {
 /* Reads and parses all; "-" is standard input. False after every error was said ("FILE:LINE:COL: error: …", or objects
  * with `json`). */
 bool files_read(const char *const *names, size_t n, bool json, struct policy_files *ret);
+/* One file's text; NULL after every error was said. */
+struct policy_doc *doc_parse(const char *name, const char *text, size_t len, bool json);
 void files_free(struct policy_files *f);
 /* A whole file, NUL-ended; NULL after saying why not. */
 char *file_text(const char *name, size_t *ret_len);

@@ -64,9 +64,9 @@ static const struct command commands[] = {
 		"Prints the verdict, the rule that decides and every rule that matches.\n"
 		"  sekisho why web www.example.org:443\n  sekisho why web '[2001:db8::1]:22/tcp'\n"
 		"  sekisho why --policy my.rules --json web www.example.org=192.0.2.1:443" },
-	{ "policy", cmd_policy, "policy check|fmt FILE…",
-		"Checks policy files, or prints one in canonical form. No daemon is needed.\n"
-		"  sekisho policy check my.rules\n  sekisho policy fmt my.rules\n  sekisho policy check --json a.rules b.rules" },
+	{ "policy", cmd_policy, "policy check|fmt|diff|import FILE… | show [APP] | export",
+		"Checks policy files, prints one in canonical form, compares; shows the rules in force, carries answers away and back.\n"
+		"  sekisho policy check my.rules\n  sekisho policy diff old.rules new.rules\n  sekisho policy export > answers.rules" },
 	{ "learn", cmd_learn, "learn APP --for TIME [-o FILE]",
 		"Lets APP through to the internet for a while and writes down what it asked for, as a draft of rules.\n"
 		"  sekisho learn web --for 15m -o draft.rules\n  sekisho learn build --for 1h30m\n  sekisho --json learn web --for 90s" },

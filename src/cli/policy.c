@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/policy.h"
 #include "cli/cli.h"
 #include "cli/file.h"
 
@@ -51,32 +52,47 @@ static int check(struct cli *c, const char *const *names, size_t n)
 
 static int fmt(struct cli *c, const char *name)
 {
-	struct policy_files f;
-	char *text;
-	if (!files_read(&name, 1, c->json, &f))
+	const char *const shown = strcmp(name, "-") == 0 ? "standard input" : name;
+	char *formed;
+	size_t len;
+	char *text = file_text(name, &len);
+	if (text == NULL)
 		return EXIT_USAGE;
-	int err = policy_print_doc(f.docs[0], &text);
-	if (err == 0)
-		fputs(text, stdout);
-	free(err == 0 ? text : NULL);
-	files_free(&f);
-	return err == 0 ? EXIT_DONE : EXIT_FAILED;
+	struct policy_doc *doc = doc_parse(shown, text, len, c->json);
+	int err = doc == NULL ? -1 : policy_format(text, len, doc, &formed);
+	if (err == 0) {
+		fputs(formed, stdout);
+		free(formed);
+	}
+	policy_doc_free(doc);
+	free(text);
+	return err == 0 ? EXIT_DONE : doc == NULL ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int cmd_policy(struct cli *c, int argc, char **argv)
 {
 	const char *names[256];
 	size_t n = 0;
-	if (argc < 3)
-		return cli_usage("policy", "check or fmt, and at least one file, are needed (- is standard input)");
+	if (argc < 2)
+		return cli_usage("policy", "check, fmt, diff, show, export or import is needed");
 	if ((size_t)argc - 2 > sizeof(names) / sizeof(names[0]))
 		return cli_usage("policy", "at most %zu files at once", sizeof(names) / sizeof(names[0]));
 	for (int i = 2; i < argc; i++)
 		names[n++] = argv[i];
-	if (strcmp(argv[1], "check") == 0)
+	const char *what = argv[1];
+	if (strcmp(what, "check") == 0 && n > 0)
 		return check(c, names, n);
-	if (strcmp(argv[1], "fmt") == 0 && n == 1)
+	if (strcmp(what, "fmt") == 0 && n == 1)
 		return fmt(c, names[0]);
+	if (strcmp(what, "diff") == 0 && (n == 1 || n == 2))
+		return policy_diff(c, names, n);
+	if (strcmp(what, "show") == 0 && n <= 1)
+		return policy_show(c, n == 1 ? names[0] : NULL);
+	if (strcmp(what, "export") == 0 && n == 0)
+		return policy_export(c);
+	if (strcmp(what, "import") == 0 && n == 1)
+		return policy_import(c, names[0]);
 	return cli_usage("policy",
-		strcmp(argv[1], "fmt") == 0 ? "fmt takes one file" : "\"%s\" is neither check nor fmt", argv[1]);
+		"check takes files, fmt and import one file (- is standard input), diff one or two, show perhaps an application, export nothing; not \"%s\" with %zu words after it",
+		what, n);
 }

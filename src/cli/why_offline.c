@@ -105,8 +105,8 @@ static json_t *rule_object(const struct policy *p, size_t rule)
 {
 	char id[POLICY_ID_TEXT];
 	const struct policy_fact *m = policy_rule_meta(p, rule);
-	return json_pack("{s:s, s:s, s:s}", "rule", policy_rule_text(p, rule), "rule_id", policy_id_text(m->id, id),
-		"origin", policy_origin_text((enum policy_origin)m->origin));
+	return json_pack("{s:s, s:s, s:s}", "rule", policy_rule_text(p, rule), "rule_id",
+		policy_rule_short_id(p, rule, id), "origin", policy_origin_text((enum policy_origin)m->origin));
 }
 
 static json_t *verdict_object(const struct policy *p, const struct asked *a)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/id.h"
 #include "policy/walk.h"
 
 #include <errno.h>
@@ -186,7 +187,8 @@ const char *policy_rule_file(const struct policy *p, size_t rule)
 	return p->facts[rule].file == POLICY_NO_FILE ? NULL : p->text + p->facts[rule].file;
 }
 
-size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN], size_t nth)
+/* The first place in by_id whose id is not below this one. */
+static size_t id_place(const struct policy *p, const uint8_t id[POLICY_ID_LEN])
 {
 	size_t lo = 0, hi = p->n_rules;
 	while (lo < hi) {
@@ -196,9 +198,43 @@ size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN]
 		else
 			hi = mid;
 	}
-	if (nth >= p->n_rules - lo || memcmp(p->facts[p->by_id[lo + nth]].id, id, POLICY_ID_LEN) != 0)
+	return lo;
+}
+
+size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN], size_t nth)
+{
+	size_t at = id_place(p, id);
+	if (nth >= p->n_rules - at || memcmp(p->facts[p->by_id[at + nth]].id, id, POLICY_ID_LEN) != 0)
 		return POLICY_NO_RULE;
-	return p->by_id[lo + nth];
+	return p->by_id[at + nth];
+}
+
+/* Characters that tell `text` from the id at this place; 0 when there is none or it is the same. */
+static size_t tell_apart(const struct policy *p, size_t place, const char *text)
+{
+	char other[POLICY_ID_TEXT];
+	size_t n = 0;
+	if (place >= p->n_rules)
+		return 0;
+	policy_id_text(p->facts[p->by_id[place]].id, other);
+	while (text[n] != '\0' && text[n] == other[n])
+		n++;
+	return text[n] == '\0' ? 0 : n + 1;
+}
+
+const char *policy_rule_short_id(const struct policy *p, size_t rule, char buf[POLICY_ID_TEXT])
+{
+	enum { SHORTEST = 4 };
+	const uint8_t *id = p->facts[rule].id;
+	size_t first = id_place(p, id), after = first, n = SHORTEST;
+	policy_id_text(id, buf);
+	while (after < p->n_rules && memcmp(p->facts[p->by_id[after]].id, id, POLICY_ID_LEN) == 0)
+		after++;
+	size_t below = first == 0 ? 0 : tell_apart(p, first - 1, buf), above = tell_apart(p, after, buf);
+	n = below > n ? below : n;
+	n = above > n ? above : n;
+	buf[n < POLICY_ID_TEXT - 1 ? n : POLICY_ID_TEXT - 1] = '\0';
+	return buf;
 }
 
 size_t policy_memory(const struct policy *p)

@@ -126,6 +126,8 @@ size_t policy_n_rules(const struct policy *p);
 const struct policy_fact *policy_rule_meta(const struct policy *p, size_t rule);
 /* The rules of one id, running or over: the `nth` of them, POLICY_NO_RULE after the last. */
 size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN], size_t nth);
+/* The shortest beginning of its id that no other rule of the policy shares, at least four characters. */
+const char *policy_rule_short_id(const struct policy *p, size_t rule, char buf[POLICY_ID_TEXT]);
 /* NULL: from no file. */
 const char *policy_rule_file(const struct policy *p, size_t rule);
 /* The canonical line. */

@@ -359,10 +359,37 @@ static void test_deadlines(void **unused)
 	assert_true(deadline("allow web until exit", now) == POLICY_NEVER);
 }
 
+static void formed(const char *text, const char *want)
+{
+	struct policy_doc *d;
+	char *got;
+	assert_int_equal(policy_parse_file(text, strlen(text), &d, NULL, 0, NULL), 0);
+	assert_int_equal(policy_format(text, strlen(text), d, &got), 0);
+	assert_string_equal(got, want);
+	policy_doc_free(d);
+	free(got);
+}
+
+static void test_format(void **unused)
+{
+	(void)unused;
+	static const char messy[] =
+		"# head  \n\n  allow   web to WWW.example.org. port https # why \n"
+		"set x={192.0.2.0/24,lan}#zones\ndeny any note \"a # b } \\\" c\" # d\n"
+		"group g = {\n\tweb, # the browser\n\tdb }\nlist l from \"ads # 1\" every 24h\nreject db";
+	static const char tidy[] =
+		"# head\n\nallow web to www.example.org port 443  # why\n"
+		"set x = { 192.0.2.0/24, lan }  #zones\ndeny any note \"a # b } \\\" c\"  # d\n"
+		"group g = {\n\tweb, # the browser\n\tdb }\nlist l from \"ads # 1\" every 1d\ndeny db\n";
+	formed(messy, tidy);
+	formed(tidy, tidy);
+	formed("", "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_file), cmocka_unit_test(test_file_errors), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_id), cmocka_unit_test(test_deadlines) };
+		cmocka_unit_test(test_id), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_format) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
