@@ -40,6 +40,19 @@ def test_frozen_vswitchd(t):
     assert t.daemon.ovs_pid("ovs-vswitchd") == pid
 
 
+def test_dead_vswitchd(t):
+    """vswitchd killed: the app's interface goes down at once, and up again with the next one, which has all flows."""
+    app = two_rules(t)
+    old = t.daemon.ovs_pid("ovs-vswitchd")
+    down, up = t.daemon.count("interfaces of applications are down"), t.daemon.count("interfaces of applications are up again")
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: t.daemon.count("interfaces of applications are down") > down, 5, "the interfaces go down")
+    wait_until(lambda: t.daemon.count("interfaces of applications are up again") > up, 15, "and up again")
+    assert is_up(app.port) and t.daemon.ovs_pid("ovs-vswitchd") != old
+    works_again(app)
+    refused(app, "http://198.51.100.11/")
+
+
 def note_of(words):
     return next((r.get("note") for r in sekisho_json("rules") if words in r["rule"]), None)
 
