@@ -10,9 +10,10 @@
 enum { BACK_PATIENCE_MS = 120000, PAUSE_MS = 200 };
 
 /* Takes `client` over. */
-static int serve_on(struct api_client *client, struct api_client **ret, json_t **ret_snapshot, struct api_error *reterr)
+static int serve_on(const struct cli *c, struct api_client *client, struct api_client **ret, json_t **ret_snapshot,
+	struct api_error *reterr)
 {
-	int err = api_client_more(client, "org.sekisho.Questions.Serve", NULL, reterr);
+	int err = api_client_more(client, "org.sekisho.Questions.Serve", json_pack("{s:b}", "inbox", c->inbox), reterr);
 	while (err == 0 || err == -EAGAIN) {
 		err = api_client_next(client, -1, ret_snapshot, reterr);
 		if (err == 1) {
@@ -31,7 +32,7 @@ int ask_open(struct cli *c, struct api_client **ret, json_t **ret_snapshot)
 	struct api_client *client = cli_connect(c, &code);
 	if (client == NULL)
 		return code;
-	return serve_on(client, ret, ret_snapshot, &e) == 0 ? 0 : cli_say_error(&e);
+	return serve_on(c, client, ret, ret_snapshot, &e) == 0 ? 0 : cli_say_error(&e);
 }
 
 /* A desk that has just started is there but does not serve yet. */
@@ -49,7 +50,7 @@ int ask_reopen(struct cli *c, struct api_client **ret, json_t **ret_snapshot)
 		struct api_client *client;
 		int err = api_client_open(c->socket, &client);
 		if (err == 0)
-			err = serve_on(client, ret, ret_snapshot, &e);
+			err = serve_on(c, client, ret, ret_snapshot, &e);
 		if (err == 0)
 			return 0;
 		if (!may_come_back(err, &e) || waited >= BACK_PATIENCE_MS)
@@ -86,6 +87,8 @@ int cmd_ask(struct cli *c, int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--once") == 0)
 			once = true;
+		else if (strcmp(argv[i], "--inbox") == 0)
+			c->inbox = true;
 		else
 			return cli_usage("ask", "\"%s\" is not expected here", argv[i]);
 	}

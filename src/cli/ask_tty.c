@@ -210,6 +210,22 @@ static void reviewed(const json_t *review)
 			cli_number(review, "refused", 0));
 }
 
+/* One that was in the inbox is asked again under its id when its connection is tried again. */
+static void asked(struct terminal *t, json_t *q)
+{
+	const char *id = json_string_value(json_object_get(q, "id"));
+	arrived(q);
+	for (size_t i = 0; i < json_array_size(t->waiting); i++) {
+		const char *own = json_string_value(json_object_get(json_array_get(t->waiting, i), "id"));
+		if (id == NULL || own == NULL || strcmp(id, own) != 0)
+			continue;
+		json_array_set(t->waiting, i, q);
+		return;
+	}
+	if (json_array_size(t->waiting) < QUESTIONS_MAX)
+		json_array_append(t->waiting, q);
+}
+
 static void take_reply(struct terminal *t, const json_t *reply)
 {
 	const char *event = json_string_value(json_object_get(reply, "event"));
@@ -218,9 +234,8 @@ static void take_reply(struct terminal *t, const json_t *reply)
 	json_array_foreach(json_object_get(reply, "questions"), i, q) arrived(q);
 	if (event != NULL && strcmp(event, "snapshot") == 0) {
 		json_array_extend(t->waiting, json_object_get(reply, "questions"));
-	} else if (event != NULL && strcmp(event, "question") == 0 && json_array_size(t->waiting) < QUESTIONS_MAX) {
-		arrived(json_object_get(reply, "question"));
-		json_array_append(t->waiting, json_object_get(reply, "question"));
+	} else if (event != NULL && strcmp(event, "question") == 0) {
+		asked(t, json_object_get(reply, "question"));
 	} else if (event != NULL && strcmp(event, "cancelled") == 0) {
 		cancelled(t, reply);
 	} else if (event != NULL && strcmp(event, "review") == 0) {

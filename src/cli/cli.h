@@ -23,6 +23,7 @@ enum cli_exit {
 struct cli {
 	const char *socket;
 	bool json, colour, all;
+	bool inbox;	   /* ask: what nobody answered in time, too */
 	const char *owner; /* --owner, NULL: the caller */
 };
 

@@ -40,9 +40,9 @@ static const struct command commands[] = {
 		"Lets a frozen application go on.\n  sekisho thaw web\n  sekisho --owner alice thaw web\n  sekisho --json thaw web" },
 	{ "stop", cmd_stop, "stop APP",
 		"Ends an application.\n  sekisho stop web\n  sekisho --owner alice stop web\n  sekisho --json stop web" },
-	{ "ask", cmd_ask, "ask [--once] [--json]",
+	{ "ask", cmd_ask, "ask [--once] [--inbox] [--json]",
 		"Answers questions in this terminal; with --json serves a program on its standard streams.\n"
-		"  sekisho ask\n  sekisho ask --once\n  sekisho ask --json" },
+		"  sekisho ask\n  sekisho ask --inbox\n  sekisho ask --json" },
 	{ "allow", cmd_rule, "allow RULE…",
 		"Adds a rule (sekisho-rules(5)).\n"
 		"  sekisho allow web to www.example.org port 443/tcp for 1h\n  sekisho allow web to 192.0.2.7 port 22 once\n"

@@ -309,6 +309,7 @@ def test_inbox_outlives_the_daemon(t):
     t.daemon.start()
     kept = open_questions()
     assert [(q["id"], q["digest"]) for q in kept] == [(q["id"], q["digest"]) for q in first], (first, kept)
+    assert t.agent("--inbox").question(app="web")["id"] == kept[0]["id"]
     t.permit("web", "198.51.100.10", 80)
     reply = Api().call("org.sekisho.Questions.Answer", id=kept[0]["id"], digest=kept[0]["digest"], rule="allow web to 198.51.100.10 port 80/tcp")
     assert "error" not in reply and open_questions() == [], reply
