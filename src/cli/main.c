@@ -55,8 +55,8 @@ static const struct command commands[] = {
 		"Adds a rule that asks each time.\n  sekisho ask-rule web to 192.0.2.7 port 22\n  sekisho ask-rule any\n  sekisho ask-rule web to lan" },
 	{ "final", cmd_rule, "final allow|deny|drop|ask RULE…",
 		"Adds a rule that nothing overrides (admins).\n  sekisho final deny viewer\n  sekisho final allow web to example.org\n  sekisho final drop any to lan" },
-	{ "rules", cmd_rules, "rules [APP] [--ended] | rules rm ID…",
-		"Lists or removes rules.\n  sekisho rules\n  sekisho rules web --ended\n  sekisho rules rm 7f3a" },
+	{ "rules", cmd_rules, "rules [APP] [--ended] [--unused 30d] | rules rm ID…",
+		"Lists or removes rules.\n  sekisho rules\n  sekisho rules web --unused 30d\n  sekisho rules rm 7f3a" },
 	{ "undo", cmd_undo, "undo [N] [--dry-run]",
 		"Takes back your last N changes of rules, all or none (--all: anybody's, for admins).\n"
 		"  sekisho undo\n  sekisho undo 3 --dry-run\n  sekisho --all undo" },

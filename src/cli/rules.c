@@ -129,13 +129,15 @@ static void rules_notes(const struct cli *c, const json_t *rules)
 	}
 }
 
-static int rules_list(struct cli *c, const char *app, bool ended)
+static int rules_list(struct cli *c, const char *app, bool ended, long long unused_s)
 {
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
 	static const char *const of_all[] = { "ID", "ORIGIN", "OWNER", "LIFE", "RULE", NULL };
 	json_t *rules, *rule;
-	int code = cli_list(c, "org.sekisho.Rules.List",
-		json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all), "rules", &rules);
+	json_t *params = json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all);
+	if (unused_s > 0)
+		json_object_set_new(params, "unused", json_integer(unused_s));
+	int code = cli_list(c, "org.sekisho.Rules.List", params, "rules", &rules);
 	if (code != 0)
 		return code;
 	struct table *t = c->json ? NULL : table_new(c->all ? of_all : columns);
@@ -163,19 +165,36 @@ static int rules_list(struct cli *c, const char *app, bool ended)
 	return EXIT_DONE;
 }
 
+/* "30d" */
+static bool seconds(const char *text, long long *ret)
+{
+	static const char units[] = "smhdw";
+	static const long long of[] = { 1, 60, 3600, 86400, 604800 };
+	char *end;
+	long long n = strtoll(text, &end, 10);
+	const char *unit = *end == '\0' ? NULL : strchr(units, *end);
+	if (end == text || unit == NULL || end[1] != '\0' || n < 1 || n > 100000)
+		return false;
+	*ret = n * of[unit - units];
+	return true;
+}
+
 int cmd_rules(struct cli *c, int argc, char **argv)
 {
 	const char *app = NULL;
 	bool ended = false;
+	long long unused = 0;
 	if (argc >= 2 && strcmp(argv[1], "rm") == 0)
 		return rules_rm(c, argc - 2, argv + 2);
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--ended") == 0)
 			ended = true;
+		else if (strcmp(argv[i], "--unused") == 0 && i + 1 < argc && seconds(argv[i + 1], &unused))
+			i++;
 		else if (argv[i][0] != '-' && app == NULL)
 			app = argv[i];
 		else
 			return cli_usage("rules", "\"%s\" is not expected here", argv[i]);
 	}
-	return rules_list(c, app, ended);
+	return rules_list(c, app, ended, unused);
 }

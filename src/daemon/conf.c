@@ -49,6 +49,9 @@ static const struct conf_key keys[] = {
 	{ "on_stop", KEY_CHOICE, AT(on_stop_keep), "stop", stop_choices, 0, 0 },
 	{ "zone_base", KEY_NUMBER, AT(zone_base), "40000", NULL, 1, 49000 },
 	{ "uid_base", KEY_NUMBER, AT(uid_base), "2000000000", NULL, 1000, 4000000000U },
+	{ "history_rows", KEY_NUMBER, AT(history_rows), "1000000", NULL, 1000, 100000000 },
+	{ "history_mib", KEY_NUMBER, AT(history_mib), "512", NULL, 1, 1000000 },
+	{ "history_days", KEY_NUMBER, AT(history_days), "90", NULL, 1, 36500 },
 	{ "dnssec", KEY_CHOICE, AT(dnssec), "auto", dnssec_choices, 0, 0 },
 };
 #undef AT

@@ -31,6 +31,7 @@ struct conf {
 	bool on_stop_keep;
 	uint16_t zone_base;
 	uint32_t uid_base;
+	uint32_t history_rows, history_mib, history_days;
 	enum conf_dnssec dnssec;
 };
 

@@ -25,7 +25,9 @@ void desk_flush_later(struct desk *d)
 static void desk_flush(struct desk *d)
 {
 	d->flush_at_ms = -1;
-	int err = store_commit(d->store);
+	int err = uses_store(d);
+	if (err == 0)
+		err = store_commit(d->store);
 	if (err != 0)
 		log_msg(LOG_ERROR, "what happened could not be stored: %s", strerror(-err));
 }
@@ -269,10 +271,15 @@ static int desk_open(struct desk *d)
 	}
 	if (error[0] != '\0' && d->damaged[0] == '\0')
 		log_msg(LOG_WARNING, "%s/store/store.db: %s", d->role->conf.state_dir, error);
+	const struct conf *conf = &d->role->conf;
+	store_history_limits(d->store, conf->history_rows, (int64_t)conf->history_mib << 20,
+		conf->history_days * INT64_C(86400000));
 	apps_load(d);
 	err = rules_load(d);
 	if (err == 0)
 		err = gate_load(d);
+	if (err == 0)
+		err = uses_load(d);
 	if (err == 0)
 		questions_load(d);
 	if (err != 0)

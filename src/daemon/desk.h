@@ -40,6 +40,7 @@
  *   desk_watch.c      lists, once or as a stream
  *   desk_learn.c      what an application asks for is written down: learning, rehearsals
  *   desk_connections.c  calls: Connections but Log
+ *   desk_uses.c       hits of rules
  *   desk_log.c        history and those who follow it
  *   desk_gate.c       what the gate is given: the policy, numbers, grants, synthetic names
  *
@@ -93,6 +94,7 @@ enum watch_kind { WATCH_APPS, WATCH_RULES, WATCH_CONNECTIONS };
 struct watch {
 	enum watch_kind kind;
 	bool follow, ended; /* go on with changes; rules: those that ended, too */
+	int64_t unused_ms;  /* rules that nothing used for so long; 0: all */
 	bool first, whole;  /* the next reply begins the list; it has been given to its end */
 	size_t at;
 };
@@ -120,6 +122,8 @@ struct client {
 	uint64_t sequence;		       /* CLIENT_SERVES, CLIENT_FOLLOWS */
 	char follow_app[POLICY_TOKEN_MAX + 1]; /* "": every */
 	uint32_t follow_owner;		       /* UINT32_MAX: every */
+	/* CLIENT_FOLLOWS: "": every */
+	char follow_event[24], follow_verdict[16], follow_peer[NAME_TEXT_MAX], follow_rule[POLICY_ID_TEXT];
 };
 
 enum app_kind { APP_ATTACHED, APP_VM };
@@ -166,6 +170,14 @@ struct rule {
 	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
 	bool older_boot;   /* made before the host was started */
 	uint32_t learning; /* made by that learning, in memory alone; 0: not */
+};
+
+/* A rule that decided. */
+struct use {
+	char id[POLICY_ID_TEXT];
+	int64_t last_ms;
+	uint64_t hits;
+	bool dirty;
 };
 
 /* What the gate holds packets for: one app, peer, port and protocol. */
@@ -246,6 +258,9 @@ struct desk {
 	struct rule **by_index;
 	const char **ids; /* sorted, of every rule in memory */
 	size_t n_ids;
+	struct use *uses; /* sorted by id; owned */
+	size_t n_uses, cap_uses;
+	bool uses_dirty;
 	struct policy *policy;
 	struct policy_doc *docs[256];
 	char *doc_names[256];
@@ -441,7 +456,7 @@ int64_t questions_next_ms(const struct desk *d);
 unsigned questions_count(const struct desk *d);
 
 /* desk_watch.c: replies to the open call, whose parameters are app, owner, all and follow. */
-void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended);
+void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended, int64_t unused_ms);
 /* The next part of the list, when the client has read the one before. */
 void watch_pump(struct desk *d, struct client *c);
 void watch_app(struct desk *d, const struct app *a, bool gone);
@@ -484,6 +499,16 @@ const char *protocol_text(uint8_t proto, char buf[8]);
 json_t *name_json(const struct name *n);
 json_t *addr_json(const struct addr *a);
 json_t *time_json(int64_t wall_ms);
+
+/* desk_uses.c: how often each rule decided, and when last. */
+int uses_load(struct desk *d) __attribute__((warn_unused_result));
+/* What has changed, into the open transaction. */
+int uses_store(struct desk *d) __attribute__((warn_unused_result));
+void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN]);
+/* 0: never used. */
+uint64_t uses_of(const struct desk *d, const char *id, int64_t *ret_last_ms);
+/* Nothing used the rule for so long, although it stood there. */
+bool uses_unused(struct desk *d, const struct rule *r, int64_t for_ms);
 
 /* desk_gate.c */
 int gate_load(struct desk *d) __attribute__((warn_unused_result));

@@ -53,6 +53,32 @@ static bool follows(const struct client *c, uint32_t owner, const char *app)
 	       (c->follow_app[0] == '\0' || (app != NULL && strcmp(c->follow_app, app) == 0));
 }
 
+/* What the beginning of an id means among the rules in memory; itself when it means none. */
+static const char *rule_full_id(const struct desk *d, const char *id)
+{
+	size_t low = 0, high = d->n_ids;
+	while (id != NULL && low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (strcmp(d->ids[mid], id) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	bool means = id != NULL && low < d->n_ids && strncmp(d->ids[low], id, strlen(id)) == 0;
+	return means ? d->ids[low] : id;
+}
+
+static bool fits(const char *wanted, const char *is)
+{
+	return wanted[0] == '\0' || (is != NULL && strcmp(wanted, is) == 0);
+}
+
+static bool follows_entry(const struct client *c, const struct store_event *e)
+{
+	return follows(c, e->owner, e->app) && fits(c->follow_event, e->event) && fits(c->follow_verdict, e->verdict) &&
+	       fits(c->follow_peer, e->peer) && fits(c->follow_rule, e->rule);
+}
+
 void log_entry(struct desk *d, const char *event, uint32_t owner, const char *app, json_t *entry)
 {
 	json_t *j = json_pack("{s:o, s:s}", "time", time_json(clock_wall_ms()), "event", event);
@@ -64,14 +90,22 @@ void log_entry(struct desk *d, const char *event, uint32_t owner, const char *ap
 		json_object_update(j, entry);
 	json_decref(entry);
 	char *text = json_dumps(j, JSON_COMPACT);
-	struct store_event e = { .time_ms = clock_wall_ms(), .owner = owner, .app = app, .json = text };
+	const char *name = json_string_value(json_object_get(j, "name"));
+	struct store_event e = { .time_ms = clock_wall_ms(),
+		.owner = owner,
+		.app = app,
+		.json = text,
+		.event = event,
+		.verdict = json_string_value(json_object_get(j, "verdict")),
+		.peer = name != NULL ? name : json_string_value(json_object_get(j, "address")),
+		.rule = rule_full_id(d, json_string_value(json_object_get(j, "rule_id"))) };
 	if (text == NULL || store_event_add(d->store, &e) != 0)
 		log_msg(LOG_WARNING, "an event could not be stored");
 	free(text);
 	desk_flush_later(d);
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
-		if (follows(c, owner, app))
+		if (follows_entry(c, &e))
 			client_stream(d, c,
 				json_pack("{s:[O], s:I, s:b}", "entries", j, "sequence", (json_int_t)c->sequence++,
 					"caught_up", 1));
@@ -136,6 +170,7 @@ void log_gate_event(struct desk *d, const struct ipc_event *e)
 			return;
 		a->overflow_said_ms = clock_boot_ms();
 	}
+	uses_count(d, e->rule);
 	bool refused = e->kind != EVENT_CONNECTION;
 	json_t *zero = refused ? json_integer(0) : json_null();
 	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:O, s:O, s:O, s:s*}", "verdict",
@@ -201,7 +236,12 @@ static void give_history(struct desk *d, struct client *c, const struct store_ev
 		return;
 	}
 	json_t *entries = json_array();
+	int64_t next = 0, oldest = 0;
+	uint32_t n = 0;
+	if (store_events_low(d->store, f, &next) != 0)
+		next = 0;
 	while (!c->dead && store_events_next(q, &e) == 1) {
+		oldest = n++ == 0 ? e.seq : oldest;
 		json_t *j = json_loads(e.json, 0, NULL);
 		if (j != NULL)
 			json_array_append_new(entries, j);
@@ -213,39 +253,62 @@ static void give_history(struct desk *d, struct client *c, const struct store_ev
 		}
 	}
 	store_rows_end(q);
-	json_t *last =
-		json_pack("{s:o, s:I, s:b}", "entries", entries, "sequence", (json_int_t)c->sequence++, "caught_up", 1);
+	/* There was room for no more: older ones may follow. */
+	next = n > 0 && n == f->limit ? oldest : next;
+	json_t *last = json_pack("{s:o, s:I, s:b, s:o}", "entries", entries, "sequence", (json_int_t)c->sequence++,
+		"caught_up", 1, "next", next > 0 ? json_integer(next) : json_null());
 	if (c->wait == CLIENT_FOLLOWS)
 		client_stream(d, c, last);
 	else
 		client_reply(d, c, last);
 }
 
+/* What to look for; absent: everything. False: an error was replied. */
+static bool filter_args(struct desk *d, struct client *c, struct store_event_filter *f)
+{
+	const char *since = NULL;
+	bool said;
+	uint32_t owner;
+	if (!arg_app(d, c, false, &f->app) || !arg_owner(d, c, &owner, &said) ||
+		!arg_str(d, c, "since", false, &since) || !arg_str(d, c, "event", false, &f->event) ||
+		!arg_str(d, c, "verdict", false, &f->verdict) || !arg_str(d, c, "peer", false, &f->peer) ||
+		!arg_str(d, c, "rule", false, &f->rule) || !arg_int(d, c, "before", 1, INT64_MAX, &f->before))
+		return false;
+	f->owner = c->view_all && !said ? UINT32_MAX : owner;
+	f->rule = rule_full_id(d, f->rule);
+	f->since_ms = since == NULL ? 0 : time_parse(since);
+	if (f->since_ms < 0)
+		arg_bad(d, c, "since", "it is a time of RFC 3339, such as 2026-11-22T14:05:00Z");
+	return f->since_ms >= 0;
+}
+
+static void follow_set(struct client *c, const struct store_event_filter *f)
+{
+	c->follow_owner = f->owner;
+	snprintf(c->follow_app, sizeof(c->follow_app), "%s", f->app == NULL ? "" : f->app);
+	snprintf(c->follow_event, sizeof(c->follow_event), "%s", f->event == NULL ? "" : f->event);
+	snprintf(c->follow_verdict, sizeof(c->follow_verdict), "%s", f->verdict == NULL ? "" : f->verdict);
+	snprintf(c->follow_peer, sizeof(c->follow_peer), "%s", f->peer == NULL ? "" : f->peer);
+	snprintf(c->follow_rule, sizeof(c->follow_rule), "%s", f->rule == NULL ? "" : f->rule);
+	c->wait = CLIENT_FOLLOWS;
+}
+
 void log_api(struct desk *d, struct client *c)
 {
-	const char *app = NULL, *since = NULL;
-	bool follow = false, said;
+	bool follow = false;
 	int64_t limit = LOG_LIMIT;
-	uint32_t owner;
-	if (!arg_app(d, c, false, &app) || !arg_owner(d, c, &owner, &said) || !arg_str(d, c, "since", false, &since) ||
-		!arg_bool(d, c, "follow", &follow) || !arg_int(d, c, "limit", 0, LOG_LIMIT_MAX, &limit))
+	struct store_event_filter f = { .app = NULL };
+	if (!filter_args(d, c, &f) || !arg_bool(d, c, "follow", &follow) ||
+		!arg_int(d, c, "limit", 0, LOG_LIMIT_MAX, &limit))
 		return;
 	bool more = c->call.more;
-	struct store_event_filter f = { .app = app, .owner = c->view_all && !said ? UINT32_MAX : owner };
-	f.since_ms = since == NULL ? 0 : time_parse(since);
-	if (f.since_ms < 0) {
-		arg_bad(d, c, "since", "it is a time of RFC 3339, such as 2026-11-22T14:05:00Z");
-		return;
-	}
 	if (follow && !more) {
 		client_error(d, c, "org.varlink.service.ExpectedMore", NULL);
 		return;
 	}
 	f.limit = (uint32_t)(!more && limit > LOG_LIMIT ? LOG_LIMIT : limit);
 	c->sequence = 0;
-	c->follow_owner = f.owner;
-	snprintf(c->follow_app, sizeof(c->follow_app), "%s", app == NULL ? "" : app);
 	if (follow)
-		c->wait = CLIENT_FOLLOWS;
+		follow_set(c, &f);
 	give_history(d, c, &f, more);
 }

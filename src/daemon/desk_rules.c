@@ -185,6 +185,9 @@ json_t *rule_json(struct desk *d, const struct rule *r)
 	json_object_set_new(j, "reason", ended ? json_string(policy_end_text(m->ended)) : json_null());
 	json_object_set_new(j, "file", r->file == NULL ? json_null() : json_string(r->file));
 	json_object_set_new(j, "line", r->file == NULL ? json_null() : json_integer(m->line));
+	int64_t last = 0;
+	json_object_set_new(j, "hits", json_integer((json_int_t)uses_of(d, r->id, &last)));
+	json_object_set_new(j, "last_used", ms_json(last));
 	char note[160];
 	json_object_set_new(j, "note", forwards_note(d, r, note, sizeof(note)) ? json_string(note) : json_null());
 	return j;

@@ -245,6 +245,7 @@ void rules_api_remove(struct desk *d, struct client *c)
 void rules_api_list(struct desk *d, struct client *c)
 {
 	bool ended = false;
-	if (arg_bool(d, c, "ended", &ended))
-		watch_begin(d, c, WATCH_RULES, ended);
+	int64_t unused = 0;
+	if (arg_bool(d, c, "ended", &ended) && arg_int(d, c, "unused", 1, INT64_C(100000000000), &unused))
+		watch_begin(d, c, WATCH_RULES, ended, unused * 1000);
 }

@@ -40,6 +40,8 @@ static json_t *item_at(struct desk *d, const struct client *c, size_t at)
 		return a->state != APP_FREE && sees(c, WATCH_APPS, a->gate.owner, a->gate.name) ? app_json(d, a) : NULL;
 	case WATCH_RULES:
 		r = d->rules[at];
+		if (c->watch.unused_ms > 0 && !uses_unused(d, r, c->watch.unused_ms))
+			return NULL;
 		return (rule_running(r) || c->watch.ended) && sees(c, WATCH_RULES, r->e.meta.owner, rule_app(r))
 			     ? rule_json(d, r)
 			     : NULL;
@@ -137,7 +139,7 @@ static void whole(struct desk *d, struct client *c)
 			"the list is too long for one reply; call with \"more\""));
 }
 
-void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended)
+void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended, int64_t unused_ms)
 {
 	const char *app = NULL;
 	bool all, follow = false, said = false;
@@ -149,7 +151,8 @@ void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool en
 		client_error(d, c, "org.varlink.service.ExpectedMore", NULL);
 		return;
 	}
-	c->watch = (struct watch){ .kind = kind, .follow = follow, .ended = ended, .first = true };
+	c->watch =
+		(struct watch){ .kind = kind, .follow = follow, .ended = ended, .unused_ms = unused_ms, .first = true };
 	c->sequence = 0;
 	c->follow_owner = all && !said ? POLICY_OWNER_ANY : owner;
 	snprintf(c->follow_app, sizeof(c->follow_app), "%s", app == NULL ? "" : app);

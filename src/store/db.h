@@ -8,6 +8,7 @@
 
 /* Inside of the store: statements with one-letter bindings, so that each query is one line at its place. */
 enum { STORE_SUM = 32, STORE_PATH_MAX = 256, STORE_DATABASE = 1000 /* row of `counter`: this database's own number */ };
+enum { STORE_HISTORY = 1002 /* row of `counter`: bytes of history */ };
 
 struct store {
 	sqlite3 *db;
@@ -17,6 +18,8 @@ struct store {
 	uint8_t sealed[STORE_SUM]; /* as committed last */
 	bool sum_lost, torn;
 	unsigned events_since_prune;
+	int64_t history_bytes, history_stored; /* of the entries; as committed last */
+	int64_t history_rows, history_most, history_age_ms;
 };
 
 struct store_rows {
@@ -34,6 +37,10 @@ int db_step(struct store_rows *q) __attribute__((warn_unused_result));
 const char *db_text(struct store_rows *q, int column);
 uint32_t db_u32(struct store_rows *q, int column);
 int db_error(int rc);
+
+/* history.c */
+int history_open(struct store *s) __attribute__((warn_unused_result));
+int history_commit(struct store *s) __attribute__((warn_unused_result));
 
 /* seal.c. Takes a rule into the sum, or out of it. */
 void seal_toggle(struct store *s, const struct store_rule *r);

@@ -119,3 +119,17 @@ int store_files_next(struct store_rows *q, const char **ret_name, const char **r
 	*ret_digest = db_text(q, 1);
 	return 1;
 }
+
+int store_journal_applied(struct store *s, const char *file, int64_t *ret_ms)
+{
+	struct store_rows *q = NULL;
+	int err = db_rows(s, &q,
+		"SELECT time FROM journal WHERE +what = 'applied' AND line = ?1 ORDER BY seq DESC LIMIT 1", "s", file);
+	if (err != 0)
+		return err;
+	err = db_step(q);
+	if (err == 1)
+		*ret_ms = sqlite3_column_int64(q->q, 0);
+	store_rows_end(q);
+	return err < 0 ? err : 0;
+}

@@ -187,7 +187,9 @@ int store_commit(struct store *s)
 	if (!s->pending)
 		return 0;
 	bool rules = memcmp(s->sum, s->sealed, STORE_SUM) != 0;
-	int err = rules ? seal_write(s, s->sealed, true) : 0;
+	int err = history_commit(s);
+	if (err == 0 && rules)
+		err = seal_write(s, s->sealed, true);
 	bool begun = err == 0 && !s->torn;
 	if (s->torn)
 		err = -EIO;
@@ -200,6 +202,7 @@ int store_commit(struct store *s)
 		return err;
 	}
 	s->pending = false;
+	s->history_stored = s->history_bytes;
 	memcpy(s->sealed, s->sum, STORE_SUM);
 	/* From now on a copy from before this change does not fit. Lost by a power cut it only fits one change longer.
 	 */
@@ -214,6 +217,7 @@ void store_rollback(struct store *s)
 	if (s->pending)
 		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 	memcpy(s->sum, s->sealed, STORE_SUM);
+	s->history_bytes = s->history_stored;
 	s->sum_lost = false;
 	s->pending = false;
 }
@@ -285,7 +289,9 @@ static int store_prepare(struct store *s, char *error)
 		err = pragma_text(s, "PRAGMA integrity_check(1)", text, sizeof(text));
 	if (err == 0 && strcmp(text, "ok") != 0)
 		err = -EUCLEAN;
-	return err == 0 ? store_schema(s, error) : err;
+	if (err == 0)
+		err = store_schema(s, error);
+	return err == 0 ? history_open(s) : err;
 }
 
 /* Opened and found whole; else *ret is closed by the caller all the same. */
@@ -346,6 +352,7 @@ int store_open(const char *path, struct store **ret, char *error)
 	if (s == NULL)
 		return -ENOMEM;
 	s->seal_fd = -1;
+	store_history_limits(s, STORE_HISTORY_ROWS, STORE_HISTORY_BYTES, STORE_HISTORY_AGE_MS);
 	error[0] = '\0';
 	int err = store_try(path, s, why);
 	if (err == 0) {

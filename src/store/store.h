@@ -26,7 +26,9 @@ enum {
 	STORE_REASON_MAX = 64,
 	STORE_ERROR_MAX = 512
 };
-enum { STORE_BLOCK = 4096, STORE_HISTORY_ROWS = 200000, STORE_INBOX_ROWS = 1000 };
+enum { STORE_BLOCK = 4096, STORE_HISTORY_ROWS = 1000000, STORE_INBOX_ROWS = 1000 };
+#define STORE_HISTORY_BYTES  (512LL << 20)
+#define STORE_HISTORY_AGE_MS (90LL * 86400 * 1000)
 
 /* -EPROTO: written by a newer version. -EUCLEAN: damaged (the integrity check failed), gone, or not the one whose rules
  * were sealed in PATH.seal; it has been moved aside, and every open fails so until somebody removes PATH.seal. In
@@ -111,6 +113,8 @@ int store_journal_of(struct store *s, uint32_t change, struct store_rows **ret) 
 int store_journal_list(struct store *s, uint32_t owner, int64_t before, uint32_t limit, struct store_rows **ret)
 	__attribute__((warn_unused_result));
 int store_journal_row(struct store_rows *q, struct store_journal *ret) __attribute__((warn_unused_result));
+/* When the file was applied last; unchanged: never. */
+int store_journal_applied(struct store *s, const char *file, int64_t *ret_ms) __attribute__((warn_unused_result));
 
 /* The admin's files as they were applied last. */
 int store_file_put(struct store *s, const char *name, const char *digest) __attribute__((warn_unused_result));
@@ -150,24 +154,40 @@ struct store_copy_row {
 int store_copies(struct store *s, enum store_copy kind, struct store_rows **ret) __attribute__((warn_unused_result));
 int store_copies_next(struct store_rows *q, struct store_copy_row *ret) __attribute__((warn_unused_result));
 
-/* What happened, as one JSON object a row; bounded to STORE_HISTORY_ROWS, the oldest go. */
+/* What happened, as one JSON object a row. The oldest go when there are more rows or bytes than the limits, or they are
+ * older: a few at each addition. */
 struct store_event {
 	int64_t seq; /* set by add */
 	int64_t time_ms;
 	uint32_t owner;	 /* UINT32_MAX: nobody's */
 	const char *app; /* NULL: none */
 	const char *json;
+	const char *event, *verdict, *peer, *rule; /* to be found by; NULL: none. Peer: name, else address */
 };
+void store_history_limits(struct store *s, int64_t rows, int64_t bytes, int64_t age_ms);
 int store_event_add(struct store *s, struct store_event *e) __attribute__((warn_unused_result));
 struct store_event_filter {
-	const char *app; /* NULL: every */
-	uint32_t owner;	 /* UINT32_MAX: every */
+	const char *app; /* NULL: every; so the next four */
+	const char *event, *verdict, *peer, *rule;
+	uint32_t owner; /* UINT32_MAX: every */
 	int64_t since_ms;
+	int64_t before; /* rows below this seq; 0: all */
 	uint32_t limit; /* the newest so many, given oldest first */
 };
+/* One call looks at a bounded number of rows, down to store_events_low(): what is older takes another call with that
+ * as `before`; 0: nothing is. */
 int store_events(struct store *s, const struct store_event_filter *f, struct store_rows **ret)
 	__attribute__((warn_unused_result));
+int store_events_low(struct store *s, const struct store_event_filter *f, int64_t *ret)
+	__attribute__((warn_unused_result));
 int store_events_next(struct store_rows *q, struct store_event *ret) __attribute__((warn_unused_result));
+
+/* How often each rule (by id) decided, and when last. */
+int store_used_put(struct store *s, const char *id, int64_t last_ms, uint64_t hits) __attribute__((warn_unused_result));
+int store_used_del(struct store *s, const char *id) __attribute__((warn_unused_result));
+int store_used(struct store *s, struct store_rows **ret) __attribute__((warn_unused_result));
+int store_used_next(struct store_rows *q, const char **ret_id, int64_t *ret_last_ms, uint64_t *ret_hits)
+	__attribute__((warn_unused_result));
 
 /* Questions nobody answered in time; bounded to STORE_INBOX_ROWS. `json` is what was shown and what is needed to judge
  * an answer. */

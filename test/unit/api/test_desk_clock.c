@@ -123,6 +123,28 @@ static void test_files_not_renewed(void **state)
 	assert_int_equal(times_left(), 3);
 }
 
+static size_t unused(int64_t seconds)
+{
+	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:I}", "unused", (json_int_t)seconds));
+	size_t n = json_array_size(json_object_get(p, "rules"));
+	json_decref(p);
+	return n;
+}
+
+/* A file's rule stands there since its file was applied, not since the last start. */
+static void test_unused(void **state)
+{
+	(void)state;
+	start("allow web to f.example.org\n");
+	json_decref(add("allow web to www.example.org"));
+	assert_int_equal(unused(86400), 0);
+	shift->wall_ms = 2 * 86400 * 1000LL;
+	again("allow web to f.example.org\n");
+	json_decref(add("allow web to new.example.org"));
+	assert_int_equal(unused(86400), 2);
+	assert_int_equal(unused(3 * 86400), 0);
+}
+
 int main(void)
 {
 	shift = mmap(NULL, sizeof(*shift), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -130,6 +152,7 @@ int main(void)
 		return 1;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_set_back, setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_unused, setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_files_not_renewed, setup, world_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

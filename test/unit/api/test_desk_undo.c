@@ -3,6 +3,8 @@
  */
 #include "desk_world.h"
 
+#include "policy/id.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -227,11 +229,79 @@ static void test_journal(void **state)
 	json_decref(p);
 }
 
+static json_t *history(const char *key, const char *value)
+{
+	json_t *params = json_pack("{s:s}", "event", "connection");
+	if (key != NULL)
+		json_object_set_new(params, key, json_string(value));
+	json_t *p = expect("org.sekisho.Connections.Log", params);
+	json_t *list = json_incref(json_object_get(p, "entries"));
+	json_decref(p);
+	return list;
+}
+
+static size_t found(const char *key, const char *value)
+{
+	json_t *list = history(key, value);
+	size_t n = json_array_size(list);
+	json_decref(list);
+	return n;
+}
+
+/* What decided is counted under its rule, over restarts; history is found by verdict, peer and rule; pages follow. */
+static void test_uses(void **state)
+{
+	(void)state;
+	static struct ipc_event e = { .kind = EVENT_REFUSED, .verdict = VERDICT_DENY, .proto = 6, .port = 443 };
+	start(NULL);
+	attach("web");
+	json_t *r = add("deny web to ads.example.org");
+	json_decref(add("deny web to other.example.org"));
+	e.ref = w.app.ref;
+	assert_true(name_from_text("ads.example.org", 15, &e.name));
+	for (size_t i = 0; i < policy_n_rules(w.policy); i++) {
+		char id[POLICY_ID_TEXT];
+		if (strncmp(policy_id_text(policy_rule_meta(w.policy, i)->id, id), str(r, "rule_id"), 4) == 0)
+			memcpy(e.rule, policy_rule_meta(w.policy, i)->id, sizeof(e.rule));
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_EVENT, 0, event, &e, NULL, 0), 0);
+	UNTIL(found(NULL, NULL) == 3);
+	assert_int_equal(found("verdict", "deny"), 3);
+	assert_int_equal(found("verdict", "allow"), 0);
+	assert_int_equal(found("peer", "ads.example.org"), 3);
+	assert_int_equal(found("rule", str(r, "rule_id")), 3);
+	assert_int_equal(found("rule", "aaaa"), 0);
+	json_t *p =
+		expect("org.sekisho.Connections.Log", json_pack("{s:i, s:s}", "limit", 2, "peer", "ads.example.org"));
+	json_t *next = json_object_get(p, "next");
+	assert_true(json_is_integer(next));
+	json_t *older = expect("org.sekisho.Connections.Log",
+		json_pack("{s:O, s:s}", "before", next, "peer", "ads.example.org"));
+	assert_int_equal(json_array_size(json_object_get(older, "entries")), 1);
+	assert_true(json_is_null(json_object_get(older, "next")));
+	json_decref(older);
+	json_decref(p);
+	/* One of the two was never used; neither stood there for an hour. */
+	p = expect("org.sekisho.Rules.List", json_pack("{s:i}", "unused", 3600));
+	assert_int_equal(json_array_size(json_object_get(p, "rules")), 0);
+	json_decref(p);
+	end_desk(0);
+	start(NULL);
+	p = expect("org.sekisho.Rules.List", NULL);
+	json_t *first = json_array_get(json_object_get(p, "rules"), 0);
+	assert_int_equal(json_integer_value(json_object_get(first, "hits")), 3);
+	assert_true(json_is_string(json_object_get(first, "last_used")));
+	json_decref(p);
+	json_decref(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_random, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_counts, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_uses, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_journal, world_setup, world_teardown),
 	};
 	const struct CMUnitTest people[] = {

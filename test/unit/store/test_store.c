@@ -239,6 +239,69 @@ static void test_history(void **state)
 	store_close(s);
 }
 
+static unsigned count_events(struct store *s, const struct store_event_filter *f)
+{
+	struct store_rows *q;
+	struct store_event e;
+	unsigned n = 0;
+	assert_int_equal(store_events(s, f, &q), 0);
+	while (store_events_next(q, &e) == 1)
+		n++;
+	store_rows_end(q);
+	return n;
+}
+
+/* Rows, bytes and age are each a limit; what is found by is found. */
+static void test_retention(void **state)
+{
+	(void)state;
+	struct store *s = open_store();
+	struct store_event_filter all = { .owner = UINT32_MAX, .limit = 100000 };
+	store_history_limits(s, 1000, 1 << 20, 1000000);
+	for (int i = 0; i < 3000; i++) {
+		struct store_event e = { .time_ms = i,
+			.owner = 1000,
+			.app = "web",
+			.json = "{\"n\":1234567890}",
+			.event = "connection",
+			.verdict = i % 2 == 0 ? "allow" : "deny",
+			.peer = i == 2900 ? "rare.example.org" : "www.example.org",
+			.rule = i == 2901 ? ID_A : NULL };
+		assert_int_equal(store_event_add(s, &e), 0);
+	}
+	assert_int_equal(store_commit(s), 0);
+	assert_in_range(count_events(s, &all), 1000, 1064);
+	struct store_event_filter f = { .owner = UINT32_MAX, .limit = 100000, .peer = "rare.example.org" };
+	assert_int_equal(count_events(s, &f), 1);
+	f.verdict = "deny";
+	assert_int_equal(count_events(s, &f), 0);
+	f = (struct store_event_filter){ .owner = 1000, .limit = 100000, .rule = ID_A, .event = "connection" };
+	assert_int_equal(count_events(s, &f), 1);
+	f = (struct store_event_filter){ .owner = UINT32_MAX, .limit = 10, .since_ms = 2990, .verdict = "allow" };
+	assert_int_equal(count_events(s, &f), 5);
+	f.before = 2993; /* seq: one more than the time */
+	assert_int_equal(count_events(s, &f), 1);
+	int64_t low = -1;
+	assert_int_equal(store_events_low(s, &f, &low), 0);
+	assert_int_equal(low, 0);
+	/* Bytes: 17 each. The sum outlives a restart. */
+	store_close(s);
+	s = open_store();
+	store_history_limits(s, 1000000, 17 * 500, 1000000);
+	struct store_event e = { .time_ms = 3000, .owner = 1000, .json = "{\"n\":1234567890}" };
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(store_event_add(s, &e), 0);
+	assert_int_equal(store_commit(s), 0);
+	assert_in_range(count_events(s, &all), 200, 600);
+	/* Age. */
+	store_history_limits(s, 1000000, 1 << 20, 10);
+	e.time_ms = 5000;
+	for (int i = 0; i < 640; i++)
+		assert_int_equal(store_event_add(s, &e), 0);
+	assert_int_equal(count_events(s, &all), 640);
+	store_close(s);
+}
+
 /* A full disk is an error before anything is acknowledged, and the store stays whole and usable. */
 static void test_full(void **state)
 {
@@ -412,6 +475,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_journal, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_apps, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_history, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(test_retention, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_full, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_newer_and_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_moved_aside, make_dir, drop_dir),
