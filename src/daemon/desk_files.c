@@ -79,6 +79,16 @@ static bool logout_refused(struct desk *d, const struct policy_doc *doc, const c
 	return found;
 }
 
+/* Nothing loads lists yet. A rule that names one would match nothing: a deny that refuses nothing is worse than an
+ * error. */
+static bool lists_refused(struct desk *d, const struct policy_doc *doc, const char *name)
+{
+	for (size_t i = 0; i < doc->n_lists; i++)
+		file_error(d, "%s:%u:1: error: list %s: lists cannot be loaded yet; name its members in a set\n", name,
+			doc->lists[i].line, doc->lists[i].id);
+	return doc->n_lists > 0;
+}
+
 static void digest_of(const char *text, size_t len, char ret[65])
 {
 	uint8_t sum[SHA256_DIGEST_LENGTH];
@@ -103,7 +113,9 @@ void rules_file(struct desk *d, struct frame *f)
 	if (err == 0)
 		digest_of(text, len, d->new_digests[d->n_new_docs]);
 	free(text);
-	if (err == 0 && copy != NULL && logout_refused(d, d->new_docs[d->n_new_docs], name.s)) {
+	if (err == 0 && copy != NULL &&
+		(logout_refused(d, d->new_docs[d->n_new_docs], name.s) ||
+			lists_refused(d, d->new_docs[d->n_new_docs], name.s))) {
 		policy_doc_free(d->new_docs[d->n_new_docs]);
 		d->new_docs[d->n_new_docs] = NULL;
 		free(copy);

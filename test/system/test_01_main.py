@@ -449,3 +449,8 @@ def test_sighup_reads_policy_files(t):
     os.kill(t.daemon.process.pid, signal.SIGHUP)
     wait_until(lambda: "a.rules:1:" in t.daemon.tail(50), 10, "the log names file and line")
     page(app)
+    with open(path, "w") as f:
+        f.write('deny any\nlist ads from "/etc/ads.txt"\ndeny any to list:ads\n')
+    os.kill(t.daemon.process.pid, signal.SIGHUP)
+    wait_until(lambda: "a.rules:2:1: error: list ads" in t.daemon.tail(50), 10, "a list that would stay empty is refused")
+    page(app)
