@@ -24,6 +24,7 @@ struct stream {
 	enum stream_kind kind;
 	bool tty, stdin_ended, over;
 	bool escape; /* what it says on stdout */
+	bool deaf;   /* its stdin has ended: only the way out is read */
 	int code;
 	uint32_t credit; /* of stdin */
 	size_t out_len;
@@ -104,9 +105,7 @@ static void take_signal(struct stream *s)
 static void take_stdin(struct stream *s)
 {
 	uint8_t buf[AGENT_DATA_MAX];
-	/* Without credit nothing can be typed any more, but for the way out. */
-	bool deaf = s->credit == 0;
-	size_t room = s->credit < sizeof(buf) && !deaf ? s->credit : sizeof(buf);
+	size_t room = s->credit < sizeof(buf) && !s->deaf ? s->credit : sizeof(buf);
 	ssize_t n = read(STDIN_FILENO, buf, room);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
@@ -121,7 +120,7 @@ static void take_stdin(struct stream *s)
 		s->code = EXIT_DONE;
 		return;
 	}
-	if (deaf)
+	if (s->deaf)
 		return;
 	struct wr w = wr_init(s->out + s->out_len, sizeof(s->out) - s->out_len);
 	agent_put(&w, AGENT_DATA, AGENT_STDIN, buf, (size_t)n);
@@ -202,9 +201,11 @@ static void take_frame(struct stream *s, const struct agent_frame *f)
 		if (f->stream == AGENT_STDIN && agent_get_credit(f, &bytes))
 			s->credit += bytes;
 		break;
+	case AGENT_EOF:
+		s->deaf = s->deaf || f->stream == AGENT_STDIN;
+		break;
 	case AGENT_HELLO:
 	case AGENT_EXEC:
-	case AGENT_EOF:
 	case AGENT_WINCH:
 	case AGENT_SIGNAL:
 	case AGENT_STARTED:
@@ -244,8 +245,7 @@ static int flush(struct stream *s)
 
 static int turn(struct stream *s)
 {
-	bool want_stdin = !s->stdin_ended && (s->credit > 0 || (s->kind == STREAM_CONSOLE && s->tty)) &&
-			  s->out_len < AGENT_FRAME_MAX;
+	bool want_stdin = !s->stdin_ended && (s->credit > 0 || (s->deaf && s->tty)) && s->out_len < AGENT_FRAME_MAX;
 	struct pollfd p[3] = { { .fd = s->fd, .events = (short)(POLLIN | (s->out_len > 0 ? POLLOUT : 0)) },
 		{ .fd = s->signals, .events = POLLIN }, { .fd = want_stdin ? STDIN_FILENO : -1, .events = POLLIN } };
 	if (poll(p, 3, -1) < 0)

@@ -637,7 +637,9 @@ void vm_relay_attach(struct vm_relay *r, int client, uint16_t rows, uint16_t col
 	r->fd[AT_CLIENT] = client;
 	uint32_t credit = r->session.ended[AGENT_STDIN] ? 0 : r->session.credit[AGENT_STDIN];
 	struct wr w = queue_begin(&r->side[AT_CLIENT]);
-	if (credit > 0)
+	if (r->session.ended[AGENT_STDIN])
+		agent_put(&w, AGENT_EOF, AGENT_STDIN, NULL, 0);
+	else if (credit > 0)
 		agent_put_credit(&w, AGENT_STDIN, credit);
 	if (!queue_end(&r->side[AT_CLIENT], &w))
 		close_at(r, AT_CLIENT);

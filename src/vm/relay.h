@@ -42,7 +42,7 @@ int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds 
 	int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
 /* The client hears only how the start went; then the program runs on without one. To be called at once. */
 void vm_relay_detach(struct vm_relay *r);
-/* A client for a program that runs without one; taken over. It begins with a credit of stdin, none if that has ended.
+/* A client for a program that runs without one; taken over. It hears a credit of stdin first, or that it has ended.
  * rows 0: no terminal. One that is refused is told why. */
 void vm_relay_attach(struct vm_relay *r, int client, uint16_t rows, uint16_t cols);
 /* The last of what the program said, as the frames of a program that ends with 0; `client` is taken over. */

@@ -56,7 +56,7 @@ def test_detach_logs_console(t):
     assert (status, out, err) == (0, "", ""), (status, out, err)
     assert names() == ["calm"]
     wait_until(lambda: "red" in sekisho("logs", "calm"), 10, "its output")
-    assert sorted(sekisho("logs", "calm").split("\n")[:2]) == ["err", "out"]
+    wait_until(lambda: {"out", "err"} <= set(sekisho("logs", "calm").split("\n")), 10, "both streams")
     shown = Terminal(t, "logs", "calm")
     shown.says(b"\\x1b[31mred")
     status, out, err = sekisho("console", "calm", check=False)
