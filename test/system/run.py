@@ -107,9 +107,10 @@ class Context:
         self.measured = []
         # Any address of the guests' pools: a VM's own addresses are known only while it runs.
         self.vm_addresses = ("100.64.0.0/20", "fd73:6b69:7368::/48")
-        self.start_mark, self.start_time = self.lab.mark(), time.time()
+        # First: the last frames of another test's daemon are not this one's.
         if settings is not None or bare:
             shared.drop_daemon()
+        self.start_mark, self.start_time = self.lab.mark(), time.time()
         if not bare:
             self.need_daemon()
 
