@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 /* Of each about half a millisecond on a slow machine. */
-enum { ROWS_AT_ONCE = 32768, GRANTS_AT_ONCE = 128, HELD_AT_ONCE = 64 };
+enum { ROWS_AT_ONCE = 16384, GRANTS_AT_ONCE = 128, HELD_AT_ONCE = 64 };
 
 static void answer(struct gate *g, uint32_t request, int err)
 {

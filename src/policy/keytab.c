@@ -27,7 +27,7 @@ uint32_t keyview_find(const struct keyview *t, uint8_t kind, const void *key, si
 		if (t->slots[i].hash != hash)
 			continue;
 		const struct keyrow *r = &t->rows[t->slots[i].row - 1];
-		if (r->kind == kind && r->len == len && memcmp(t->pool + r->off, key, len) == 0)
+		if (r->kind == kind && r->len == len && (len == 0 || memcmp(t->pool + r->off, key, len) == 0))
 			return t->slots[i].row - 1;
 	}
 	return KEYTAB_NONE;

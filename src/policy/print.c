@@ -27,6 +27,18 @@ static void put(struct out *o, const char *fmt, ...)
 		o->len += (size_t)n;
 }
 
+/* Most of a line is words: a policy of 100,000 rules is printed twice while it is loaded. */
+static void put_text(struct out *o, const char *text)
+{
+	size_t len = strlen(text);
+	if (o->full || len >= o->cap - o->len) {
+		o->full = true;
+		return;
+	}
+	memcpy(o->buf + o->len, text, len + 1);
+	o->len += len;
+}
+
 static int done(struct out *o)
 {
 	return o->full ? -ENOBUFS : (int)o->len;
@@ -50,22 +62,24 @@ static void put_peer(struct out *o, const struct policy_peer *p)
 	char text[NAME_TEXT_MAX];
 	switch (p->kind) {
 	case POLICY_PEER_ANY:
-		put(o, "any");
+		put_text(o, "any");
 		break;
 	case POLICY_PEER_ZONE:
 		put(o, "%s", policy_zone_text(p->zone));
 		break;
 	case POLICY_PEER_NAME:
-		put(o, "%s", name_format(&p->name, text, sizeof(text)));
+		put_text(o, name_format(&p->name, text, sizeof(text)));
 		break;
 	case POLICY_PEER_BELOW:
-		put(o, "*.%s", name_format(&p->name, text, sizeof(text)));
+		put_text(o, "*.");
+		put_text(o, name_format(&p->name, text, sizeof(text)));
 		break;
 	case POLICY_PEER_WITHIN:
-		put(o, ".%s", name_format(&p->name, text, sizeof(text)));
+		put_text(o, ".");
+		put_text(o, name_format(&p->name, text, sizeof(text)));
 		break;
 	case POLICY_PEER_NET:
-		put(o, "%s", addr_format(&p->net.addr, text, sizeof(text)));
+		put_text(o, addr_format(&p->net.addr, text, sizeof(text)));
 		if (p->net.prefix != p->net.addr.len * 8U)
 			put(o, "/%u", p->net.prefix);
 		break;
@@ -156,17 +170,18 @@ static void put_lives(struct out *o, const struct policy_lives *l)
 
 static void put_rule(struct out *o, const struct policy_rule *r)
 {
-	put(o, "%s%s ", r->final ? "final " : "", policy_verb_text(r->verb));
-	if (r->subject == POLICY_SUBJECT_ANY)
-		put(o, "any");
-	else
-		put(o, "%s%s", r->subject == POLICY_SUBJECT_GROUP ? "@" : "", r->who);
+	put_text(o, r->final ? "final " : "");
+	put_text(o, policy_verb_text(r->verb));
+	put_text(o, " ");
+	if (r->subject == POLICY_SUBJECT_GROUP)
+		put_text(o, "@");
+	put_text(o, r->subject == POLICY_SUBJECT_ANY ? "any" : r->who);
 	if (r->dir == POLICY_IN || r->peer.kind != POLICY_PEER_ANY) {
-		put(o, r->dir == POLICY_IN ? " from " : " to ");
+		put_text(o, r->dir == POLICY_IN ? " from " : " to ");
 		put_peer(o, &r->peer);
 	}
 	for (size_t i = 0; i < r->n_ports; i++) {
-		put(o, i == 0 ? " port " : ",");
+		put_text(o, i == 0 ? " port " : ",");
 		put_port(o, &r->ports[i]);
 	}
 	put_lives(o, &r->lives);

@@ -18,19 +18,29 @@ enum {
 	RANK_NAME = 4000
 };
 
+static const struct bucket *bucket_of(const struct policy *p, uint64_t key)
+{
+	size_t i = mix64(key) & (p->n_buckets - 1);
+	while (p->buckets[i].key != key && p->buckets[i].key != UINT64_MAX)
+		i = (i + 1) & (p->n_buckets - 1);
+	return p->buckets[i].key == UINT64_MAX ? NULL : &p->buckets[i];
+}
+
 static void visit_places(struct walk *w)
 {
 	const struct policy *p = w->p;
+	const struct bucket *found[PLACES];
 	for (unsigned k = 0; k < w->n_places; k++) {
-		const struct place *at = &w->place[k];
-		size_t i = mix64(at->key) & (p->n_buckets - 1);
-		while (p->buckets[i].key != at->key && p->buckets[i].key != UINT64_MAX)
-			i = (i + 1) & (p->n_buckets - 1);
-		if (p->buckets[i].key == UINT64_MAX)
+		found[k] = bucket_of(p, w->place[k].key);
+		if (found[k] != NULL)
+			__builtin_prefetch(&p->rules[found[k]->first]);
+	}
+	for (unsigned k = 0; k < w->n_places; k++) {
+		if (found[k] == NULL)
 			continue;
-		struct bucket b = p->buckets[i];
+		struct bucket b = *found[k];
 		for (uint32_t row = b.first; row < b.first + b.n; row++)
-			w->visit(w, row, &at->hit);
+			w->visit(w, row, &w->place[k].hit);
 	}
 	w->n_places = 0;
 }
@@ -81,10 +91,36 @@ static void read_probe(struct walk *w, const struct probe *b)
 	}
 }
 
+/* A row that may be the key's; 0: none is. */
+static uint32_t row_of(const struct keyview *t, uint32_t hash)
+{
+	if (t->n_slots == 0)
+		return 0;
+	uint32_t i = hash & (t->n_slots - 1);
+	while (t->slots[i].row != 0 && t->slots[i].hash != hash)
+		i = (i + 1) & (t->n_slots - 1);
+	return t->slots[i].row;
+}
+
 static void read_probes(struct walk *w)
 {
-	for (unsigned i = 0; i < w->n_probes; i++)
-		read_probe(w, &w->probe[i]);
+	const struct keyview *t = &w->p->patterns;
+	uint32_t rows[PROBES];
+	for (unsigned i = 0; i < w->n_probes; i++) {
+		rows[i] = row_of(t, w->probe[i].hash);
+		if (rows[i] != 0)
+			__builtin_prefetch(&t->rows[rows[i] - 1]);
+	}
+	for (unsigned i = 0; i < w->n_probes; i++) {
+		if (rows[i] == 0)
+			continue;
+		__builtin_prefetch(t->pool + t->rows[rows[i] - 1].off);
+		__builtin_prefetch(&w->p->hits[t->rows[rows[i] - 1].first]);
+	}
+	for (unsigned i = 0; i < w->n_probes; i++) {
+		if (rows[i] != 0)
+			read_probe(w, &w->probe[i]);
+	}
 	w->n_probes = 0;
 }
 

@@ -284,6 +284,42 @@ static void grants_follow_policy(void **state)
 	world_free(w);
 }
 
+/* The new policy is checked and what lives under the old judged some at a time: connections are decided in between, by
+ * the old until it is there, by the new from then on. */
+static void reload_in_parts(void **state)
+{
+	enum { GRANTS = 600 };
+	(void)state;
+	struct world *w = with("allow web to 198.51.100.10 port 1-2000/tcp");
+	uint32_t mark[GRANTS];
+	unsigned ticks = 0, left = 0, before = 0;
+	for (unsigned i = 0; i < GRANTS; i++) {
+		world_connect(w, WEB, IP_TCP, HOST, (uint16_t)(2000 + i), (uint16_t)(1 + i));
+		mark[i] = w->last_mark;
+	}
+	world_rule_end(w, 0, POLICY_END_REMOVED);
+	world_rule(w, "deny web");
+	w->hold_reload = true;
+	world_policy(w);
+	unsigned admits = w->n_admits;
+	world_connect(w, WEB, IP_TCP, HOST, 5000, 1999);
+	assert_int_equal(w->n_admits, admits + 1);
+	for (; gate_deadline(w->g) == w->boot_ms && ticks < 100; ticks++) {
+		gate_tick(w->g);
+		world_turn(w);
+		world_connect(w, WEB, IP_TCP, HOST, (uint16_t)(6000 + ticks), 443);
+		assert_int_equal(w->n_admits, admits + 1);
+		left = 0;
+		for (unsigned i = 0; i < GRANTS; i++)
+			left += world_live_rows(w, mark[i]) != 0;
+		assert_true(before == 0 || before - left <= 150);
+		before = left;
+	}
+	assert_true(ticks > GRANTS / 150 && ticks < 100);
+	assert_int_equal(left, 0);
+	world_free(w);
+}
+
 /* A question does not end what runs; `ask` for it does. */
 static void ask_in_the_place_of_allow(void **state)
 {
@@ -622,6 +658,7 @@ int main(void)
 		cmocka_unit_test(no_policy_no_lease),
 		cmocka_unit_test(restored_without_its_rule),
 		cmocka_unit_test(grants_follow_policy),
+		cmocka_unit_test(reload_in_parts),
 		cmocka_unit_test(ask_in_the_place_of_allow),
 		cmocka_unit_test(grants_are_bounded),
 		cmocka_unit_test(held_and_questions_are_bounded),
