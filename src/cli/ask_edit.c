@@ -114,18 +114,19 @@ int ask_edit(struct cli *c, const char *first, const struct ask_edit_watch *watc
 	el_set(el, EL_ADDFN, "sekisho-tab", "what may stand here", tab);
 	el_set(el, EL_BIND, "^I", "sekisho-tab", NULL);
 	snprintf(line, sizeof(line), "%s", first);
-	for (bool again = true; again;) {
+	for (;;) {
 		el_push(el, line);
 		const char *got = el_gets(el, &count);
-		again = false;
 		if (got == NULL || count <= 0 || e.gone)
 			break;
 		snprintf(line, sizeof(line), "%.*s", (int)strcspn(got, "\r\n"), got);
 		if (line[strspn(line, " ")] == '\0')
 			break;
-		again = !takes(line);
-		if (!again && (size_t)snprintf(ret, cap, "%s", line) < cap)
+		if (!takes(line))
+			continue;
+		if ((size_t)snprintf(ret, cap, "%s", line) < cap)
 			result = 0;
+		break;
 	}
 	el_end(el);
 	return e.gone ? -ESTALE : result;

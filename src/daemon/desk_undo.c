@@ -153,10 +153,14 @@ static int undo_change(struct undo *u, uint32_t change)
 	struct store_journal j;
 	json_t *report = json_pack("{s:i, s:n, s:n, s:[], s:[], s:[]}", "change", (int)change, "time", "by", "removed",
 		"restored", "notes");
-	int got = 0, err = store_journal_of(u->d->store, change, &q);
+	int err = store_journal_of(u->d->store, change, &q);
 	if (err == 0) {
-		while (!u->failed && (got = store_journal_row(q, &j)) == 1)
-			undo_row(u, &j, report);
+		int got = 1;
+		while (!u->failed && got == 1) {
+			got = store_journal_row(q, &j);
+			if (got == 1)
+				undo_row(u, &j, report);
+		}
 		store_rows_end(q);
 		err = got < 0 ? got : 0;
 	}

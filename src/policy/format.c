@@ -16,9 +16,12 @@ static void put(struct text *t, const char *s, size_t len)
 	if (!t->failed && len > t->cap - t->len) {
 		size_t cap = (t->cap + len) * 2;
 		char *p = realloc(t->p, cap);
-		t->failed = p == NULL;
-		t->p = p == NULL ? t->p : p;
-		t->cap = p == NULL ? t->cap : cap;
+		if (p == NULL) {
+			t->failed = true;
+			return;
+		}
+		t->p = p;
+		t->cap = cap;
 	}
 	if (t->failed)
 		return;
