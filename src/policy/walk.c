@@ -105,20 +105,21 @@ static uint32_t row_of(const struct keyview *t, uint32_t hash)
 static void read_probes(struct walk *w)
 {
 	const struct keyview *t = &w->p->patterns;
-	uint32_t rows[PROBES];
 	for (unsigned i = 0; i < w->n_probes; i++) {
-		rows[i] = row_of(t, w->probe[i].hash);
-		if (rows[i] != 0)
-			__builtin_prefetch(&t->rows[rows[i] - 1]);
+		struct probe *b = &w->probe[i];
+		b->row = row_of(t, b->hash);
+		if (b->row != 0)
+			__builtin_prefetch(&t->rows[b->row - 1]);
 	}
 	for (unsigned i = 0; i < w->n_probes; i++) {
-		if (rows[i] == 0)
+		uint32_t row = w->probe[i].row;
+		if (row == 0)
 			continue;
-		__builtin_prefetch(t->pool + t->rows[rows[i] - 1].off);
-		__builtin_prefetch(&w->p->hits[t->rows[rows[i] - 1].first]);
+		__builtin_prefetch(t->pool + t->rows[row - 1].off);
+		__builtin_prefetch(&w->p->hits[t->rows[row - 1].first]);
 	}
 	for (unsigned i = 0; i < w->n_probes; i++) {
-		if (rows[i] != 0)
+		if (w->probe[i].row != 0)
 			read_probe(w, &w->probe[i]);
 	}
 	w->n_probes = 0;

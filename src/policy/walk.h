@@ -22,6 +22,7 @@ enum { PROBES = 64, PLACES = 64, GROUPS = 32 };
 struct probe {
 	const uint8_t *key;
 	uint32_t hash;
+	uint32_t row;	    /* of the table of patterns, from 1; 0: none has this hash */
 	uint16_t labels;    /* of a name: labels of this key */
 	uint8_t len, depth; /* depth: labels of the asked name in front of this key */
 	struct hit hit;
