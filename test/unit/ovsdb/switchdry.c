@@ -183,8 +183,10 @@ static void cut(uint32_t mark)
 	assert_int_equal(ipc_send(chans[ROLE_GATE], IPC_CT_CUT, 7, cut, &c, NULL, 0), 0);
 }
 
+/* From a port of its own, so that the same packet once more is the same connection. */
 static void send_to(int type, int protocol, const char *to, uint16_t port, const void *bytes, size_t len)
 {
+	const uint16_t own = type == SOCK_RAW ? 0 : htons(20000);
 	struct addr a;
 	struct sockaddr_in s4 = { .sin_family = AF_INET, .sin_port = htons(port) };
 	struct sockaddr_in6 s6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
@@ -194,6 +196,13 @@ static void send_to(int type, int protocol, const char *to, uint16_t port, const
 	socklen_t sa_len = a.len == 4 ? sizeof(s4) : sizeof(s6);
 	int fd = socket(sa->sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 	assert_true(fd >= 0);
+	struct sockaddr_in from4 = { .sin_family = AF_INET, .sin_port = own };
+	struct sockaddr_in6 from6 = { .sin6_family = AF_INET6, .sin6_port = own };
+	const int on = 1;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, a.len == 4 ? (const struct sockaddr *)&from4 : (const struct sockaddr *)&from6,
+				 sa_len),
+		0);
 	if (type == SOCK_STREAM)
 		assert_true(connect(fd, sa, sa_len) != 0 && errno == EINPROGRESS);
 	else
@@ -223,14 +232,14 @@ static void make_entries(void)
 	flow("table=0,priority=9,ip,nw_dst=192.0.2.3,actions=ct(commit,zone=40001,exec(set_field:6->ct_mark))");
 	flow("table=0,priority=8,ip,actions=ct(commit,zone=40001,exec(set_field:5->ct_mark))");
 	flow("table=0,priority=8,udp6,actions=ct(commit,zone=40001,exec(set_field:5->ct_mark))");
-	send_to(SOCK_DGRAM, 0, "192.0.2.2", 53, "x", 1);
-	send_to(SOCK_DGRAM, 0, "192.0.2.3", 53, "x", 1);
-	send_to(SOCK_DGRAM, 0, "2001:db8::2", 53, "x", 1);
-	send_to(SOCK_STREAM, 0, "192.0.2.2", 443, NULL, 0);
-	send_to(SOCK_RAW, IPPROTO_ICMP, "192.0.2.2", 0, echo, sizeof(echo));
-	/* Until all five have arrived. */
+	/* Until all five have arrived: the switch may take up the interface after the first try. */
 	unsigned n = 0;
 	for (int64_t end = clock_boot_ms() + PATIENCE_MS; clock_boot_ms() < end && n < 5;) {
+		send_to(SOCK_DGRAM, 0, "192.0.2.2", 53, "x", 1);
+		send_to(SOCK_DGRAM, 0, "192.0.2.3", 53, "x", 1);
+		send_to(SOCK_DGRAM, 0, "2001:db8::2", 53, "x", 1);
+		send_to(SOCK_STREAM, 0, "192.0.2.2", 443, NULL, 0);
+		send_to(SOCK_RAW, IPPROTO_ICMP, "192.0.2.2", 0, echo, sizeof(echo));
 		char *text = ctl("dpctl/dump-conntrack", "netdev@ovs-netdev", "zone=40001");
 		n = 0;
 		for (const char *p = text; (p = strstr(p, "orig=")) != NULL; p++)
