@@ -417,7 +417,7 @@ def test_log_filters(t):
     assert json.loads(seen[-1])["address"] == "198.51.100.11"
     assert {e["address"] for e in sekisho_json("log", "sieve", "deny")} == {"198.51.100.11"}
     assert {e["event"] for e in sekisho_json("log", "connection")} == {"connection"}
-    assert sekisho_json("log", "100.12") == []
+    assert sekisho_json("log", "sieve", "100.12") == []
     lines = sekisho("log", "deny", "sieve", "--as-rules").splitlines()
     assert lines == ["allow sieve to 198.51.100.11 port 80/tcp"], lines
     assert sekisho("log", "sieve", "other", check=False)[0] == 2
