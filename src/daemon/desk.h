@@ -167,8 +167,10 @@ struct rule {
 	char id[POLICY_ID_TEXT];
 	int64_t seq;	   /* row in the store; 0: a file's rule without a life */
 	int64_t ended_ms;  /* e.meta.ended says why */
+	int64_t boot_ms;   /* CLOCK_BOOTTIME at e.meta.created_ms; 0: not known in this boot */
 	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
 	bool older_boot;   /* made before the host was started */
+	bool end_unsaved;  /* it has ended, and its row does not say so yet */
 	uint32_t learning; /* made by that learning, in memory alone; 0: not */
 };
 
@@ -252,6 +254,7 @@ struct desk {
 
 	struct rule **rules; /* running, used up and ended ones, admin's and answers */
 	size_t n_rules, cap_rules;
+	bool ends_unsaved; /* of some of them */
 	/* The policy as compiled last: entries are shallow copies of running and used-up rules, by index. */
 	struct policy_input input;
 	struct policy_entry *entries;

@@ -168,6 +168,9 @@ static int file_rule(struct desk *d, const struct policy_entry *e, const char *f
 		/* A life begins when the rule is first seen; neither reading again nor a restart renews it. */
 		r->seq = k->seq;
 		r->run = k->run;
+		r->boot_ms = k->boot_ms;
+		r->ends = k->ends;
+		r->older_boot = k->older_boot;
 		r->ended_ms = k->ended_ms;
 		r->e.meta.created_ms = k->e.meta.created_ms;
 		r->e.meta.deadline_ms = k->e.meta.deadline_ms;

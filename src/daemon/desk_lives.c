@@ -177,10 +177,13 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 	r->e.meta.deadline_ms = row->deadline_ms;
 	r->e.meta.times_left = row->times_left;
 	r->e.meta.ended = (enum policy_end)row->end;
-	/* The clock was set back while nobody looked: no life may be longer than it was given. */
-	if (row->created_ms > clock_wall_ms())
-		deadline_set(&r->ends, row->deadline_ms, row->created_ms, clock_boot_ms());
 	r->older_boot = strcmp(row->boot_id, d->host.boot_id) != 0;
+	r->boot_ms = r->older_boot ? 0 : row->boot_ms;
+	/* The clock was set back while nobody looked: no life may be longer than it was given. */
+	if (r->boot_ms != 0)
+		deadline_set(&r->ends, row->deadline_ms, row->created_ms, r->boot_ms);
+	else if (row->created_ms > clock_wall_ms())
+		deadline_set(&r->ends, row->deadline_ms, row->created_ms, clock_boot_ms());
 	if (rule_running(r) && r->older_boot) {
 		if (r->e.rule.lives.until == POLICY_UNTIL_REBOOT)
 			rule_set_end(r, POLICY_END_REBOOT);
@@ -192,6 +195,8 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 		rule_set_end(r, POLICY_END_USED);
 	if (rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_EXIT && r->run != 0 && !run_alive(d, r->run))
 		rule_set_end(r, POLICY_END_EXIT);
+	r->end_unsaved = row->end == POLICY_RUNNING && !rule_running(r);
+	d->ends_unsaved = d->ends_unsaved || r->end_unsaved;
 	err = rule_append(d, r);
 	if (err != 0)
 		rule_free(r);
@@ -218,5 +223,12 @@ int rules_load(struct desk *d)
 		err = store_take(d->store, STORE_GENERATIONS, 1, &generation);
 	d->generation = (uint64_t)generation << 32;
 	d->in_force = 0;
-	return err != 0 ? err : got;
+	if (err != 0 || got != 0)
+		return err != 0 ? err : got;
+	for (size_t i = 0; i < d->n_rules; i++) {
+		if (d->rules[i]->end_unsaved)
+			rule_log(d, d->rules[i], "rule-ended", UINT32_MAX);
+	}
+	rules_save_ends(d);
+	return 0;
 }

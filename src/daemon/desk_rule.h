@@ -14,6 +14,9 @@ int rule_new(struct policy_rule *parsed, enum policy_origin origin, uint32_t own
 void rule_begin(struct desk *d, struct rule *r, int64_t now);
 /* Its row, in the open transaction. */
 int rule_store(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
+/* Ends whose rows do not say so yet (end_unsaved) are written, in one change: as long as such a row stands the same
+ * rule cannot be added again. Tried again with the next rule that is added. */
+void rules_save_ends(struct desk *d);
 /* In memory alone. */
 void rule_set_end(struct rule *r, enum policy_end why);
 /* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */

@@ -60,6 +60,7 @@ int rule_new(struct policy_rule *parsed, enum policy_origin origin, uint32_t own
 void rule_begin(struct desk *d, struct rule *r, int64_t now)
 {
 	r->e.meta.created_ms = now;
+	r->boot_ms = clock_boot_ms();
 	r->e.meta.deadline_ms = policy_lives_deadline(&r->e.rule.lives, d->host.tz, d->host.n_tz, now);
 	r->e.meta.times_left = r->e.rule.lives.times;
 	r->run = 0;
@@ -94,7 +95,8 @@ static struct store_rule rule_row(const struct desk *d, const struct rule *r)
 		.run = r->run,
 		.end = r->e.meta.ended,
 		.ended_ms = r->ended_ms,
-		.boot_id = d->host.boot_id };
+		.boot_id = d->host.boot_id,
+		.boot_ms = r->boot_ms };
 }
 
 int rule_store(struct desk *d, struct rule *r)
@@ -264,6 +266,30 @@ int commit_or_undo(struct desk *d, int err)
 	return err;
 }
 
+void rules_save_ends(struct desk *d)
+{
+	struct change by = { .who = UINT32_MAX };
+	struct rule **ended = d->ends_unsaved ? calloc(d->n_rules + 1, sizeof(*ended)) : NULL;
+	size_t n = 0;
+	if (ended == NULL)
+		return;
+	for (size_t i = 0; i < d->n_rules; i++) {
+		if (d->rules[i]->end_unsaved)
+			ended[n++] = d->rules[i];
+	}
+	int err = store_commit(d->store);
+	if (err == 0)
+		err = change_begin(d, &by);
+	if (err == 0)
+		err = commit_or_undo(d, store_ends(d, ended, n, &by));
+	for (size_t i = 0; i < n && err == 0; i++)
+		ended[i]->end_unsaved = false;
+	d->ends_unsaved = err != 0;
+	free(ended);
+	if (err != 0)
+		log_msg(LOG_ERROR, "the end of a rule could not be stored: %s", strerror(-err));
+}
+
 int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
 {
 	int err = store_commit(d->store);
@@ -282,8 +308,11 @@ int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum 
 	}
 	if (err != 0)
 		log_msg(LOG_ERROR, "the end of a rule could not be stored: %s", strerror(-err));
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		rules[i]->end_unsaved = err != 0 && rules[i]->seq != 0;
+		d->ends_unsaved = d->ends_unsaved || rules[i]->end_unsaved;
 		rule_log(d, rules[i], end_event(why), who);
+	}
 	return rules_activate(d, NULL);
 }
 
@@ -324,6 +353,7 @@ int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const
 {
 	struct change by = { .who = who, .why = why };
 	struct build b;
+	rules_save_ends(d);
 	size_t before = d->n_rules;
 	int err = room_for(d, rules, n, who) ? 0 : -E2BIG;
 	for (size_t i = 0; i < n; i++)

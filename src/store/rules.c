@@ -6,10 +6,10 @@
 int store_rule_add(struct store *s, struct store_rule *r)
 {
 	int err = db_run(s,
-		"INSERT INTO rule(id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id)"
-		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-		"ssuuiiuuuis", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left,
-		r->run, r->end, r->ended_ms, r->boot_id);
+		"INSERT INTO rule(id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id, boot_ms)"
+		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+		"ssuuiiuuuisi", r->id, r->line, r->origin, r->owner, r->created_ms, r->deadline_ms, r->times_left,
+		r->run, r->end, r->ended_ms, r->boot_id, r->boot_ms);
 	if (err != 0)
 		return err;
 	r->seq = sqlite3_last_insert_rowid(s->db);
@@ -58,7 +58,7 @@ int store_rules_prune(struct store *s, int64_t before_ms)
 int store_rules(struct store *s, struct store_rows **ret)
 {
 	return db_rows(s, ret,
-		"SELECT seq, id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id FROM rule ORDER BY seq",
+		"SELECT seq, id, line, origin, owner, created, deadline, times_left, run, end, ended, boot_id, boot_ms FROM rule ORDER BY seq",
 		"");
 }
 
@@ -80,6 +80,7 @@ int store_rules_next(struct store_rows *q, struct store_rule *ret)
 		.end = db_u32(q, 9),
 		.ended_ms = sqlite3_column_int64(q->q, 10),
 		.boot_id = db_text(q, 11),
+		.boot_ms = sqlite3_column_int64(q->q, 12),
 	};
 	return 1;
 }

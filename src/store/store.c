@@ -49,6 +49,8 @@ static const char *const schemas[STORE_SCHEMA] = {
 	"CREATE INDEX event_app ON event(app, seq);"
 	"CREATE INDEX event_peer ON event(peer, seq);"
 	"CREATE INDEX event_rule ON event(rule, seq) WHERE rule IS NOT NULL;",
+
+	"ALTER TABLE rule ADD COLUMN boot_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 int db_error(int rc)

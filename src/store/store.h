@@ -19,7 +19,7 @@
 struct store;
 
 enum {
-	STORE_SCHEMA = 2,
+	STORE_SCHEMA = 3,
 	STORE_TEXT_MAX = 16384,
 	STORE_RULE_ID = 53,
 	STORE_APP_NAME = 64,
@@ -65,6 +65,7 @@ struct store_rule {
 	uint32_t end;			 /* enum policy_end */
 	int64_t ended_ms;		 /* 0: running */
 	const char *boot_id;		 /* of the boot it was made in */
+	int64_t boot_ms;		 /* CLOCK_BOOTTIME at created_ms; 0: not known */
 };
 
 /* Sets r->seq. */

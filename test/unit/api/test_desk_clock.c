@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -145,6 +147,113 @@ static void test_unused(void **state)
 	assert_int_equal(unused(3 * 86400), 0);
 }
 
+/* Set back while it runs, then the daemon dies: what is left is what was left before. */
+static void test_set_back_under_way(void **state)
+{
+	(void)state;
+	start(FILE_RULES);
+	json_decref(add("allow web to www.example.org for 1h"));
+	shift->boot_ms = 3000 * 1000;
+	shift->wall_ms = 600 * 1000;
+	give_policy(FILE_RULES);
+	UNTIL(w.n_policy_results > 1);
+	again(FILE_RULES);
+	give_policy(FILE_RULES);
+	UNTIL(w.n_policy_results > 1);
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+	assert_int_equal(judge("t.example.org"), POLICY_SAYS_ALLOW);
+	shift->boot_ms += 601 * 1000;
+	shift->wall_ms += 601 * 1000;
+	UNTIL(judge("www.example.org") == POLICY_SAYS_ASK);
+	UNTIL(judge("t.example.org") == POLICY_SAYS_ASK);
+}
+
+/* As if the computer had been started since. */
+static void other_boot(void)
+{
+	char path[96];
+	sqlite3 *db;
+	end_desk(SIGKILL);
+	snprintf(path, sizeof(path), "%s/store/store.db", w.dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE rule SET boot_id = 'older'", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The one rule that ended, as the list has it. */
+static json_t *ended_rule(void)
+{
+	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "ended", 1)), *r, *found = NULL;
+	size_t i;
+	json_array_foreach(json_object_get(p, "rules"), i, r)
+	{
+		if (strcmp(str(r, "state"), "ended") != 0)
+			continue;
+		assert_null(found);
+		found = json_incref(r);
+	}
+	json_decref(p);
+	assert_non_null(found);
+	return found;
+}
+
+static unsigned journal_rows(const char *what)
+{
+	json_t *p = expect("org.sekisho.Rules.Journal", NULL), *row;
+	unsigned n = 0;
+	size_t i;
+	json_array_foreach(json_object_get(p, "changes"), i, row) n += strcmp(str(row, "what"), what) == 0;
+	json_decref(p);
+	return n;
+}
+
+/* What a restart of the computer ends has ended for good: journaled once, at one time, and the rule may be made again.
+ */
+static void test_reboot(void **state)
+{
+	(void)state;
+	start("deny web to f.example.org until reboot\n");
+	json_decref(add("allow web to www.example.org until reboot"));
+	again("deny web to f.example.org until reboot\n");
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+	assert_int_equal(judge("f.example.org"), POLICY_SAYS_DENY);
+	other_boot();
+	start("deny web to f.example.org until reboot\n");
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ASK);
+	assert_int_equal(judge("f.example.org"), POLICY_SAYS_ASK);
+	assert_int_equal(journal_rows("ended"), 2);
+	shift->wall_ms = shift->boot_ms = 3600 * 1000;
+	again(NULL);
+	assert_int_equal(journal_rows("ended"), 2);
+	json_t *r = ended_rule();
+	int64_t now = clock_wall_ms();
+	char text[32];
+	assert_true(strcmp(str(r, "ended"), clock_format(now - 1800 * 1000, text)) < 0);
+	json_decref(r);
+	json_decref(add("allow web to www.example.org until reboot"));
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+}
+
+/* Killed between an application's end and that of its rules. */
+static void test_exit_unnoticed(void **state)
+{
+	(void)state;
+	start(NULL);
+	attach("web");
+	json_decref(add("allow web to www.example.org until exit"));
+	char path[96];
+	sqlite3 *db;
+	end_desk(SIGKILL);
+	snprintf(path, sizeof(path), "%s/store/store.db", w.dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "DELETE FROM app", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	start(NULL);
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ASK);
+	json_decref(add("allow web to www.example.org until exit"));
+	assert_int_equal(judge("www.example.org"), POLICY_SAYS_ALLOW);
+}
+
 int main(void)
 {
 	shift = mmap(NULL, sizeof(*shift), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -152,6 +261,9 @@ int main(void)
 		return 1;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_set_back, setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_set_back_under_way, setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_reboot, setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_exit_unnoticed, setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_unused, setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_files_not_renewed, setup, world_teardown),
 	};
