@@ -7,7 +7,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 
 #include <cap-ng.h>
 #include <errno.h>

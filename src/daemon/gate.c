@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 
 #include <errno.h>
 #include <fcntl.h>

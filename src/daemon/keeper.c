@@ -3,7 +3,7 @@
  * then ends the machine. Ended otherwise it leaves a machine that runs on, for the next keeper. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 #include "vm/relay.h"
 
 #include <assert.h>

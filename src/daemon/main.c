@@ -6,13 +6,14 @@
  * control socket, roles, policy, uplink. At stop: desk first (it ends the apps with everyone's help), then the roles,
  * the uplink, the switch.
  */
+#include "desk/main.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/boot.h"
 #include "daemon/notify.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 #include "daemon/sekishod.h"
 #include "daemon/setup.h"
+#include "role/boot.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 
 #include <errno.h>
 #include <netinet/in.h>

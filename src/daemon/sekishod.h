@@ -3,7 +3,6 @@
 #define DAEMON_SEKISHOD_H
 
 #include "base/loop.h"
-#include "daemon/conf.h"
 #include "daemon/link.h"
 #include "daemon/ovs.h"
 #include "daemon/resolvconf.h"
@@ -11,6 +10,7 @@
 #include "daemon/spawn.h"
 #include "daemon/uplink.h"
 #include "daemon/vms.h"
+#include "role/conf.h"
 
 #include <stdbool.h>
 

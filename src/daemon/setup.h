@@ -2,7 +2,7 @@
 #ifndef DAEMON_SETUP_H
 #define DAEMON_SETUP_H
 
-#include "daemon/conf.h"
+#include "role/conf.h"
 
 #include <stdbool.h>
 

@@ -7,8 +7,10 @@
  * uplink's addresses → gate gets the sockets.
  */
 #include "daemon/switchd.h"
+
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/roles.h"
 
 #include <errno.h>
 #include <jansson.h>

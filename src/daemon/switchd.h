@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "daemon/ctcut.h"
 #include "daemon/link.h"
-#include "daemon/role.h"
 #include "ovsdb/bridge.h"
+#include "role/role.h"
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/boot.h"
+#include "role/boot.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_NAMES_WORLD_H
 #define TEST_NAMES_WORLD_H
 
-#include "daemon/role.h"
+#include "daemon/roles.h"
 
 #include <sys/types.h>
 

@@ -4,13 +4,13 @@
  * main, gate and desk. Needs root (else 77).
  */
 #include "base/clock.h"
-#include "daemon/boot.h"
 #include "daemon/link.h"
 #include "daemon/ovs.h"
 #include "daemon/program.h"
-#include "daemon/role.h"
+#include "daemon/roles.h"
 #include "daemon/unixctl.h"
 #include "daemon/uplink.h"
+#include "role/boot.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

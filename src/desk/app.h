@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DESK_APP_H
+#define DESK_APP_H
+
+#include "desk/desk.h"
+
+/* What apps.c, steps.c and run.c share. */
+
+/* A new application in its first step, waited for by `c`; NULL: an error was replied. */
+struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t owner, enum app_kind kind);
+/* The first step, when people are asked as `ask` (enum ipc_ask_mode) says; or an error is replied and it is gone. */
+void app_begin(struct desk *d, struct client *c, struct app *a, uint8_t ask);
+/* The reply to Attach: what the other side needs. */
+json_t *attach_json(struct desk *d, const struct app *a, bool already);
+/* Its place is free again. */
+void app_clear(struct app *a);
+/* The step that a->step names; what follows comes with its answer. */
+void step_begin(struct desk *d, struct app *a);
+void app_stop(struct desk *d, struct app *a);
+/* Member "ask" of the call as enum ipc_ask_mode. False: an error was replied. */
+bool arg_ask(struct desk *d, struct client *c, uint8_t *ret);
+
+#endif

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admin's files: read from descriptors that main opened, all of them taken or none. */
+#include "base/clock.h"
+#include "desk/build.h"
+#include "desk/rule.h"
+#include "desk/undo.h"
+
+#include <errno.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
+{
+	for (unsigned i = 0; i < *n; i++) {
+		policy_doc_free(docs[i]);
+		free(names[i]);
+	}
+	*n = 0;
+}
+
+void rules_reload(struct desk *d)
+{
+	docs_free(d->new_docs, d->new_names, &d->n_new_docs);
+	ipc_text_set(&d->new_errors, "");
+}
+
+static void file_error(struct desk *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void file_error(struct desk *d, const char *fmt, ...)
+{
+	va_list ap;
+	size_t len = d->new_errors.len;
+	va_start(ap, fmt);
+	int n = vsnprintf(d->new_errors.s + len, sizeof(d->new_errors.s) - len, fmt, ap);
+	va_end(ap);
+	if (n > 0 && (size_t)n < sizeof(d->new_errors.s) - len)
+		d->new_errors.len = (uint16_t)(len + (size_t)n);
+	else
+		d->new_errors.s[len] = '\0';
+}
+
+static int read_all(int fd, char **ret, size_t *ret_len)
+{
+	char *buf = malloc(POLICY_FILE_MAX + 1);
+	size_t len = 0;
+	if (buf == NULL)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = read(fd, buf + len, POLICY_FILE_MAX + 1 - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int err = -errno;
+			free(buf);
+			return err;
+		}
+		if (n == 0 || len > POLICY_FILE_MAX)
+			break;
+		len += (size_t)n;
+	}
+	*ret = buf;
+	*ret_len = len;
+	return 0;
+}
+
+/* A file has no owner who could log out. */
+static bool logout_refused(struct desk *d, const struct policy_doc *doc, const char *name)
+{
+	bool found = false;
+	for (size_t i = 0; i < doc->n_rules; i++) {
+		if (doc->rules[i].rule.lives.until != POLICY_UNTIL_LOGOUT)
+			continue;
+		file_error(d, "%s:%u:1: error: \"until logout\" is for a person's own answers, not for files\n", name,
+			doc->rules[i].meta.line);
+		found = true;
+	}
+	return found;
+}
+
+/* Nothing loads lists yet. A rule that names one would match nothing: a deny that refuses nothing is worse than an
+ * error. */
+static bool lists_refused(struct desk *d, const struct policy_doc *doc, const char *name)
+{
+	for (size_t i = 0; i < doc->n_lists; i++)
+		file_error(d, "%s:%u:1: error: list %s: lists cannot be loaded yet; name its members in a set\n", name,
+			doc->lists[i].line, doc->lists[i].id);
+	return doc->n_lists > 0;
+}
+
+static void digest_of(const char *text, size_t len, char ret[65])
+{
+	uint8_t sum[SHA256_DIGEST_LENGTH];
+	SHA256((const unsigned char *)text, len, sum);
+	for (unsigned i = 0; i < sizeof(sum); i++)
+		snprintf(ret + 2 * (size_t)i, 3, "%02x", sum[i]);
+}
+
+void rules_file(struct desk *d, struct frame *f)
+{
+	struct ipc_text name;
+	struct policy_diag diags[8];
+	size_t n_diags = 0, len = 0;
+	char *text = NULL;
+	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 ||
+		d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0]))
+		return;
+	int err = read_all(f->fds[0], &text, &len);
+	char *copy = strdup(name.s);
+	if (err == 0 && copy != NULL)
+		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
+	if (err == 0)
+		digest_of(text, len, d->new_digests[d->n_new_docs]);
+	free(text);
+	if (err == 0 && copy != NULL &&
+		(logout_refused(d, d->new_docs[d->n_new_docs], name.s) ||
+			lists_refused(d, d->new_docs[d->n_new_docs], name.s))) {
+		policy_doc_free(d->new_docs[d->n_new_docs]);
+		d->new_docs[d->n_new_docs] = NULL;
+		free(copy);
+		return;
+	}
+	if (err == 0 && copy != NULL) {
+		d->new_names[d->n_new_docs++] = copy;
+		return;
+	}
+	free(copy);
+	for (size_t i = 0; i < n_diags && i < 8; i++)
+		file_error(d, "%s:%u:%u: error: %s\n", name.s, diags[i].line, diags[i].col, diags[i].message);
+	if (n_diags == 0)
+		file_error(d, "%s: error: cannot be read: %s\n", name.s, strerror(err == 0 ? ENOMEM : -err));
+}
+
+/* The admin's rule as it has been known, by id and line; NULL when it is new. */
+static struct rule *known_admin_rule(const struct desk *d, const struct rule *r)
+{
+	for (size_t i = 0; i < d->n_rules; i++) {
+		struct rule *k = d->rules[i];
+		if (k->e.meta.origin == POLICY_ORIGIN_ADMIN && memcmp(k->e.meta.id, r->e.meta.id, POLICY_ID_LEN) == 0 &&
+			strcmp(k->line, r->line) == 0)
+			return k;
+	}
+	return NULL;
+}
+
+static bool has_life(const struct policy_rule *r)
+{
+	return policy_rule_limited(r);
+}
+
+static int file_rule(struct desk *d, const struct policy_entry *e, const char *file, struct rule **ret)
+{
+	struct policy_rule copy;
+	struct rule *r;
+	int err = policy_rule_copy(&e->rule, &copy);
+	if (err == 0)
+		err = rule_new(&copy, POLICY_ORIGIN_ADMIN, POLICY_OWNER_ANY, &r);
+	if (err != 0)
+		return err;
+	r->file = strdup(file);
+	r->e.meta.file = r->file;
+	r->e.meta.line = e->meta.line;
+	struct rule *k = known_admin_rule(d, r);
+	if (k == NULL) {
+		rule_begin(d, r, clock_wall_ms());
+	} else {
+		/* A life begins when the rule is first seen; neither reading again nor a restart renews it. */
+		r->seq = k->seq;
+		r->run = k->run;
+		r->boot_ms = k->boot_ms;
+		r->ends = k->ends;
+		r->older_boot = k->older_boot;
+		r->ended_ms = k->ended_ms;
+		r->e.meta.created_ms = k->e.meta.created_ms;
+		r->e.meta.deadline_ms = k->e.meta.deadline_ms;
+		r->e.meta.times_left = k->e.meta.times_left;
+		r->e.meta.ended = k->e.meta.ended;
+	}
+	*ret = r;
+	return 0;
+}
+
+struct rule_list {
+	struct rule **v;
+	size_t n, cap;
+};
+
+static int list_add(struct rule_list *l, struct rule *r)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap == 0 ? 64 : l->cap * 2;
+		struct rule **p = realloc(l->v, cap * sizeof(*p));
+		if (p == NULL)
+			return -ENOMEM;
+		l->v = p;
+		l->cap = cap;
+	}
+	l->v[l->n++] = r;
+	return 0;
+}
+
+/* All rules as they would be with the new files: the answers, then the files'. Answers are shared with d->rules. */
+static int new_rules(struct desk *d, struct rule_list *ret, size_t *ret_answers)
+{
+	int err = 0;
+	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
+			err = list_add(ret, d->rules[i]);
+	}
+	*ret_answers = ret->n;
+	for (unsigned f = 0; f < d->n_new_docs; f++) {
+		for (size_t i = 0; i < d->new_docs[f]->n_rules && err == 0; i++) {
+			struct rule *r;
+			err = file_rule(d, &d->new_docs[f]->rules[i], d->new_names[f], &r);
+			if (err == 0 && (err = list_add(ret, r)) != 0)
+				rule_free(r);
+		}
+	}
+	return err;
+}
+
+static bool list_has_row(const struct rule_list *l, int64_t seq)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->v[i]->seq == seq)
+			return true;
+	}
+	return false;
+}
+
+/* Lives of the files' rules become rows; rows whose line has gone are forgotten. */
+static int store_file_rules(struct desk *d, const struct rule_list *l, size_t answers)
+{
+	int err = store_commit(d->store);
+	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+		const struct rule *r = d->rules[i];
+		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->seq != 0 && !list_has_row(l, r->seq))
+			err = store_rule_forget(d->store, r->seq);
+	}
+	for (size_t i = answers; i < l->n && err == 0; i++) {
+		if (l->v[i]->seq == 0 && has_life(&l->v[i]->e.rule))
+			err = rule_store(d, l->v[i]);
+	}
+	if (err == 0 && d->damaged[0] == '\0')
+		err = journal_files(d);
+	return commit_or_undo(d, err);
+}
+
+static void list_drop(struct rule_list *l, size_t from)
+{
+	for (size_t i = from; i < l->n; i++)
+		rule_free(l->v[i]);
+	free(l->v);
+}
+
+/* The new files take the place of the old. */
+static void install_files(struct desk *d, struct rule_list *l, struct build *b)
+{
+	for (size_t i = 0; i < d->n_rules; i++) {
+		if (d->rules[i]->e.meta.origin == POLICY_ORIGIN_ADMIN)
+			rule_free(d->rules[i]);
+	}
+	free(d->rules);
+	d->rules = l->v;
+	d->n_rules = l->n;
+	d->cap_rules = l->cap;
+	watch_rules_moved(d);
+	docs_free(d->docs, d->doc_names, &d->n_docs);
+	memcpy(d->docs, d->new_docs, sizeof(d->docs));
+	memcpy(d->doc_names, d->new_names, sizeof(d->doc_names));
+	d->n_docs = d->n_new_docs;
+	d->n_new_docs = 0;
+	d->loaded = true;
+	build_install(d, b);
+	if (!d->gate_synced)
+		gate_sync(d);
+	questions_loaded(d);
+}
+
+/* Instead of the admin's files: they alone may deny less than what was lost. */
+static void hold_all(struct desk *d)
+{
+	static const char text[] = "final deny any\nfinal deny any from any\n";
+	struct policy_diag diag;
+	size_t n = 0;
+	char *name = strdup("damaged store");
+	rules_reload(d);
+	if (name == NULL || policy_parse_file(text, strlen(text), &d->new_docs[0], &diag, 1, &n) != 0) {
+		free(name);
+		file_error(d, "no memory for the policy of a damaged store\n");
+		return;
+	}
+	d->new_names[d->n_new_docs++] = name;
+}
+
+void rules_files_end(struct desk *d, uint32_t id)
+{
+	if (d->damaged[0] != '\0')
+		hold_all(d);
+	struct rule_list l = { 0 };
+	struct build b;
+	size_t answers = 0;
+	char error[512] = "";
+	int err = d->new_errors.len > 0 ? -EINVAL : new_rules(d, &l, &answers);
+	if (err == 0) {
+		err = build_policy(d, l.v, l.n, d->new_docs, d->n_new_docs, &b, error);
+		if (err == 0 && (err = store_file_rules(d, &l, answers)) != 0)
+			build_free(&b);
+	}
+	if (err != 0) {
+		if (error[0] != '\0')
+			file_error(d, "%s\n", error);
+		else if (d->new_errors.len == 0)
+			file_error(d, "the policy files cannot be used: %s\n", strerror(-err));
+		list_drop(&l, answers);
+		(void)role_result(d->role, ROLE_MAIN, id, err, 0, d->new_errors.s);
+		rules_reload(d);
+		return;
+	}
+	install_files(d, &l, &b);
+	(void)role_result(d->role, ROLE_MAIN, id, 0, (uint32_t)d->n_rules, NULL);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DESK_RULE_H
+#define DESK_RULE_H
+
+#include "desk/desk.h"
+
+/* What rules.c, lives.c and files.c share. */
+enum { ENDED_KEPT_MS = 7 * 86400 * 1000 };
+
+/* Takes the parsed rule over, also on failure. */
+int rule_new(struct policy_rule *parsed, enum policy_origin origin, uint32_t owner, struct rule **ret)
+	__attribute__((warn_unused_result));
+/* Its life begins at `now`. */
+void rule_begin(struct desk *d, struct rule *r, int64_t now);
+/* Its row, in the open transaction. */
+int rule_store(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
+/* Ends whose rows do not say so yet (end_unsaved) are written, in one change: as long as such a row stands the same
+ * rule cannot be added again. Tried again with the next rule that is added. */
+void rules_save_ends(struct desk *d);
+/* In memory alone. */
+void rule_set_end(struct rule *r, enum policy_end why);
+/* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */
+int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
+
+/* In the log, and to those who watch; only after the commit, for the log tells what is so. */
+void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who);
+bool run_alive(const struct desk *d, uint32_t run);
+
+#endif

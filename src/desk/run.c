@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Apps.Run: what the call says, as the machine that main is to start. */
+#include "desk/app.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MEMORY_MIB = 512, MEMORY_MIN = 64, MEMORY_MAX = 262144, CPUS_MAX = 64 };
+
+/* Strings of the call behind one another as the keeper wants them. */
+static bool vm_strings(struct ipc_vm *vm, const json_t *list, uint16_t *ret_n)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *s = json_string_value(json_array_get(list, i));
+		size_t len = strlen(s) + 1;
+		if (len > sizeof(vm->strings) - vm->strings_len || *ret_n == 4096)
+			return false;
+		memcpy(vm->strings + vm->strings_len, s, len);
+		vm->strings_len += (uint32_t)len;
+		(*ret_n)++;
+	}
+	return true;
+}
+
+static bool vm_numbers(struct desk *d, struct client *c, struct ipc_vm *vm)
+{
+	int64_t memory = MEMORY_MIB, cpus = 1, rows = 0, cols = 0;
+	if (!arg_int(d, c, "memory", MEMORY_MIN, MEMORY_MAX, &memory) || !arg_int(d, c, "cpus", 1, CPUS_MAX, &cpus) ||
+		!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols) ||
+		!arg_bool(d, c, "tty", &vm->tty) || !arg_bool(d, c, "detach", &vm->detach))
+		return false;
+	vm->memory_mib = (uint32_t)memory;
+	vm->cpus = (uint16_t)cpus;
+	vm->rows = (uint16_t)rows;
+	vm->cols = (uint16_t)cols;
+	return true;
+}
+
+/* The guest sees the host tree's directories and nothing else of ours (vm.md): elsewhere the program begins in its
+ * HOME. */
+static bool cwd_shared(const char *cwd)
+{
+	static const char *const trees[] = { "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32" };
+	for (unsigned i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+		size_t len = strlen(trees[i]);
+		if (strncmp(cwd, trees[i], len) == 0 && (cwd[len] == '/' || cwd[len] == '\0'))
+			return true;
+	}
+	return strcmp(cwd, "/") == 0;
+}
+
+/* Who the program is inside: its owner, or root in its own machine. */
+static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_t owner)
+{
+	struct host_user u = c->user;
+	const char *user = NULL, *cwd = "";
+	if (!arg_str(d, c, "user", false, &user) || !arg_str(d, c, "cwd", false, &cwd))
+		return false;
+	int err = owner == c->uid ? 0 : host_user_by_uid(&d->host, owner, &u);
+	if (err == 0 && user != NULL && strcmp(user, "root") == 0)
+		err = host_user_by_uid(&d->host, 0, &u);
+	else if (err == 0 && user != NULL && strcmp(user, u.name) != 0)
+		err = -ENOENT;
+	if (err != 0 || (cwd_shared(cwd) && strlen(cwd) >= sizeof(vm->cwd))) {
+		client_no_such(d, c, err != 0 ? "user" : "directory", err != 0 && user != NULL ? user : cwd);
+		return false;
+	}
+	vm->uid = u.uid;
+	vm->gid = u.gid;
+	snprintf(vm->user, sizeof(vm->user), "%s", u.name);
+	snprintf(vm->home, sizeof(vm->home), "%s", u.home);
+	if (cwd_shared(cwd))
+		snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
+	return true;
+}
+
+static void vm_addresses(struct desk *d, struct ipc_vm *vm, const struct app *a)
+{
+	const struct plan *p = &d->role->conf.plan;
+	vm->ref = a->gate.ref;
+	snprintf(vm->name, sizeof(vm->name), "%s", a->gate.name);
+	snprintf(vm->tap, sizeof(vm->tap), "%s", a->ifname);
+	vm->mac = a->gate.mac;
+	vm->v4 = a->gate.v4;
+	vm->v4_gateway = vm->dns4 = a->gate.v4_gateway;
+	vm->v6 = a->gate.v6;
+	vm->v6_gateway = plan_gateway(p, a->gate.ref.slot, true);
+	vm->dns6 = plan_v6(p, a->gate.ref.slot, 1);
+	vm->v4_prefix = (uint8_t)plan_guest_prefix(p, false);
+	vm->v6_prefix = (uint8_t)plan_guest_prefix(p, true);
+}
+
+void apps_run(struct desk *d, struct client *c)
+{
+	const char *name = NULL;
+	const json_t *argv, *env;
+	uint32_t owner;
+	bool said;
+	uint8_t ask;
+	if (!c->call.upgrade) {
+		client_fail(d, c, "org.sekisho.Failed", "Run must be called with \"upgrade\"");
+		return;
+	}
+	struct ipc_vm *vm = calloc(1, sizeof(*vm));
+	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", true, &argv) ||
+		!arg_strings(d, c, "env", false, &env) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) ||
+		!vm_numbers(d, c, vm) || !vm_user(d, c, vm, owner)) {
+		if (vm == NULL)
+			c->dead = true;
+		free(vm);
+		return;
+	}
+	if (json_array_size(argv) == 0 || !vm_strings(vm, argv, &vm->argc) || !vm_strings(vm, env, &vm->envc)) {
+		client_fail(d, c, "org.sekisho.Failed",
+			json_array_size(argv) == 0
+				? "there is no command to run"
+				: "the command line and environment together are longer than %d bytes",
+			IPC_ARGV_BYTES);
+		free(vm);
+		return;
+	}
+	struct app *a = app_new(d, c, name, owner, APP_VM);
+	if (a == NULL) {
+		free(vm);
+		return;
+	}
+	snprintf(a->ifname, sizeof(a->ifname), "skt%u", a->gate.ref.slot);
+	vm_addresses(d, vm, a);
+	a->vm = vm;
+	app_begin(d, c, a, ask);
+}

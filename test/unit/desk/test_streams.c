@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists in parts and what changes in them: rules, applications, live connections; and cutting one's own. */
+#include "world.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { ALICE = 1001, BOB = 1002, CAROL = 1003 };
+
+static void add_many(const char *owner, unsigned from, unsigned n)
+{
+	json_t *list = json_array();
+	for (unsigned i = from; i < from + n; i++)
+		json_array_append_new(list,
+			json_sprintf("allow web to a-name-of-some-length-%u.example.org port 443/tcp note \"%0100u\"",
+				i, i));
+	json_decref(expect("org.sekisho.Rules.Add", json_pack("{s:o, s:s}", "rules", list, "owner", owner)));
+}
+
+/* The parameters of the next reply; *ret_more: another follows. */
+static json_t *part(struct call *c, bool *ret_more)
+{
+	json_t *m = call_next(c), *p = json_incref(json_object_get(m, "parameters"));
+	if (json_object_get(m, "error") != NULL)
+		fail_msg("%s", json_dumps(m, 0));
+	*ret_more = json_is_true(json_object_get(m, "continues"));
+	json_decref(m);
+	return p;
+}
+
+static bool flag(const json_t *p, const char *name)
+{
+	return json_is_true(json_object_get(p, name));
+}
+
+/* One change: event, sequence and its one thing. */
+static void change(struct call *c, const char *event_name, const char *member, int sequence, const char *key,
+	const char *value)
+{
+	bool more;
+	json_t *p = part(c, &more);
+	assert_true(more);
+	assert_string_equal(str(p, "event"), event_name);
+	assert_int_equal(json_integer_value(json_object_get(p, "sequence")), sequence);
+	assert_int_equal(json_array_size(json_object_get(p, member)), 1);
+	const json_t *item = json_array_get(json_object_get(p, member), 0);
+	if (strcmp(str(item, key), value) != 0)
+		fail_msg("%s: %s", value, json_dumps(p, 0));
+	json_decref(p);
+}
+
+/* A list that is too long for one reply comes in parts, whole, in order, and then what changes. */
+static void test_rules(void **state)
+{
+	(void)state;
+	struct call c;
+	bool more = true;
+	size_t n = 0;
+	start(NULL);
+	for (unsigned i = 0; i < 4; i++)
+		add_many("root", i * 1000, 1000);
+	expect_error("org.sekisho.Rules.List", NULL, "org.sekisho.Limit");
+	call_begin(&c, "org.sekisho.Rules.List", NULL, "more");
+	for (int i = 0; more; i++) {
+		json_t *p = part(&c, &more);
+		assert_int_equal(flag(p, "first"), i == 0);
+		assert_int_equal(flag(p, "caught_up"), !more);
+		assert_int_equal(json_integer_value(json_object_get(p, "sequence")), i);
+		n += json_array_size(json_object_get(p, "rules"));
+		json_decref(p);
+	}
+	assert_int_equal(n, 4000);
+	call_end(&c);
+}
+
+static void test_rules_follow(void **state)
+{
+	(void)state;
+	struct call c;
+	bool more;
+	start("deny any to ads.example.com\n");
+	w.as = ALICE;
+	call_begin(&c, "org.sekisho.Rules.List", json_pack("{s:b}", "follow", 1), "more");
+	json_t *p = part(&c, &more);
+	assert_true(more && flag(p, "caught_up"));
+	assert_int_equal(json_array_size(json_object_get(p, "rules")), 1);
+	json_decref(p);
+	w.as = BOB;
+	json_decref(add("allow web to bob.example.org"));
+	w.as = ALICE;
+	json_t *mine = add("allow web to a.example.org");
+	change(&c, "changed", "rules", 1, "rule", "allow web to a.example.org");
+	json_decref(expect("org.sekisho.Rules.Remove", json_pack("{s:[s]}", "ids", str(mine, "rule_id"))));
+	change(&c, "gone", "rules", 2, "rule", "allow web to a.example.org");
+	/* The files are read again: the list begins anew. */
+	w.as = 0;
+	unsigned before = w.n_policy_results;
+	give_policy("deny any to ads.example.com\ndeny any to more.example.com\n");
+	UNTIL(w.n_policy_results > before);
+	p = part(&c, &more);
+	assert_true(more && flag(p, "first") && flag(p, "caught_up"));
+	assert_int_equal(json_array_size(json_object_get(p, "rules")), 2);
+	json_decref(p);
+	json_decref(mine);
+	call_end(&c);
+	expect_error("org.sekisho.Rules.List", json_pack("{s:b}", "follow", 1), "org.varlink.service.ExpectedMore");
+}
+
+static void attach_for(const char *app, const char *user, const char *port)
+{
+	w.as = 0;
+	json_decref(expect("org.sekisho.Apps.Attach",
+		json_pack("{s:s, s:s, s:s}", "app", app, "port", port, "owner", user)));
+}
+
+static void test_apps_follow(void **state)
+{
+	(void)state;
+	struct call c;
+	bool more;
+	start(NULL);
+	w.as = ALICE;
+	call_begin(&c, "org.sekisho.Apps.List", json_pack("{s:b}", "follow", 1), "more");
+	json_decref(part(&c, &more));
+	attach_for("db", "bob", "veth-db");
+	attach_for("web", "alice", "veth-x");
+	change(&c, "changed", "apps", 1, "app", "web");
+	json_decref(expect("org.sekisho.Apps.Detach", json_pack("{s:s, s:s}", "app", "web", "owner", "alice")));
+	change(&c, "gone", "apps", 2, "app", "web");
+	call_end(&c);
+}
+
+static void grant(uint32_t number)
+{
+	struct ipc_grant g = { .grant = number,
+		.ref = w.app.ref,
+		.proto = 6,
+		.port = 443,
+		.since_wall_ms = clock_wall_ms() };
+	assert_true(addr_parse("198.18.0.9", &g.peer) && addr_parse("198.51.100.7", &g.real));
+	assert_true(name_from_text("www.example.org", 15, &g.name));
+	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_GRANT, 0, grant, &g, NULL, 0), 0);
+}
+
+/* Live connections come and go; who may not see one cannot cut it either, and learns nothing about it. */
+static void test_connections(void **state)
+{
+	(void)state;
+	struct call c;
+	bool more;
+	start(NULL);
+	attach_for("web", "alice", "veth-x");
+	w.as = ALICE;
+	call_begin(&c, "org.sekisho.Connections.List", json_pack("{s:b}", "follow", 1), "more");
+	json_decref(part(&c, &more));
+	grant(77);
+	change(&c, "changed", "connections", 1, "address", "198.51.100.7");
+	json_t *p = expect("org.sekisho.Connections.List", NULL);
+	assert_int_equal(json_array_size(json_object_get(p, "connections")), 1);
+	json_decref(p);
+	w.as = BOB;
+	p = expect("org.sekisho.Connections.List", NULL);
+	assert_int_equal(json_array_size(json_object_get(p, "connections")), 0);
+	json_decref(p);
+	expect_error("org.sekisho.Connections.Cut", json_pack("{s:[i]}", "grants", 77), "org.sekisho.NoSuchThing");
+	expect_error("org.sekisho.Connections.Cut", json_pack("{s:[i]}", "grants", 78), "org.sekisho.NoSuchThing");
+	expect_error("org.sekisho.Connections.Cut", json_pack("{s:[]}", "grants"),
+		"org.varlink.service.InvalidParameter");
+	assert_int_equal(w.cut, 0);
+	w.as = ALICE;
+	json_decref(expect("org.sekisho.Connections.Cut", json_pack("{s:[i]}", "grants", 77)));
+	UNTIL(w.cut == 77);
+	w.as = CAROL;
+	json_decref(expect("org.sekisho.Connections.Cut", json_pack("{s:[i]}", "grants", 77)));
+	struct ipc_grant_end e = { .grant = 77 };
+	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_GRANT_END, 0, grant_end, &e, NULL, 0), 0);
+	change(&c, "gone", "connections", 2, "name", "www.example.org");
+	call_end(&c);
+}
+
+int main(void)
+{
+#define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_rules_follow),
+		DESK_TEST(test_apps_follow), DESK_TEST(test_connections) };
+	signal(SIGPIPE, SIG_IGN);
+	if (geteuid() != 0 || !private_users())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
