@@ -150,35 +150,42 @@ static void answer(struct terminal *t, const char *rule)
 	drop_first(t);
 }
 
-/* The suggestion that is this verb and this life, else its line built from the question. */
+/* Where a suggestion's life begins, with the space before it; its end if it has none. */
+static size_t life_at(const char *line)
+{
+	const char *cut = strstr(line, " until ");
+	size_t len = strlen(line);
+	if (cut == NULL)
+		cut = strstr(line, " for ");
+	if (cut != NULL)
+		return (size_t)(cut - line);
+	return len > 5 && strcmp(line + len - 5, " once") == 0 ? len - 5 : len;
+}
+
+/* The narrowest suggestion of this verb, which comes first, with this life in place of its own; else "". */
+static const char *line_with(const struct terminal *t, const char *verb, const char *life, char line[RULE_MAX])
+{
+	const json_t *s;
+	size_t i, verb_len = strlen(verb);
+	line[0] = '\0';
+	json_array_foreach(json_object_get(json_array_get(t->waiting, 0), "suggestions"), i, s)
+	{
+		const char *own = json_is_string(s) ? json_string_value(s) : "";
+		if (strncmp(own, verb, verb_len) != 0 || own[verb_len] != ' ')
+			continue;
+		int n = snprintf(line, RULE_MAX, "%.*s%s%s", (int)life_at(own), own, life[0] != '\0' ? " " : "", life);
+		if (n > 0 && n < RULE_MAX)
+			return line;
+		line[0] = '\0';
+	}
+	return line;
+}
+
 static void answer_with(struct terminal *t, const char *verb, const char *life)
 {
-	json_t *q = json_array_get(t->waiting, 0), *s;
-	char best[RULE_MAX] = "";
-	size_t i, life_len = strlen(life);
-	json_array_foreach(json_object_get(q, "suggestions"), i, s)
-	{
-		const char *line = json_string_value(s);
-		size_t len = line == NULL ? 0 : strlen(line), verb_len = strlen(verb);
-		if (len <= verb_len + life_len || len >= sizeof(best) || strncmp(line, verb, verb_len) != 0 ||
-			line[verb_len] != ' ')
-			continue;
-		if (life_len > 0 && strcmp(line + len - life_len, life) == 0) {
-			answer(t, line);
-			return;
-		}
-		/* The narrowest line of the verb comes first; its life is replaced. */
-		const char *cut = strstr(line, " until ");
-		if (cut == NULL)
-			cut = strstr(line, " for ");
-		if (cut == NULL && len > 5 && strcmp(line + len - 5, " once") == 0)
-			cut = line + len - 5;
-		if (best[0] == '\0')
-			snprintf(best, sizeof(best), "%.*s%s%s", cut == NULL ? (int)len : (int)(cut - line), line,
-				life_len > 0 ? " " : "", life);
-	}
-	if (best[0] != '\0')
-		answer(t, best);
+	char line[RULE_MAX];
+	if (line_with(t, verb, life, line)[0] != '\0')
+		answer(t, line);
 	else
 		cli_error("no rule of that kind would decide this question");
 }
@@ -270,12 +277,11 @@ static bool still_asked(void *arg)
 
 static void write_rule(struct terminal *t)
 {
-	char line[RULE_MAX];
-	json_t *first = json_array_get(json_object_get(json_array_get(t->waiting, 0), "suggestions"), 0);
+	char first[RULE_MAX], line[RULE_MAX];
 	struct ask_edit_watch watch = { .fd = api_client_fd(t->serve), .look = still_asked, .arg = t };
 	raw_off(t);
 	puts("  Return sends it, Tab completes, an empty line leaves the question as it is");
-	int err = ask_edit(t->c, json_is_string(first) ? json_string_value(first) : "", &watch, line, sizeof(line));
+	int err = ask_edit(t->c, line_with(t, "allow", t->life, first), &watch, line, sizeof(line));
 	raw_on(t);
 	t->shown = false;
 	if (err == 0)
@@ -353,6 +359,8 @@ static void key(struct terminal *t, char k)
 		fputs(help, stdout);
 		break;
 	default:
+		if (k > ' ')
+			printf("  %c means nothing here\n%s", k, help);
 		break;
 	}
 }

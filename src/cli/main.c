@@ -125,7 +125,7 @@ static void help(FILE *to)
 		to);
 	for (unsigned i = 0; i < N_COMMANDS; i++) {
 		const char *end = strchr(commands[i].help, '\n');
-		fprintf(to, "  %-9s %.*s\n", commands[i].name, end == NULL ? 0 : (int)(end - commands[i].help),
+		fprintf(to, "  %-10s %.*s\n", commands[i].name, end == NULL ? 0 : (int)(end - commands[i].help),
 			commands[i].help);
 	}
 	fputs("\n`sekisho COMMAND --help` shows examples. The socket: --socket, else SEKISHO_SOCKET, else " DEFAULT_SOCKET

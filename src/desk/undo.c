@@ -169,6 +169,12 @@ static int undo_change(struct undo *u, uint32_t change)
 	return err;
 }
 
+static void no_change(struct undo *u, const char *text)
+{
+	client_error(u->d, u->c, "org.sekisho.NoSuchThing",
+		json_pack("{s:s, s:s, s:s}", "kind", "change", "what", "undo", "text", text));
+}
+
 /* In memory. False: an error was replied. */
 static bool undo_try(struct undo *u, uint32_t who, unsigned count)
 {
@@ -176,9 +182,9 @@ static bool undo_try(struct undo *u, uint32_t who, unsigned count)
 	while (!u->failed && u->n_changes < count) {
 		int err = store_journal_undoable(u->d->store, who, change, &change);
 		if (err == -ENOENT && u->n_changes == 0)
-			client_no_such(u->d, u->c, "change", "that could be undone");
+			no_change(u, "nothing is there that could be undone");
 		else if (err == -ENOENT)
-			client_no_such(u->d, u->c, "change", "that far back; fewer can be undone");
+			no_change(u, "nothing is undone: there are not so many changes that could be");
 		else if (err == 0)
 			err = undo_change(u, change);
 		if (err != 0 && err != -ENOENT && !u->failed)
