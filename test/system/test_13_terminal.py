@@ -102,12 +102,9 @@ def test_time_and_later(t):
     terminal.press("s", "rule> allow web to 198.51.100.10 port 80/tcp for 10m")
     terminal.type("\x15\r")
     terminal.press("x", "x means nothing here")
-    terminal.type("w")
-    terminal.until("owner root, address 198.51.100.10")
-    terminal.type("?")
-    terminal.until("leave it for later")
-    terminal.type("l")
-    terminal.until("→ later")
+    terminal.press("w", "owner root, address 198.51.100.10")
+    terminal.press("?", "leave it for later")
+    terminal.press("l", "→ later")
     assert rules() == [] and p.poll() is None
     terminal.close()
 
