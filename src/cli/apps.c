@@ -88,7 +88,8 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 	json_t *apps, *app;
 	if (argc != 1)
 		return cli_usage("ps", "\"%s\" is not expected here", argv[1]);
-	int code = cli_list(c, "org.sekisho.Apps.List", json_pack("{s:b}", "all", c->all), "apps", &apps);
+	int code = cli_list(c, "org.sekisho.Apps.List", json_pack("{s:b, s:s?}", "all", c->all, "owner", c->owner),
+		"apps", &apps);
 	if (code != 0)
 		return code;
 	struct table *t = c->json ? NULL : table_new(columns);

@@ -29,18 +29,25 @@ int cli_say_error(struct api_error *e)
 	return code == 0 ? EXIT_FAILED : code;
 }
 
-int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret)
+int cli_try(const struct cli *c, const char *method, json_t *params, json_t **ret, struct api_error *reterr)
 {
 	int code = EXIT_FAILED;
-	struct api_error e = { .exit_code = EXIT_FAILED };
 	struct api_client *client = cli_connect(c, &code);
+	*reterr = (struct api_error){ .exit_code = 0 };
 	if (client == NULL) {
 		json_decref(params);
 		return code;
 	}
-	int err = api_client_call(client, method, params, ret, &e);
+	int err = api_client_call(client, method, params, ret, reterr);
 	api_client_close(client);
-	return err == 0 ? 0 : cli_say_error(&e);
+	return err == 0 ? 0 : reterr->exit_code == 0 ? EXIT_FAILED : reterr->exit_code;
+}
+
+int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret)
+{
+	struct api_error e;
+	int code = cli_try(c, method, params, ret, &e);
+	return code == 0 || e.exit_code == 0 ? code : cli_say_error(&e);
 }
 
 /* One part of a list: what came before a fresh beginning is forgotten. */

@@ -45,6 +45,8 @@ void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 struct api_client *cli_connect(const struct cli *c, int *ret_exit);
 /* 0 with *ret (may be NULL) or the exit code after the error was said. Takes `params` over. */
 int cli_call(const struct cli *c, const char *method, json_t *params, json_t **ret);
+/* The same, but what the daemon refuses with is the caller's to say: reterr->exit_code is 0 when it is said already. */
+int cli_try(const struct cli *c, const char *method, json_t *params, json_t **ret, struct api_error *reterr);
 /* A list that comes in parts (`member` of each reply): 0 with the whole array, or the exit code, said. */
 int cli_list(const struct cli *c, const char *method, json_t *params, const char *member, json_t **ret);
 int cli_say_error(struct api_error *e);
@@ -60,8 +62,8 @@ const char *cli_time(const json_t *object, const char *member, char *buf, size_t
 /* A whole number from min to max that fills `text`. */
 bool cli_integer(const char *text, long min, long max, long *ret);
 long long cli_number(const json_t *object, const char *member, long long fallback);
-/* A line of rules on stderr, escaped, with a caret below its byte `col` (1-based). */
-void cli_caret(const char *line, size_t len, unsigned col);
+/* A line of rules on stderr, escaped, with a caret below byte `at`; of a long line the part around it. */
+void cli_caret(const char *line, size_t len, size_t at);
 struct table;
 struct table *table_new(const char *const *columns); /* NULL-ended; NULL: no memory */
 void table_cell(struct table *t, const char *text);
@@ -105,6 +107,8 @@ int cmd_complete(struct cli *c, int argc, char **argv);
 unsigned cli_complete_line(struct cli *c, const char *line, char *ret, size_t cap);
 int cmd_version(struct cli *c, int argc, char **argv);
 
+/* why.c: the answer of Rules.Why, or an object like it. */
+void why_print(const struct cli *c, const json_t *reply);
 /* why_offline.c: 0, or EXIT_USAGE after saying what cannot be asked. */
 int why_valid(const char *app, const char *peer, bool inbound, const char *at);
 /* With --policy, without a daemon. */

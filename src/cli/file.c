@@ -35,31 +35,30 @@ char *file_text(const char *name, size_t *ret_len)
 	}
 	text[len] = '\0';
 	*ret_len = len;
-	return text;
+	char *fit = realloc(text, len + 1);
+	return fit == NULL ? text : fit;
 }
 
-static void say_line(const char *text, size_t offset, unsigned col)
+static void say_line(const char *text, size_t offset)
 {
 	const char *start = text + offset;
 	while (start > text && start[-1] != '\n')
 		start--;
-	size_t len = strcspn(start, "\n");
-	if (len <= 300)
-		cli_caret(start, len, col);
+	cli_caret(start, strcspn(start, "\n"), (size_t)(text + offset - start));
 }
 
-static void say_diag(const char *name, const char *text, const struct policy_diag *d, bool json)
+static void say_diag(const char *name, const char *text, const struct policy_diag *d, const char *severity, bool json)
 {
 	if (json) {
 		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s, s:s?, s:s?}", "file", name, "line", (int)d->line,
-			"column", (int)d->col, "severity", "error", "message", d->message, "expected",
+			"column", (int)d->col, "severity", severity, "message", d->message, "expected",
 			d->expected[0] != '\0' ? d->expected : NULL, "near", d->near[0] != '\0' ? d->near : NULL);
 		cli_print_json(o);
 		json_decref(o);
 		return;
 	}
-	fprintf(stderr, "%s:%u:%u: error: %s\n", name, d->line, d->col, d->message);
-	say_line(text, d->offset, d->col);
+	fprintf(stderr, "%s:%u:%u: %s: %s\n", name, d->line, d->col, severity, d->message);
+	say_line(text, d->offset);
 }
 
 struct policy_doc *doc_parse(const char *name, const char *text, size_t len, bool json)
@@ -69,19 +68,20 @@ struct policy_doc *doc_parse(const char *name, const char *text, size_t len, boo
 	size_t n = 0;
 	int err = policy_parse_file(text, len, &doc, diags, DIAGS_MAX, &n);
 	for (size_t i = 0; i < n && i < DIAGS_MAX; i++)
-		say_diag(name, text, &diags[i], json);
+		say_diag(name, text, &diags[i], "error", json);
 	if (err != 0 && n == 0)
 		cli_error("cannot read %s: %s", name, strerror(-err));
 	return err == 0 ? doc : NULL;
 }
 
-static struct policy_doc *doc_read(const char *name, bool json)
+void files_say(const struct policy_files *f, const struct policy_finding *k, bool json)
 {
-	size_t len;
-	char *text = file_text(name, &len);
-	struct policy_doc *doc = text == NULL ? NULL : doc_parse(name, text, len, json);
-	free(text);
-	return doc;
+	struct policy_diag d;
+	size_t at = 0;
+	while (at + 1 < f->n_docs && (k->file == NULL || strcmp(f->names[at], k->file) != 0))
+		at++;
+	policy_finding_diag(k, f->texts[at], strlen(f->texts[at]), &d);
+	say_diag(f->names[at], f->texts[at], &d, k->error ? "error" : "warning", json);
 }
 
 /* Arrays of all documents behind one another; what the entries own stays the documents'. */
@@ -115,12 +115,18 @@ static bool merge(struct policy_files *f, const char *const *names)
 			if (policy_id(&e->rule, POLICY_ORIGIN_FILE, POLICY_OWNER_ANY, e->meta.id) != 0)
 				return false;
 		}
-		for (size_t k = 0; k < d->n_groups; k++)
-			f->groups[in.n_groups++] = d->groups[k];
-		for (size_t k = 0; k < d->n_sets; k++)
-			f->sets[in.n_sets++] = d->sets[k];
-		for (size_t k = 0; k < d->n_lists; k++)
-			f->lists[in.n_lists++] = d->lists[k];
+		for (size_t k = 0; k < d->n_groups; k++) {
+			f->groups[in.n_groups] = d->groups[k];
+			f->groups[in.n_groups++].file = names[i];
+		}
+		for (size_t k = 0; k < d->n_sets; k++) {
+			f->sets[in.n_sets] = d->sets[k];
+			f->sets[in.n_sets++].file = names[i];
+		}
+		for (size_t k = 0; k < d->n_lists; k++) {
+			f->lists[in.n_lists] = d->lists[k];
+			f->lists[in.n_lists++].file = names[i];
+		}
 	}
 	f->in = in;
 	return true;
@@ -128,12 +134,20 @@ static bool merge(struct policy_files *f, const char *const *names)
 
 bool files_read(const char *const *names, size_t n, bool json, struct policy_files *ret)
 {
-	struct policy_files f = { .docs = calloc(n, sizeof(struct policy_doc *)) };
-	bool good = f.docs != NULL;
+	struct policy_files f = { .docs = calloc(n, sizeof(struct policy_doc *)),
+		.texts = calloc(n, sizeof(char *)),
+		.names = names };
+	bool good = f.docs != NULL && f.texts != NULL;
 	for (size_t i = 0; good && i < n; i++) {
-		struct policy_doc *d = doc_read(names[i], json);
-		if (d != NULL)
-			f.docs[f.n_docs++] = d;
+		size_t len;
+		char *text = file_text(names[i], &len);
+		struct policy_doc *d = text == NULL ? NULL : doc_parse(names[i], text, len, json);
+		if (d == NULL) {
+			free(text);
+			continue;
+		}
+		f.texts[f.n_docs] = text;
+		f.docs[f.n_docs++] = d;
 	}
 	good = good && f.n_docs == n && merge(&f, names);
 	if (good)
@@ -147,6 +161,9 @@ void files_free(struct policy_files *f)
 {
 	for (size_t i = 0; i < f->n_docs; i++)
 		policy_doc_free(f->docs[i]);
+	for (size_t i = 0; i < f->n_docs; i++)
+		free(f->texts[i]);
+	free(f->texts);
 	free(f->docs);
 	free(f->rules);
 	free(f->groups);

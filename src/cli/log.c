@@ -54,8 +54,10 @@ static void entry_print(const struct cli *c, const json_t *e)
 		printf(" out %lld in %lld bytes", cli_number(e, "bytes_out", 0), cli_number(e, "bytes_in", 0));
 	if (json_is_string(json_object_get(e, "rule")))
 		printf(" by \"%s\"", cli_text(e, "rule", text, sizeof(text)));
-	if (json_is_string(json_object_get(e, "text")) && json_string_length(json_object_get(e, "text")) > 0)
-		printf(" (%s)", cli_text(e, "text", text, sizeof(text)));
+	/* "rule-replaced (replaced)" says it twice. */
+	if (json_is_string(json_object_get(e, "text")) &&
+		strstr(event, cli_text(e, "text", text, sizeof(text))) == NULL)
+		printf(" (%s)", text);
 	putchar('\n');
 	fflush(stdout);
 }
@@ -169,7 +171,8 @@ static int log_show(struct cli *c, struct filter *f, const char *since, bool fol
 	struct api_client *client = cli_connect(c, &code);
 	if (client == NULL)
 		return code;
-	json_t *params = json_pack("{s:s?, s:s?, s:b}", "app", f->app, "since", since, "follow", follow);
+	json_t *params = json_pack("{s:s?, s:s?, s:b, s:s?}", "app", f->app, "since", since, "follow", follow, "owner",
+		c->owner);
 	if (limit > 0)
 		json_object_set_new(params, "limit", json_integer(limit));
 	f->said = json_object();
@@ -191,10 +194,10 @@ int cmd_log(struct cli *c, int argc, char **argv)
 			follow = true;
 		else if (strcmp(argv[i], "--as-rules") == 0)
 			f.as_rules = true;
-		else if (strcmp(argv[i], "--since") == 0 && i + 1 < argc)
-			since = argv[++i];
-		else if (strcmp(argv[i], "-n") == 0 && i + 1 < argc)
-			limit = cli_integer(argv[++i], 1, LIMIT_MAX, &limit) ? limit : -1;
+		else if (strcmp(argv[i], "--since") == 0)
+			since = i + 1 < argc ? argv[++i] : "";
+		else if (strcmp(argv[i], "-n") == 0)
+			limit = i + 1 < argc && cli_integer(argv[++i], 1, LIMIT_MAX, &limit) ? limit : -1;
 		else if (!filter_word(&f, argv[i]))
 			return cli_usage("log", "\"%s\" is not expected here", argv[i]);
 	}

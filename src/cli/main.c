@@ -133,6 +133,12 @@ static void help(FILE *to)
 		to);
 }
 
+static int command_help(const struct command *k)
+{
+	printf("usage: sekisho %s\n\n%s\n", k->usage, k->help);
+	return EXIT_DONE;
+}
+
 static int unknown(const char *name)
 {
 	cli_error("there is no command \"%s\"", name);
@@ -224,6 +230,11 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		const struct command *about = argc > 2 ? find(argv[2]) : NULL;
+		if (argc > 2 && about == NULL)
+			return unknown(argv[2]);
+		if (about != NULL)
+			return command_help(about);
 		help(stdout);
 		return EXIT_DONE;
 	}
@@ -233,10 +244,8 @@ int main(int argc, char **argv)
 		return cmd_complete(&c, argc - 1, argv + 1);
 	if (k == NULL)
 		return unknown(argv[1]);
-	if (wants_help(argc, argv)) {
-		printf("usage: sekisho %s\n\n%s\n", k->usage, k->help);
-		return EXIT_DONE;
-	}
+	if (wants_help(argc, argv))
+		return command_help(k);
 	int code = k->run(&c, argc - 1, argv + 1);
 	if (fflush(stdout) != 0 && code == EXIT_DONE)
 		code = EXIT_FAILED;

@@ -12,38 +12,20 @@
 
 enum { FINDINGS_MAX = 256 };
 
-static void say_finding(const struct policy_files *f, const struct policy_finding *k, bool json)
-{
-	const struct policy_meta *m = k->rule == SIZE_MAX ? NULL : &f->rules[k->rule].meta;
-	const char *severity = k->error ? "error" : "warning",
-		   *file = m == NULL || m->file == NULL ? "policy" : m->file;
-	int line = m == NULL ? 1 : (int)m->line;
-	if (json) {
-		json_t *o = json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", file, "line", line, "column", 1, "severity",
-			severity, "message", k->message);
-		cli_print_json(o);
-		json_decref(o);
-	} else {
-		fprintf(stderr, "%s:%d:1: %s: %s\n", file, line, severity, k->message);
-	}
-}
-
 static int check(struct cli *c, const char *const *names, size_t n)
 {
 	static struct policy_finding found[FINDINGS_MAX];
 	struct policy_files f;
-	struct policy *p;
-	struct policy_error error = { .rule = SIZE_MAX };
 	if (!files_read(names, n, c->json, &f))
 		return EXIT_PROBLEMS;
 	long findings = policy_check(&f.in, found, FINDINGS_MAX);
 	for (long i = 0; i < findings && i < FINDINGS_MAX; i++)
-		say_finding(&f, &found[i], c->json);
-	if (findings == 0 && policy_compile(&f.in, &p, &error) == 0)
-		policy_free(p);
-	else if (findings == 0)
-		cli_error("%s", error.message);
-	bool good = findings == 0 && error.rule == SIZE_MAX;
+		files_say(&f, &found[i], c->json);
+	if (findings > FINDINGS_MAX)
+		cli_error("and %ld more", findings - FINDINGS_MAX);
+	else if (findings < 0)
+		cli_error("%s", strerror((int)-findings));
+	bool good = findings == 0;
 	if (good && !c->json)
 		fprintf(stderr, "%zu rule%s, no problems\n", f.in.n_rules, f.in.n_rules == 1 ? "" : "s");
 	files_free(&f);

@@ -13,7 +13,8 @@
 
 static int rules_get(struct cli *c, const char *app, json_t **ret)
 {
-	return cli_list(c, "org.sekisho.Rules.List", json_pack("{s:s?, s:b}", "app", app, "all", c->all), "rules", ret);
+	return cli_list(c, "org.sekisho.Rules.List",
+		json_pack("{s:s?, s:b, s:s?}", "app", app, "all", c->all, "owner", c->owner), "rules", ret);
 }
 
 static const char *member(const json_t *o, const char *name)
@@ -131,30 +132,24 @@ static json_t *lines_of(const struct policy_doc *d)
 	return lines;
 }
 
-int policy_import(struct cli *c, const char *name)
+/* A rule that only the daemon could refuse stands in a line of the file. */
+static int import_refused(const char *name, const struct policy_doc *d, struct api_error *e)
 {
-	size_t len;
-	char *text = file_text(name, &len);
-	struct policy_doc *d = text == NULL ? NULL : doc_parse(name, text, len, c->json);
+	long long index = e->params == NULL ? -1 : cli_number(e->params, "index", -1);
+	if (index >= 0 && (size_t)index < d->n_rules)
+		fprintf(stderr, "%s:%u: ", name, d->rules[index].meta.line);
+	return cli_say_error(e);
+}
+
+static int import(const struct cli *c, const char *name, const struct policy_doc *d)
+{
+	struct api_error e;
 	json_t *reply, *added;
 	size_t i;
-	free(text);
-	if (d == NULL)
-		return EXIT_USAGE;
-	bool rules_only = d->n_groups + d->n_sets + d->n_lists == 0 && d->n_rules > 0;
-	json_t *lines = lines_of(d);
-	policy_doc_free(d);
-	if (!rules_only) {
-		json_decref(lines);
-		cli_error(
-			"%s: only rules can be imported, and at least one; groups, sets and lists belong to policy_dir",
-			name);
-		return EXIT_USAGE;
-	}
-	int code = cli_call(c, "org.sekisho.Rules.Add", json_pack("{s:o, s:s?}", "rules", lines, "owner", c->owner),
-		&reply);
+	int code = cli_try(c, "org.sekisho.Rules.Add",
+		json_pack("{s:o, s:s?}", "rules", lines_of(d), "owner", c->owner), &reply, &e);
 	if (code != 0)
-		return code;
+		return e.exit_code == 0 ? code : import_refused(name, d, &e);
 	json_array_foreach(json_object_get(reply, "added"), i, added)
 	{
 		char id[80], line[4200];
@@ -166,4 +161,23 @@ int policy_import(struct cli *c, const char *name)
 	}
 	json_decref(reply);
 	return EXIT_DONE;
+}
+
+int policy_import(struct cli *c, const char *name)
+{
+	size_t len;
+	char *text = file_text(name, &len);
+	struct policy_doc *d = text == NULL ? NULL : doc_parse(name, text, len, c->json);
+	int code = EXIT_USAGE;
+	free(text);
+	if (d == NULL)
+		return code;
+	if (d->n_groups + d->n_sets + d->n_lists == 0 && d->n_rules > 0)
+		code = import(c, name, d);
+	else
+		cli_error(
+			"%s: only rules can be imported, and at least one; groups, sets and lists belong to policy_dir",
+			name);
+	policy_doc_free(d);
+	return code;
 }

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COLUMNS_MAX = 16 };
+enum { COLUMNS_MAX = 16, CARET_BEFORE = 100, CARET_LINE = 200 };
 
 struct table {
 	unsigned n_columns, column;
@@ -169,11 +169,26 @@ const char *cli_plain(const struct cli *c)
 	return c->colour ? "\033[0m" : "";
 }
 
-void cli_caret(const char *line, size_t len, unsigned col)
+/* The part of a long line that is shown: whole characters of UTF-8. */
+static size_t shown_from(const char *line, size_t at)
 {
-	static char text[16400], before[16400];
-	size_t at = col > 0 && col - 1 < len ? col - 1 : len;
-	text_escape(line, len, text, sizeof(text));
-	text_escape(line, at, before, sizeof(before));
-	fprintf(stderr, "  %s\n  %*s^\n", text, (int)strlen(before), "");
+	size_t from = at > CARET_BEFORE ? at - CARET_BEFORE : 0;
+	while (from > 0 && from < at && ((unsigned char)line[from] & 0xc0) == 0x80)
+		from++;
+	return from;
+}
+
+void cli_caret(const char *line, size_t len, size_t at)
+{
+	static char text[4 * CARET_LINE + 1], before[4 * CARET_LINE + 1];
+	at = at < len ? at : len;
+	size_t from = shown_from(line, at), n = len - from < CARET_LINE ? len - from : CARET_LINE, columns = 0;
+	while (n > 0 && from + n < len && ((unsigned char)line[from + n] & 0xc0) == 0x80)
+		n--;
+	text_escape(line + from, n, text, sizeof(text));
+	text_escape(line + from, at - from, before, sizeof(before));
+	for (const char *p = before; *p != '\0'; p++)
+		columns += ((unsigned char)*p & 0xc0) != 0x80;
+	fprintf(stderr, "  %s%s%s\n  %*s^\n", from > 0 ? "…" : "", text, from + n < len ? "…" : "",
+		(int)columns + (from > 0), "");
 }

@@ -36,8 +36,33 @@ static bool join(int argc, char **argv, char *line, size_t cap)
 static int bad_line(const char *line, const struct policy_diag *d)
 {
 	cli_error("%s", d->message);
-	cli_caret(line, strlen(line), d->col);
+	cli_caret(line, strlen(line), d->offset);
 	return EXIT_USAGE;
+}
+
+/* What the daemon alone can know to be wrong with a line, such as a group that nobody defines, has a place in it, too.
+ */
+static int say_refused(const char *line, struct api_error *e)
+{
+	long long col = e->params == NULL ? 0 : cli_number(e->params, "column", 0);
+	int code = cli_say_error(e);
+	size_t at = 0, len = strlen(line);
+	for (; col > 1 && at < len; col--) {
+		at++;
+		while (at < len && ((unsigned char)line[at] & 0xc0) == 0x80)
+			at++;
+	}
+	if (col == 1)
+		cli_caret(line, len, at);
+	return code;
+}
+
+static int rule_add(const struct cli *c, const char *line, json_t **ret)
+{
+	struct api_error e;
+	json_t *params = json_pack("{s:[s], s:s?}", "rules", line, "owner", c->owner);
+	int code = cli_try(c, "org.sekisho.Rules.Add", params, ret, &e);
+	return code == 0 || e.exit_code == 0 ? code : say_refused(line, &e);
 }
 
 int cmd_rule(struct cli *c, int argc, char **argv)
@@ -53,8 +78,8 @@ int cmd_rule(struct cli *c, int argc, char **argv)
 	if (policy_parse_rule(line, strlen(line), &rule, &diag) != 0)
 		return bad_line(line, &diag);
 	policy_rule_fini(&rule);
-	json_t *reply, *added, *params = json_pack("{s:[s], s:s?}", "rules", line, "owner", c->owner);
-	int code = cli_call(c, "org.sekisho.Rules.Add", params, &reply);
+	json_t *reply, *added;
+	int code = rule_add(c, line, &reply);
 	if (code != 0)
 		return code;
 	size_t i;
@@ -134,7 +159,8 @@ static int rules_list(struct cli *c, const char *app, bool ended, long long unus
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
 	static const char *const of_all[] = { "ID", "ORIGIN", "OWNER", "LIFE", "RULE", NULL };
 	json_t *rules, *rule;
-	json_t *params = json_pack("{s:s?, s:b, s:b}", "app", app, "ended", ended, "all", c->all);
+	json_t *params =
+		json_pack("{s:s?, s:b, s:b, s:s?}", "app", app, "ended", ended, "all", c->all, "owner", c->owner);
 	if (unused_s > 0)
 		json_object_set_new(params, "unused", json_integer(unused_s));
 	int code = cli_list(c, "org.sekisho.Rules.List", params, "rules", &rules);
@@ -191,6 +217,8 @@ int cmd_rules(struct cli *c, int argc, char **argv)
 			ended = true;
 		else if (strcmp(argv[i], "--unused") == 0 && i + 1 < argc && seconds(argv[i + 1], &unused))
 			i++;
+		else if (strcmp(argv[i], "--unused") == 0)
+			return cli_usage("rules", "--unused takes a duration such as 12h, 30d or 4w");
 		else if (argv[i][0] != '-' && app == NULL)
 			app = argv[i];
 		else

@@ -22,23 +22,21 @@ static json_t *why_params(const struct cli *c, const char *app, const struct cli
 	return o;
 }
 
-static void why_print(const struct cli *c, const json_t *reply)
+static void side_print(const struct cli *c, const json_t *side)
 {
 	char text[4200], origin[32];
 	json_t *m;
 	size_t i;
-	if (c->json) {
-		cli_print_json(reply);
-		return;
-	}
-	cli_text(reply, "verdict", text, sizeof(text));
+	cli_text(side, "verdict", text, sizeof(text));
 	printf("%s%s%s", cli_paint(c, text), text, cli_plain(c));
-	cli_text(reply, "origin", origin, sizeof(origin));
-	if (json_is_string(json_object_get(reply, "rule")))
-		printf("  by  %s  (%s)\n", cli_text(reply, "rule", text, sizeof(text)), origin);
-	else
+	cli_text(side, "origin", origin, sizeof(origin));
+	if (json_is_string(json_object_get(side, "rule")))
+		printf("  by  %s  (%s)\n", cli_text(side, "rule", text, sizeof(text)), origin);
+	else if (strcmp(origin, "floor") == 0 || strcmp(origin, "default") == 0)
 		printf("  by the built-in %s\n", origin);
-	json_array_foreach(json_object_get(reply, "matched"), i, m)
+	else
+		printf("  by a rule of somebody else's  (%s)\n", origin);
+	json_array_foreach(json_object_get(side, "matched"), i, m)
 	{
 		json_t *rank = json_object_get(m, "rank");
 		printf("  matched  %s  (%s) rank", cli_text(m, "rule", text, sizeof(text)),
@@ -46,6 +44,21 @@ static void why_print(const struct cli *c, const json_t *reply)
 		for (size_t k = 0; k < json_array_size(rank); k++)
 			printf(" %lld", (long long)json_integer_value(json_array_get(rank, k)));
 		putchar('\n');
+	}
+}
+
+void why_print(const struct cli *c, const json_t *reply)
+{
+	char app[160];
+	const json_t *other = json_object_get(reply, "receiver");
+	if (c->json) {
+		cli_print_json(reply);
+		return;
+	}
+	side_print(c, reply);
+	if (json_is_object(other)) {
+		printf("at %s: ", cli_app(other, app, sizeof(app)));
+		side_print(c, other);
 	}
 }
 

@@ -109,12 +109,12 @@ static json_t *rule_object(const struct policy *p, size_t rule)
 		policy_rule_short_id(p, rule, id), "origin", policy_origin_text((enum policy_origin)m->origin));
 }
 
-static json_t *verdict_object(const struct policy *p, const struct asked *a)
+static json_t *verdict_object(const struct policy *p, const struct policy_request *q)
 {
 	static struct policy_match match[MATCHES_MAX];
 	struct policy_verdict v;
-	policy_decide(p, &a->q, &v);
-	long n = policy_explain(p, &a->q, match, MATCHES_MAX);
+	policy_decide(p, q, &v);
+	long n = policy_explain(p, q, match, MATCHES_MAX);
 	json_t *matched = json_array();
 	for (long i = 0; i < n && i < MATCHES_MAX; i++) {
 		json_t *m = rule_object(p, match[i].rule), *rank = json_array();
@@ -137,23 +137,26 @@ static json_t *verdict_object(const struct policy *p, const struct asked *a)
 	return o;
 }
 
-static void print(const struct cli *c, json_t *o)
+/* Another application's rules are asked, too, as the daemon would: both of one owner here. */
+static json_t *both_sides(const struct policy *p, const struct policy_request *q)
 {
-	char text[4200];
-	json_t *m;
-	size_t i;
-	if (c->json) {
-		cli_print_json(o);
-		return;
-	}
-	cli_text(o, "verdict", text, sizeof(text));
-	printf("%s%s%s", cli_paint(c, text), text, cli_plain(c));
-	if (json_is_string(json_object_get(o, "rule")))
-		printf("  by  %s\n", cli_text(o, "rule", text, sizeof(text)));
-	else
-		printf("  by the built-in %s\n", cli_text(o, "origin", text, sizeof(text)));
-	json_array_foreach(json_object_get(o, "matched"), i, m)
-		printf("  matched  %s\n", cli_text(m, "rule", text, sizeof(text)));
+	static const char *const members[] = { "verdict", "rule", "rule_id", "origin" };
+	struct policy_request in = *q;
+	json_t *o = verdict_object(p, q);
+	if (q->peer_app == NULL || q->dir == POLICY_IN)
+		return o;
+	in.dir = POLICY_IN;
+	in.app = q->peer_app;
+	in.peer_app = q->app;
+	json_t *other = verdict_object(p, &in);
+	json_object_set_new(other, "app", json_string(in.app));
+	json_object_set_new(other, "owner", json_null());
+	if (strcmp(json_string_value(json_object_get(o, "verdict")), "allow") == 0 &&
+		strcmp(json_string_value(json_object_get(other, "verdict")), "allow") != 0)
+		for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+			json_object_set(o, members[i], json_object_get(other, members[i]));
+	json_object_set_new(o, "receiver", other);
+	return o;
 }
 
 int why_offline(struct cli *c, const char *const *files, size_t n_files, const char *at, bool inbound, const char *app,
@@ -173,8 +176,8 @@ int why_offline(struct cli *c, const char *const *files, size_t n_files, const c
 		files_free(&pf);
 		return EXIT_USAGE;
 	}
-	json_t *o = verdict_object(p, &a);
-	print(c, o);
+	json_t *o = both_sides(p, &a.q);
+	why_print(c, o);
 	json_decref(o);
 	policy_free(p);
 	files_free(&pf);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "desk/desk.h"
+#include "policy/check.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -62,6 +63,18 @@ static uint32_t likely_owner(struct desk *d, const struct client *c, const struc
 	return n == 1 ? found->gate.owner : owner;
 }
 
+/* It names no group, set or list that nobody defines; false: replied, with the place in the line. */
+static bool names_known(struct desk *d, struct client *c, size_t index, const char *line, const struct policy_rule *r)
+{
+	struct policy_finding missing;
+	struct policy_diag diag;
+	if (policy_check_rule(&d->input, r, &missing))
+		return true;
+	policy_finding_diag(&missing, line, strlen(line), &diag);
+	client_bad_rule(d, c, index, &diag);
+	return false;
+}
+
 /* One line of the call as a rule; NULL: an error was replied. */
 static struct rule *make_one(struct desk *d, struct client *c, size_t index, const char *line, uint32_t owner,
 	bool said)
@@ -76,7 +89,7 @@ static struct rule *make_one(struct desk *d, struct client *c, size_t index, con
 	}
 	if (err == 0 && !said)
 		owner = likely_owner(d, c, &parsed, owner);
-	if (err == 0 && !rule_may_begin(d, c, &parsed, owner)) {
+	if (err == 0 && (!rule_may_begin(d, c, &parsed, owner) || !names_known(d, c, index, line, &parsed))) {
 		policy_rule_fini(&parsed);
 		return NULL;
 	}

@@ -56,11 +56,33 @@ static bool why_time(const struct desk *d, const char *at, int64_t *ret)
 }
 
 struct why {
-	struct policy_request q;
+	struct policy_request q, in; /* in: the other application's side; its app is NULL where there is none */
 	struct name name;
-	struct addr addr;
+	struct addr addr, own;
 	uint32_t owner;
 };
+
+/* An application's address, or one that a machine of ours could have. */
+static struct addr guest_address(struct desk *d, const struct app *a)
+{
+	return a != NULL ? a->gate.v4 : plan_v4(&d->role->conf.plan, PLAN_SLOTS - 1, 2);
+}
+
+/* What goes out to another application is judged there, too, as gate/peer.c does. */
+static void why_inbound(struct desk *d, struct why *w)
+{
+	if (w->q.peer_app == NULL || w->q.dir == POLICY_IN)
+		return;
+	w->own = guest_address(d, app_by_name(d, w->owner, w->q.app));
+	w->in = w->q;
+	w->in.dir = POLICY_IN;
+	w->in.app = w->q.peer_app;
+	w->in.owner = w->q.peer_owner;
+	w->in.name = NULL;
+	w->in.addr = &w->own;
+	w->in.peer_app = w->q.app;
+	w->in.peer_owner = w->owner;
+}
 
 static bool why_peer(struct desk *d, struct client *c, struct why *w)
 {
@@ -87,7 +109,7 @@ static bool why_peer(struct desk *d, struct client *c, struct why *w)
 	w->q.peer_owner = a != NULL ? a->gate.owner : w->owner;
 	/* The peer's address decides the class: a machine of ours. */
 	if (w->q.addr == NULL) {
-		w->addr = a != NULL ? a->gate.v4 : plan_v4(&d->role->conf.plan, PLAN_SLOTS - 1, 2);
+		w->addr = guest_address(d, a);
 		w->q.addr = &w->addr;
 	}
 	return true;
@@ -125,6 +147,7 @@ static bool why_request(struct desk *d, struct client *c, struct why *w)
 		return arg_bad(d, c, "name", "what comes in has no name");
 	if (proto == POLICY_ICMP4 && w->q.addr != NULL && w->q.addr->len == 16)
 		w->q.proto = POLICY_ICMP6;
+	why_inbound(d, w);
 	return true;
 }
 
@@ -150,25 +173,58 @@ static json_t *matched_json(struct desk *d, const struct policy_match *m)
 		meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank", rank_json(m->rank));
 }
 
-void rules_api_why(struct desk *d, struct client *c)
+/* One side's verdict; NULL: the reason is in *ret_err. */
+static json_t *side_json(struct desk *d, const struct policy_request *q, struct policy_verdict *v, long *ret_err)
 {
-	struct why w = { 0 };
 	struct policy_match matches[MATCHED_MAX];
-	struct policy_verdict v;
-	if (!why_request(d, c, &w))
-		return;
-	long n = d->policy == NULL ? -EAGAIN : policy_explain(d->policy, &w.q, matches, MATCHED_MAX);
-	if (n < 0) {
-		client_fail(d, c, "org.sekisho.Failed", "the policy cannot be asked just now: %s", strerror((int)-n));
-		return;
-	}
-	policy_decide(d->policy, &w.q, &v);
+	long n = d->policy == NULL ? -EAGAIN : policy_explain(d->policy, q, matches, MATCHED_MAX);
+	*ret_err = n;
+	if (n < 0)
+		return NULL;
+	policy_decide(d->policy, q, v);
 	json_t *matched = json_array();
 	for (long i = 0; i < n && i < MATCHED_MAX; i++)
 		json_array_append_new(matched, matched_json(d, &matches[i]));
-	client_reply(d, c,
-		json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", w.q.app, "owner", owner_json(d, w.owner),
-			"verdict", policy_answer_text(v.answer), "rule",
-			v.rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v.rule)),
-			"rule_id", id_json(d, v.rule), "origin", policy_origin_text(v.origin), "matched", matched));
+	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", q->app, "owner", owner_json(d, q->owner),
+		"verdict", policy_answer_text(v->answer), "rule",
+		v->rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v->rule)), "rule_id",
+		id_json(d, v->rule), "origin", policy_origin_text(v->origin), "matched", matched);
+}
+
+/* Whether it comes in there may be known; by which of somebody else's rules may not. */
+static void other_hidden(json_t *other)
+{
+	json_object_set_new(other, "rule", json_null());
+	json_object_set_new(other, "rule_id", json_null());
+	json_object_set_new(other, "matched", json_array());
+}
+
+/* What the other application does not let in is refused by its side: that verdict and rule are the connection's. */
+static void other_decides(json_t *reply, const json_t *other)
+{
+	static const char *const members[] = { "verdict", "rule", "rule_id", "origin" };
+	for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		json_object_set(reply, members[i], json_object_get(other, members[i]));
+}
+
+void rules_api_why(struct desk *d, struct client *c)
+{
+	struct why w = { 0 };
+	struct policy_verdict v, in;
+	long err;
+	if (!why_request(d, c, &w))
+		return;
+	json_t *reply = side_json(d, &w.q, &v, &err);
+	json_t *other = reply == NULL || w.in.app == NULL ? NULL : side_json(d, &w.in, &in, &err);
+	if (err < 0) {
+		json_decref(reply);
+		client_fail(d, c, "org.sekisho.Failed", "the policy cannot be asked just now: %s", strerror((int)-err));
+		return;
+	}
+	if (other != NULL && w.in.owner != c->uid && !c->view_all)
+		other_hidden(other);
+	if (other != NULL && v.answer == POLICY_SAYS_ALLOW && in.answer != POLICY_SAYS_ALLOW)
+		other_decides(reply, other);
+	json_object_set_new(reply, "receiver", other == NULL ? json_null() : other);
+	client_reply(d, c, reply);
 }

@@ -26,12 +26,14 @@ static void find(struct checker *c, enum policy_finding_kind kind, size_t rule, 
 	if (c->n++ >= c->cap)
 		return;
 	struct policy_finding *f = &c->out[c->n - 1];
-	*f = (struct policy_finding){ .kind = kind, .rule = rule, .other = other };
+	const struct policy_meta *m = &c->in->rules[rule].meta, *o = &c->in->rules[other].meta;
+	*f = (struct policy_finding){ .kind = kind, .rule = rule, .other = other, .file = m->file, .line = m->line };
 	if (policy_print_rule(&c->in->rules[rule].rule, a, sizeof(a)) < 0 ||
 		policy_print_rule(&c->in->rules[other].rule, b, sizeof(b)) < 0)
 		return;
-	snprintf(f->message, sizeof(f->message), "\"%.180s\" %s \"%.180s\" (line %u)", a, fmt, b,
-		c->in->rules[other].meta.line);
+	bool same = o->file == NULL || m->file == NULL || strcmp(o->file, m->file) == 0;
+	snprintf(f->message, sizeof(f->message), "\"%.150s\" %s \"%.150s\" (%.60s%sline %u)", a, fmt, b,
+		same ? "" : o->file, same ? "" : " ", o->line);
 }
 
 static bool in_group(const struct policy_input *in, const char *group, const char *app)
@@ -225,14 +227,19 @@ static void refused(struct checker *c, const struct policy_error *e)
 	*f = (struct policy_finding){ .kind = e->other != SIZE_MAX ? POLICY_FIND_DUPLICATE : POLICY_FIND_UNDEFINED,
 		.error = true,
 		.rule = e->rule,
-		.other = e->other };
+		.other = e->other,
+		.file = e->rule < c->in->n_rules ? c->in->rules[e->rule].meta.file : e->file,
+		.line = e->line };
 	snprintf(f->message, sizeof(f->message), "%s", e->message);
 }
 
 long policy_check(const struct policy_input *in, struct policy_finding *ret, size_t cap)
 {
 	struct checker c = { .in = in, .out = ret, .cap = cap };
-	struct policy_error err;
+	struct policy_error err = { .rule = SIZE_MAX, .other = SIZE_MAX };
+	long refs = policy_check_refs(in, ret, cap);
+	if (refs != 0)
+		return refs;
 	int rc = policy_compile(in, &c.p, &err);
 	if (rc == -ENOMEM)
 		return rc;

@@ -16,8 +16,22 @@ struct policy_finding {
 	enum policy_finding_kind kind;
 	bool error;
 	size_t rule, other; /* SIZE_MAX: none */
+	const char *file;   /* borrowed from the input; NULL: none */
+	uint32_t line;	    /* where the rule or definition begins; 0: none */
+	char word[80];	    /* what is wrong there, as it is written; "": all of it */
+	char expected[80];  /* "" when nothing in particular */
+	char near[64];	    /* did you mean; "" */
 	char message[512];
 };
+
+/* The errors alone, all of them: what is named and not defined or defined twice, circles of sets, the same rule twice.
+ * As policy_check. */
+long policy_check_refs(const struct policy_input *in, struct policy_finding *ret, size_t cap)
+	__attribute__((warn_unused_result));
+/* The finding as the parser would say it of its file's text. */
+void policy_finding_diag(const struct policy_finding *f, const char *text, size_t len, struct policy_diag *ret);
+/* One rule against the definitions of `in`: false with the first that is missing, line 1. No memory: true. */
+bool policy_check_rule(const struct policy_input *in, const struct policy_rule *r, struct policy_finding *ret);
 
 /* At most `cap` findings, errors first; returns how many there are, or -ENOMEM. Compares rules whose peers touch; sets
  * are not opened. */

@@ -288,6 +288,28 @@ bool lex_take(struct lex *x, const char *w)
 	return true;
 }
 
+static size_t line_start(const char *text, size_t len, uint32_t line)
+{
+	const char *p = text, *end = text + len;
+	for (; line > 1 && p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; line--)
+		p++;
+	return p == NULL || line > 1 ? len : (size_t)(p - text);
+}
+
+void policy_place(const char *text, size_t len, uint32_t line, const char *word, struct policy_diag *ret)
+{
+	struct lex x;
+	size_t start = line_start(text, len, line), at;
+	lex_init(&x, text, len, NULL, 0);
+	x.pos = start;
+	lex_next(&x);
+	for (at = x.off; word[0] != '\0' && x.kind != LEX_END && x.kind != LEX_BAD && !lex_is(&x, word);)
+		lex_next(&x);
+	if (lex_is(&x, word))
+		at = x.off;
+	*ret = (struct policy_diag){ .line = lex_line_of(&x, at), .col = col_of(&x, at), .offset = at };
+}
+
 bool span_is(struct span s, const char *w)
 {
 	return s.len == strlen(w) && memcmp(s.p, w, s.len) == 0;

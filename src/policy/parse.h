@@ -9,13 +9,14 @@ struct policy_diag {
 	uint32_t line, col;  /* from 1; col counts characters */
 	size_t offset;	     /* bytes from the start of the text */
 	uint32_t other_line; /* the first of two definitions; 0: none */
-	char message[320];   /* whole sentence, with what was expected and the near miss */
+	char message[512];   /* whole sentence, with what was expected and the near miss */
 	char expected[160];  /* "" when nothing in particular */
 	char near[64];	     /* did you mean; "" */
 };
 
 struct policy_group {
 	char id[POLICY_TOKEN_MAX + 1];
+	const char *file; /* borrowed; NULL: none */
 	uint32_t line;
 	size_t n_apps;
 	char (*apps)[POLICY_TOKEN_MAX + 1];
@@ -23,6 +24,7 @@ struct policy_group {
 
 struct policy_peerset {
 	char id[POLICY_TOKEN_MAX + 1];
+	const char *file; /* borrowed; NULL: none */
 	uint32_t line;
 	size_t n_peers;
 	struct policy_peer *peers;
@@ -31,6 +33,7 @@ struct policy_peerset {
 /* `peers` is what was fetched; it is empty after parsing. Of the kinds only NAME BELOW WITHIN NET occur. */
 struct policy_list {
 	char id[POLICY_TOKEN_MAX + 1];
+	const char *file; /* borrowed; NULL: none */
 	uint32_t line;
 	char source[POLICY_STRING_MAX + 1];
 	int64_t every_s; /* 0: not said */
@@ -57,6 +60,9 @@ int policy_parse_rule(const char *text, size_t len, struct policy_rule *ret, str
 int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap,
 	size_t *ret_n) __attribute__((warn_unused_result));
 void policy_doc_free(struct policy_doc *d);
+
+/* Where `word` stands as a token from `line` on, or that line's first token with "": only place and offset are set. */
+void policy_place(const char *text, size_t len, uint32_t line, const char *word, struct policy_diag *ret);
 
 /* A peer alone, as in PEER of `why`: the same words and errors. */
 int policy_parse_peer(const char *text, size_t len, struct policy_peer *ret, struct policy_diag *diag)

@@ -102,15 +102,20 @@ static bool link_peer(struct build *b, const struct policy_peer *peer, uint32_t 
 	return add_link(b, pattern, object, way);
 }
 
-static bool count_member(struct build *b, const char *set, size_t *n)
+static bool count_member(struct build *b, const struct policy_peerset *set, size_t *n)
 {
+	bool ok = true;
 	if (++*n > POLICY_SET_MAX)
-		return build_fail(b, -E2BIG, SIZE_MAX, SIZE_MAX,
-			"set \"%s\" has more than %d members with the sets inside it", set, POLICY_SET_MAX);
-	if (++b->n_members > MEMBERS_MAX)
-		return build_fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "all sets in use together have more than %d members",
+		ok = build_fail(b, -E2BIG, SIZE_MAX, SIZE_MAX,
+			"set \"%s\" has more than %d members with the sets inside it", set->id, POLICY_SET_MAX);
+	else if (++b->n_members > MEMBERS_MAX)
+		ok = build_fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "all sets in use together have more than %d members",
 			MEMBERS_MAX);
-	return true;
+	if (!ok && b->err != NULL) {
+		b->err->file = set->file;
+		b->err->line = set->line;
+	}
+	return ok;
 }
 
 struct opening {
@@ -125,7 +130,7 @@ static bool open_one(struct build *b, struct opening *o, uint32_t first, uint32_
 	for (size_t i = 0; i < s->n_peers; i++) {
 		const struct policy_peer *m = &s->peers[i];
 		uint32_t def;
-		if (!count_member(b, b->in->sets[first].id, n))
+		if (!count_member(b, &b->in->sets[first], n))
 			return false;
 		if (m->kind == POLICY_PEER_SET) {
 			if (!build_find(b, m->id, DEF_SET, SIZE_MAX, &def))

@@ -39,6 +39,7 @@ struct policy_input {
 
 struct policy_error {
 	size_t rule, other; /* indices into input rules; SIZE_MAX: none */
+	const char *file;   /* of a definition; borrowed, NULL: none */
 	uint32_t line, other_line;
 	char message[320];
 };

@@ -2,6 +2,7 @@
 """`sekisho policy`: files formed and compared, what is in force shown, answers carried away and back."""
 from lab import LAB, wait_until
 from product import POLICY_DIR, sekisho, sekisho_json, status
+import json
 from run import alone, no_daemon
 import signal
 
@@ -66,3 +67,43 @@ def test_show_and_diff_with_the_daemon(t):
     write("shop.rules", "deny any to 192.0.2.0/25\n")
     code, out, _err = sekisho("policy", "diff", same, check=False)
     assert code == 1 and out == "-deny any to 192.0.2.0/24\n+deny any to 192.0.2.0/25\n", (code, out)
+
+
+@no_daemon
+def test_check_places(t):
+    """What only several lines together show is wrong has its file, line and column, what was expected, a near miss and a caret."""
+    a = write("a.rules", "group office = { web }\nset s = { lan }\nallow web to set:s\n")
+    b = write("b.rules", "# é\n  allow @ofice to host\nset t = {\n  set:u }\nset office = { lan }\nallow web to set:s\n")
+    code, out, _err = sekisho("policy", "check", a, b, "--json", check=False)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 7 and all(f["file"] == b and f["severity"] == "error" for f in found), (code, found)
+    places = {(f["line"], f["column"]): f for f in found}
+    assert set(places) == {(2, 9), (4, 3), (5, 5), (6, 1)}, found
+    assert places[2, 9]["expected"] == "the name of a group" and places[2, 9]["near"] == "office", found
+    _code, _out, err = sekisho("policy", "check", a, b, check=False)
+    assert "b.rules:2:9: error: no group \"ofice\" is defined; did you mean \"office\"?\n    allow @ofice to host\n          ^\n" in err, err
+    never = write("never.rules", "allow web to lan port 80\n final deny any to lan\n")
+    code, _out, err = sekisho("policy", "check", never, check=False)
+    assert code == 7 and "never.rules:1:1: warning: " in err and "\n  ^\n" in err, (code, err)
+
+
+def test_rule_with_an_unknown_name(t):
+    """A rule that names a group nobody defines is wrong usage, with a caret; in a file that is imported it has its line."""
+    code, _out, err = sekisho("allow", "@nogroup", "to", "host", check=False)
+    assert code == 2 and "no group \"nogroup\"" in err and "  allow @nogroup to host\n        ^\n" in err, (code, err)
+    code, _out, err = sekisho("policy", "import", write("in.rules", "allow web to host\n\nallow web to set:q\n"), check=False)
+    assert code == 2 and "in.rules:3: " in err and "no set \"q\"" in err, (code, err)
+
+
+def test_why_between_apps(t):
+    """`why APP app:OTHER` asks the other application's rules, too, and says which side refuses."""
+    t.app("web")
+    t.app("db")
+    sekisho("allow", *"web to app:db port 5432/tcp".split())
+    first = sekisho_json("why", "web", "app:db:5432")[0]
+    assert first["verdict"] == "allow" and first["receiver"]["app"] == "db" and first["receiver"]["origin"] == "default", first
+    sekisho("drop", *"db from app:web port 5432/tcp".split())
+    then = sekisho_json("why", "web", "app:db:5432")[0]
+    assert then["verdict"] == "drop" and then["rule"].startswith("drop db from") and len(then["matched"]) == 1, then
+    assert then["receiver"]["matched"][0]["rule"] == then["rule"], then
+    assert "at db: drop" in sekisho("why", "web", "app:db:5432")
