@@ -34,6 +34,8 @@ bool rule_permitted(struct desk *d, struct client *c, const struct policy_rule *
 		no = "only admins may let something in";
 	else if (zone)
 		no = "only admins may open this computer or other virtual machines";
+	else if (r->verb <= POLICY_ASK && policy_peer_reaches_inside(&d->input, &r->peer) != 0)
+		no = "only admins may open this computer or other virtual machines, by their addresses, too";
 	else if (r->peer.kind == POLICY_PEER_APP && app_by_name(d, owner, r->peer.id) == NULL)
 		no = "without admin rights app: names a running application of your own";
 	if (no != NULL)

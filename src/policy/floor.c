@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/compiled.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Ranges of the built-in floor; the tests hold them against a second list. */
@@ -162,6 +164,57 @@ const char *policy_class_text(enum policy_class c)
 	static const char *const text[] = { "martian", "host", "peers", "metadata", "link-local or multicast", "lan",
 		"internet" };
 	return text[c];
+}
+
+static bool inside(const struct policy_env *env, const struct policy_peer *p)
+{
+	if (p->kind == POLICY_PEER_ZONE)
+		return p->zone == POLICY_ZONE_HOST || p->zone == POLICY_ZONE_PEERS;
+	if (p->kind != POLICY_PEER_NET)
+		return false;
+	struct addr a = p->net.addr;
+	unsigned prefix = p->net.prefix;
+	/* A single wrapped address means the IPv4 address inside. */
+	if (prefix == a.len * 8U) {
+		a = floor_unwrap(&a);
+		prefix = a.len * 8U;
+	}
+	return floor_inside(env, &a, prefix, POLICY_CLASS_HOST) || floor_inside(env, &a, prefix, POLICY_CLASS_PEERS) ||
+	       floor_inside(env, &p->net.addr, p->net.prefix, POLICY_CLASS_HOST) ||
+	       floor_inside(env, &p->net.addr, p->net.prefix, POLICY_CLASS_PEERS);
+}
+
+static size_t set_index(const struct policy_input *in, const char *id)
+{
+	size_t i = 0;
+	while (i < in->n_sets && strcmp(in->sets[i].id, id) != 0)
+		i++;
+	return i;
+}
+
+int policy_peer_reaches_inside(const struct policy_input *in, const struct policy_peer *peer)
+{
+	if (peer->kind != POLICY_PEER_SET)
+		return inside(&in->env, peer);
+	/* Each set is opened once: sets inside sets would else be looked at a number of times that doubles at each. */
+	size_t *queue = calloc(in->n_sets + 1, sizeof(*queue)), n = 0;
+	uint8_t *seen = calloc(in->n_sets + 1, 1);
+	int found = queue == NULL || seen == NULL ? -ENOMEM : 0;
+	size_t first = found == 0 ? set_index(in, peer->id) : in->n_sets;
+	if (first < in->n_sets)
+		queue[n++] = first;
+	for (size_t at = 0; found == 0 && at < n; at++) {
+		const struct policy_peerset *s = &in->sets[queue[at]];
+		for (size_t i = 0; found == 0 && i < s->n_peers; i++) {
+			size_t k = s->peers[i].kind == POLICY_PEER_SET ? set_index(in, s->peers[i].id) : in->n_sets;
+			found = inside(&in->env, &s->peers[i]);
+			if (k < in->n_sets && seen[k]++ == 0)
+				queue[n++] = k;
+		}
+	}
+	free(queue);
+	free(seen);
+	return found;
 }
 
 enum policy_class policy_classify(const struct policy *p, const struct addr *a)

@@ -153,5 +153,9 @@ enum policy_class {
 /* The floor's class of an address; IPv4 inside NAT64, 6to4, Teredo and v4-mapped is unwrapped first. */
 enum policy_class policy_classify(const struct policy *p, const struct addr *a);
 const char *policy_class_text(enum policy_class c);
+/* An allow of this peer can reach the computer's own addresses or the guests': by zone, by address or network inside
+ * them, or by a set that holds one. `in` was compiled. 1, 0 or -ENOMEM. */
+int policy_peer_reaches_inside(const struct policy_input *in, const struct policy_peer *peer)
+	__attribute__((warn_unused_result));
 
 #endif

@@ -89,14 +89,18 @@ static void test_own_rules(void **state)
 	(void)state;
 	static const char *const no[] = { "final allow web to a.example.org", "allow any to a.example.org",
 		"allow web from internet port 80", "allow web to host port 22/tcp", "allow web to peers",
-		"allow web to app:db port 5432/tcp" };
-	start(NULL);
+		"allow web to app:db port 5432/tcp", "allow web to 100.64.3.9 port 22/tcp", "ask web to 100.64.0.0/24",
+		"allow web to 64:ff9b::6440:309", "allow web to fd73:6b69:7368::/64", "allow web to set:outer" };
+	start("set inner = { 192.0.2.1, 100.64.3.9 }\nset outer = { 192.0.2.2, set:inner }\n");
 	attach_for("db", "bob", "veth-db");
 	as(ALICE);
 	for (unsigned i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 		expect_error("org.sekisho.Rules.Add", rules(no[i]), DENIED);
 	expect_error("org.sekisho.Rules.Add",
 		json_pack("{s:[s], s:s}", "rules", "allow web to a.example.org", "owner", "bob"), DENIED);
+	/* Refusing is everybody's right, and a wider network does not reach inside. */
+	json_decref(add("deny web to 100.64.3.9"));
+	json_decref(add("allow web to 100.0.0.0/8"));
 	json_t *mine = add("allow web to a.example.org");
 	assert_string_equal(str(mine, "owner"), "alice");
 	as(BOB);
