@@ -16,7 +16,10 @@ struct api_conn {
 int api_conn_new(struct api_conn **ret)
 {
 	*ret = calloc(1, sizeof(**ret));
-	return *ret == NULL ? -ENOMEM : 0;
+	if (*ret == NULL)
+		return -ENOMEM;
+	(*ret)->in.values = API_VALUES_MAX;
+	return 0;
 }
 
 void api_conn_free(struct api_conn *c)
@@ -47,6 +50,17 @@ bool api_conn_open_call(const struct api_conn *c)
 bool api_conn_has_input(const struct api_conn *c)
 {
 	return c->in.len > c->in.taken;
+}
+
+bool api_conn_has_call(const struct api_conn *c)
+{
+	return !c->open && api_in_whole(&c->in);
+}
+
+void api_conn_forget(struct api_conn *c)
+{
+	json_decref(c->message);
+	c->message = NULL;
 }
 
 /* A flag of the message; absent is false. */
@@ -124,7 +138,7 @@ static int out_message(struct api_conn *c, json_t *m)
 {
 	size_t len;
 	char *text = m == NULL ? NULL : api_print(m, &len);
-	int err = text == NULL ? -ENOMEM : c->oneway ? 0 : out_append(c, text, len);
+	int err = text == NULL ? -EMSGSIZE : c->oneway ? 0 : out_append(c, text, len);
 	free(text);
 	json_decref(m);
 	return err;
@@ -141,7 +155,7 @@ int api_conn_reply(struct api_conn *c, json_t *params, bool continues)
 	json_t *m = continues ? json_pack("{s:o, s:b}", "parameters", params, "continues", 1)
 			      : json_pack("{s:o}", "parameters", params);
 	int err = out_message(c, m);
-	if (!continues)
+	if (!continues && err != -EMSGSIZE)
 		call_close(c);
 	return err;
 }

@@ -27,10 +27,14 @@ int api_conn_room(struct api_conn *c, char **ret_p, size_t *ret_room) __attribut
 void api_conn_add(struct api_conn *c, size_t n);
 /* 1: *ret is the next call, now open; 0: none (or one is open); negative errno: close the connection. */
 int api_conn_next(struct api_conn *c, struct api_call *ret) __attribute__((warn_unused_result));
+/* No call is open and the next one has come. */
+bool api_conn_has_call(const struct api_conn *c);
+/* The open call goes on without its parameters, which may be a megabyte. */
+void api_conn_forget(struct api_conn *c);
 bool api_conn_open_call(const struct api_conn *c);
 /* Queues a reply to the open call; takes `params` over (NULL: {}). With `continues` the call stays open, which only a
  * call with `more` may; else it is closed. -ENOBUFS: the reader is too slow, close the connection. -EPROTO: no call is
- * open. */
+ * open. -EMSGSIZE: longer than a message may be; the call is still open. */
 int api_conn_reply(struct api_conn *c, json_t *params, bool continues) __attribute__((warn_unused_result));
 /* The same with an error; closes the call. */
 int api_conn_error(struct api_conn *c, const char *error, json_t *params) __attribute__((warn_unused_result));

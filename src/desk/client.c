@@ -123,20 +123,32 @@ static void client_write(struct desk *d, struct client *c)
 		c->dead = true;
 }
 
-/* Calls that are whole; each is answered before the next is taken. */
-static void client_calls(struct desk *d, struct client *c)
+/* The next call when it is whole. One a turn, so that many which came together do not starve the rest. */
+static void client_call(struct desk *d, struct client *c)
 {
-	int got = 0;
-	while (c->fd >= 0 && !c->dead && c->wait == CLIENT_READY && (got = api_conn_next(c->conn, &c->call)) == 1) {
-		c->has_call = true;
-		int served = api_service(c->conn, &c->call, SEKISHO_VERSION);
-		if (served < 0)
-			c->dead = true;
-		else if (served == 0)
-			api_dispatch(d, c);
-	}
+	int got = c->fd < 0 || c->dead || c->wait != CLIENT_READY ? 0 : api_conn_next(c->conn, &c->call);
 	if (got < 0)
 		c->dead = true;
+	if (got != 1)
+		return;
+	/* What it changed is looked at before we wait again. */
+	d->again = true;
+	c->has_call = true;
+	int served = api_service(c->conn, &c->call, SEKISHO_VERSION);
+	if (served < 0)
+		c->dead = true;
+	else if (served == 0)
+		api_dispatch(d, c);
+}
+
+/* Whoever is told things from now on has said what he had to say. */
+static void client_forget(struct client *c)
+{
+	if (c->call.params == NULL || (c->wait != CLIENT_SERVES && c->wait != CLIENT_FOLLOWS &&
+					      c->wait != CLIENT_WATCHES && c->wait != CLIENT_LEARNS))
+		return;
+	api_conn_forget(c->conn);
+	c->call.params = NULL;
 }
 
 void clients_flush(struct desk *d)
@@ -146,14 +158,17 @@ void clients_flush(struct desk *d)
 		if (c->fd < 0)
 			continue;
 		/* A call that had to wait for the answer to the one before. */
-		if (!c->dead && c->wait == CLIENT_READY && api_conn_has_input(c->conn))
-			client_calls(d, c);
+		client_call(d, c);
 		if (c->fd < 0)
 			continue;
+		client_forget(c);
 		client_write(d, c);
 		watch_pump(d, c);
+		serve_pump(d, c);
 		if (c->dead)
 			client_close(d, c);
+		else if (c->fd >= 0 && c->wait == CLIENT_READY && api_conn_has_call(c->conn))
+			d->again = true;
 	}
 }
 
@@ -178,8 +193,6 @@ void client_event(struct desk *d, const struct loop_event *ev)
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 			c->dead = true;
 	}
-	if (!c->dead)
-		client_calls(d, c);
 }
 
 static void client_done(struct client *c, int err)
@@ -193,7 +206,12 @@ static void client_done(struct client *c, int err)
 
 void client_reply(struct desk *d, struct client *c, json_t *params)
 {
-	client_done(c, api_conn_reply(c->conn, params, false));
+	int err = api_conn_reply(c->conn, params, false);
+	if (err == -EMSGSIZE)
+		err = api_conn_error(c->conn, "org.sekisho.Limit",
+			json_pack("{s:s, s:i, s:s}", "what", "bytes of a reply", "limit", (int)API_MESSAGE_MAX, "text",
+				"the reply is too long for one message; what was asked for has been done"));
+	client_done(c, err);
 	client_write(d, c);
 }
 

@@ -118,8 +118,11 @@ struct client {
 	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force; CLIENT_DOCTOR: when main has said its part
 			*/
 	uint64_t generation;
-	struct watch watch;		       /* CLIENT_WATCHES */
-	uint64_t sequence;		       /* CLIENT_SERVES, CLIENT_FOLLOWS */
+	struct watch watch; /* CLIENT_WATCHES */
+	uint64_t sequence;  /* CLIENT_SERVES, CLIENT_FOLLOWS */
+	/* CLIENT_SERVES: questions[serve_at..] up to this id did not fit into the snapshot and are still to be told. */
+	uint32_t serve_at, serve_last;
+	bool serve_inbox;
 	char follow_app[POLICY_TOKEN_MAX + 1]; /* "": every */
 	uint32_t follow_owner;		       /* UINT32_MAX: every */
 	/* CLIENT_FOLLOWS: "": every */
@@ -452,6 +455,8 @@ void questions_app_ended(struct desk *d, const struct app *a);
 /* The gate is new: what it had asked is no longer waited for. */
 void questions_gate_lost(struct desk *d);
 void questions_serve(struct desk *d, struct client *c);
+/* What did not fit into the snapshot, as the client reads. */
+void serve_pump(struct desk *d, struct client *c);
 void questions_answer(struct desk *d, struct client *c);
 void questions_list(struct desk *d, struct client *c);
 void questions_tick(struct desk *d);

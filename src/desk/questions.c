@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SERVE_BYTES = API_MESSAGE_MAX / 4 };
+
 unsigned questions_count(const struct desk *d)
 {
 	unsigned n = 0;
@@ -72,6 +74,12 @@ static void tell_cancelled(struct desk *d, const struct question *q, const char 
 	}
 }
 
+/* Those that the pump is going to bring. */
+static bool serve_behind(const struct client *c, unsigned index, const struct question *q)
+{
+	return c->serve_last != 0 && index >= c->serve_at && q->id <= c->serve_last;
+}
+
 /* Agents are told of a question when its id outlives us; one commit for all of a turn. */
 static void questions_tell(struct desk *d)
 {
@@ -86,7 +94,7 @@ static void questions_tell(struct desk *d)
 		q->told = true;
 		for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 			struct client *c = &d->clients[i];
-			if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q))
+			if (c->fd >= 0 && c->wait == CLIENT_SERVES && may_see(c, q) && !serve_behind(c, n, q))
 				tell(d, c, q);
 		}
 	}
@@ -119,7 +127,8 @@ void questions_tick(struct desk *d)
 		q->admins_told = true;
 		for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 			struct client *c = &d->clients[i];
-			if (c->fd >= 0 && c->wait == CLIENT_SERVES && c->admin && c->uid != q->owner)
+			if (c->fd >= 0 && c->wait == CLIENT_SERVES && c->admin && c->uid != q->owner &&
+				!serve_behind(c, n, q))
 				tell(d, c, q);
 		}
 	}
@@ -139,6 +148,52 @@ int64_t questions_next_ms(const struct desk *d)
 
 /* Calls */
 
+static uint32_t newest_id(const struct desk *d)
+{
+	uint32_t id = 0;
+	for (unsigned i = 0; i < d->questions_top; i++)
+		id = d->questions[i].id > id ? d->questions[i].id : id;
+	return id;
+}
+
+/* The next of them, as many as one message holds; at the end there are no more to come. */
+static json_t *serve_part(struct desk *d, struct client *c)
+{
+	json_t *part = json_array();
+	for (size_t bytes = 0; c->serve_at < d->questions_top; c->serve_at++) {
+		struct question *q = &d->questions[c->serve_at];
+		if (q->id == 0 || q->id > c->serve_last || !(q->waiting ? q->told : c->serve_inbox) || !may_see(c, q))
+			continue;
+		json_t *j = question_json(d, q);
+		bytes += json_dumpb(j, NULL, 0, JSON_COMPACT) + 1;
+		if (bytes > SERVE_BYTES) {
+			json_decref(j);
+			break;
+		}
+		q->seen = true;
+		json_array_append_new(part, j);
+	}
+	if (c->serve_at >= d->questions_top)
+		c->serve_last = 0;
+	else if (c->serve_last == UINT32_MAX)
+		c->serve_last = newest_id(d);
+	return part;
+}
+
+void serve_pump(struct desk *d, struct client *c)
+{
+	const char *p;
+	if (c->fd < 0 || c->dead || c->wait != CLIENT_SERVES || c->serve_last == 0 || api_conn_out(c->conn, &p) > 0)
+		return;
+	json_t *part = serve_part(d, c), *q;
+	size_t i;
+	json_array_foreach(part, i, q) client_stream(d, c,
+		json_pack("{s:s, s:I, s:O}", "event", "question", "sequence", (json_int_t)c->sequence++, "question",
+			q));
+	json_decref(part);
+	d->again = d->again || c->serve_last != 0;
+}
+
 void questions_serve(struct desk *d, struct client *c)
 {
 	if (!c->call.more) {
@@ -150,14 +205,10 @@ void questions_serve(struct desk *d, struct client *c)
 		return;
 	c->wait = CLIENT_SERVES;
 	c->sequence = 0;
-	json_t *waiting = json_array(), *reviews = json_array();
-	for (unsigned n = 0; n < d->questions_top; n++) {
-		struct question *q = &d->questions[n];
-		if (q->id == 0 || !(q->waiting ? q->told : inbox) || !may_see(c, q))
-			continue;
-		q->seen = true;
-		json_array_append_new(waiting, question_json(d, q));
-	}
+	c->serve_inbox = inbox;
+	c->serve_at = 0;
+	c->serve_last = UINT32_MAX;
+	json_t *waiting = serve_part(d, c), *reviews = json_array();
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		const struct app *a = &d->apps[i];
 		if (a->state != APP_FREE && a->review && (c->uid == a->gate.owner || c->admin))

@@ -149,6 +149,16 @@ static void add_rules(struct desk *d, struct client *c, struct rule **rules, siz
 	free(replaced);
 }
 
+static bool number_ok(struct desk *d, struct client *c, size_t n, size_t least)
+{
+	if (n >= least && n <= ADD_MAX)
+		return true;
+	client_error(d, c, "org.sekisho.Limit",
+		json_pack("{s:s, s:i, s:s}", "what", "rules", "limit", (int)ADD_MAX, "text",
+			"give between 1 and 1000 rules at a time"));
+	return false;
+}
+
 void rules_api_add(struct desk *d, struct client *c)
 {
 	const json_t *lines;
@@ -157,12 +167,8 @@ void rules_api_add(struct desk *d, struct client *c)
 	if (!arg_strings(d, c, "rules", true, &lines) || !arg_owner(d, c, &owner, &said))
 		return;
 	size_t n = json_array_size(lines), made = 0;
-	if (n == 0 || n > ADD_MAX) {
-		client_error(d, c, "org.sekisho.Limit",
-			json_pack("{s:s, s:i, s:s}", "what", "rules", "limit", (int)ADD_MAX, "text",
-				"give between 1 and 1000 rules at a time"));
+	if (!number_ok(d, c, n, 1))
 		return;
-	}
 	struct rule **rules = calloc(n, sizeof(*rules));
 	while (rules != NULL && made < n) {
 		rules[made] = make_one(d, c, made, json_string_value(json_array_get(lines, made)), owner, said);
@@ -232,6 +238,8 @@ void rules_api_remove(struct desk *d, struct client *c)
 	if (!arg_strings(d, c, "ids", true, &ids))
 		return;
 	size_t n = json_array_size(ids), kept = 0;
+	if (!number_ok(d, c, n, 0))
+		return;
 	struct rule **rules = calloc(n + 1, sizeof(*rules));
 	for (size_t i = 0; rules != NULL && i < n; i++) {
 		struct rule *r = removable(d, c, json_string_value(json_array_get(ids, i)));

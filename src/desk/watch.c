@@ -118,9 +118,6 @@ void watch_pump(struct desk *d, struct client *c)
 		}
 		batch(d, c);
 	}
-	/* The list was the answer to a call, and the next call is here already. */
-	if (c->fd >= 0 && c->wait == CLIENT_READY && api_conn_has_input(c->conn))
-		d->again = true;
 }
 
 /* One reply; what is too long for one has to be asked for with `more`. */

@@ -287,11 +287,46 @@ static void test_inbox_limit(void **state)
 	assert_int_equal(listed(), DESK_QUESTIONS_PER_APP);
 }
 
+/* More questions than fit into one message: whoever begins to serve gets every one of them all the same. */
+static void test_many(void **state)
+{
+	(void)state;
+	enum { APPS = DESK_QUESTIONS_PER_OWNER / DESK_QUESTIONS_PER_APP };
+	char name[256], label[64];
+	struct call c;
+	start(NULL);
+	memset(label, 'a', 60);
+	label[60] = '\0';
+	for (uint32_t a = 0, n = 1; a < APPS; a++) {
+		char app[16], port[16];
+		snprintf(app, sizeof(app), "app%u", a);
+		snprintf(port, sizeof(port), "veth-%u", a);
+		json_decref(expect("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", app, "port", port)));
+		for (unsigned i = 0; i < DESK_QUESTIONS_PER_APP; i++, n++) {
+			snprintf(name, sizeof(name), "%s.%s.%s.site%u.org", label, label, label, n);
+			ask_gate(n, name, LONG_MS);
+		}
+	}
+	for (json_int_t asked = 0; asked < DESK_QUESTIONS_PER_OWNER;) {
+		json_t *p = expect("org.sekisho.Admin.Status", NULL);
+		asked = json_integer_value(json_object_get(p, "questions"));
+		json_decref(p);
+	}
+	expect_error("org.sekisho.Questions.List", NULL, "org.sekisho.Limit");
+	call_begin(&c, "org.sekisho.Questions.Serve", NULL, "more");
+	json_t *first = event(&c, "snapshot");
+	size_t got = json_array_size(json_object_get(first, "questions"));
+	json_decref(first);
+	for (; got < DESK_QUESTIONS_PER_OWNER; got++)
+		json_decref(question(&c));
+	call_end(&c);
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_one_card), DESK_TEST(test_immutable),
-		DESK_TEST(test_card_ends), DESK_TEST(test_review), DESK_TEST(test_inbox_limit) };
+		DESK_TEST(test_card_ends), DESK_TEST(test_review), DESK_TEST(test_inbox_limit), DESK_TEST(test_many) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -329,6 +332,122 @@ static void test_message_limits(void **state)
 	json_decref(expect("org.sekisho.Ping", NULL));
 }
 
+static int64_t cpu_ms(void)
+{
+	struct timespec t;
+	clockid_t clock;
+	assert_int_equal(clock_getcpuclockid(w.pid, &clock), 0);
+	assert_int_equal(clock_gettime(clock, &t), 0);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Half a message is waited for, not looked for again and again. */
+static void test_half_message(void **state)
+{
+	(void)state;
+	struct call c;
+	start(NULL);
+	as(DAVE);
+	call_begin(&c, "org.sekisho.Ping", NULL, NULL);
+	json_decref(call_next(&c));
+	send_all(&c, "{\"method\":", 10);
+	json_decref(expect("org.sekisho.Ping", NULL));
+	int64_t before = cpu_ms();
+	poll(NULL, 0, 400);
+	assert_in_range(cpu_ms() - before, 0, 200);
+	send_all(&c, "\"org.sekisho.Ping\"}", 20);
+	json_decref(call_next(&c));
+	call_end(&c);
+}
+
+/* Many calls that came together, while one before them waited, are answered one a turn: others do not wait for all of
+ * them. */
+static void test_pipelined(void **state)
+{
+	(void)state;
+	static const char ping[] = "{\"method\":\"org.sekisho.Ping\",\"oneway\":true}";
+	enum { PINGS = API_MESSAGE_MAX / sizeof(ping) };
+	struct call c;
+	start(NULL);
+	as(ALICE);
+	w.hold_policy = true;
+	call_begin(&c, "org.sekisho.Rules.Add", json_pack("{s:[s]}", "rules", "allow web to a.example.org"), NULL);
+	char *many = malloc(PINGS * sizeof(ping));
+	for (unsigned i = 0; i < PINGS; i++)
+		memcpy(many + i * sizeof(ping), ping, sizeof(ping));
+	send_all(&c, many, PINGS * sizeof(ping));
+	free(many);
+	int unread = 1;
+	while (unread > 0) {
+		assert_int_equal(ioctl(c.fd, SIOCOUTQ, &unread), 0);
+		json_decref(expect("org.sekisho.Ping", NULL));
+	}
+	assert_int_equal(ipc_send_result(w.chan[ROLE_GATE], w.held_id, 0, 0, NULL), 0);
+	json_decref(call_next(&c));
+	int64_t slowest = 0;
+	for (unsigned i = 0; i < 20; i++) {
+		int64_t at = clock_boot_ms();
+		json_decref(expect("org.sekisho.Ping", NULL));
+		slowest = clock_boot_ms() - at > slowest ? clock_boot_ms() - at : slowest;
+	}
+	print_message("slowest call beside %d others: %lld ms\n", (int)PINGS, (long long)slowest);
+	assert_in_range(slowest, 0, 200);
+	call_end(&c);
+	w.hold_policy = false;
+}
+
+/* Members of a call that make it dear: refused before they are made, the ids of a removal by their number. */
+static void test_dear_calls(void **state)
+{
+	(void)state;
+	struct call c;
+	start(NULL);
+	as(ALICE);
+	json_t *ids = json_array(), *m = json_object();
+	for (unsigned i = 0; i <= 1000; i++)
+		json_array_append_new(ids, json_string("abcd"));
+	json_object_set_new(m, "ids", ids);
+	expect_error("org.sekisho.Rules.Remove", m, "org.sekisho.Limit");
+	char *text = malloc(API_MESSAGE_MAX);
+	size_t n = (size_t)sprintf(text, "{\"method\":\"org.sekisho.Ping\",\"parameters\":{\"x\":[[]");
+	for (unsigned i = 0; i < API_VALUES_MAX; i++, n += 3)
+		memcpy(text + n, ",[]", 3);
+	memcpy(text + n, "]}}", 4);
+	call_begin(&c, "org.sekisho.Ping", NULL, NULL);
+	json_decref(call_next(&c));
+	send_all(&c, text, n + 4);
+	expect_closed(&c);
+	call_end(&c);
+	free(text);
+}
+
+/* A change whose reply does not fit into a message is made, and its maker is told so. */
+static void test_long_reply(void **state)
+{
+	(void)state;
+	enum { RULES = 900 };
+	char line[1024];
+	start(NULL);
+	for (unsigned again = 0; again < 2; again++) {
+		json_t *lines = json_array();
+		for (unsigned i = 0; i < RULES; i++) {
+			int n = snprintf(line, sizeof(line), "allow web to www.site%u.org port ", i);
+			for (unsigned port = 0; port < 160; port++)
+				n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%u", port == 0 ? "" : ",",
+					1000 + port);
+			json_array_append_new(lines, json_string(line));
+		}
+		json_t *p = json_pack("{s:o}", "rules", lines);
+		if (again != 0)
+			expect_error("org.sekisho.Rules.Add", p, "org.sekisho.Limit");
+		else
+			json_decref(expect("org.sekisho.Rules.Add", p));
+	}
+	json_t *p = expect("org.sekisho.Admin.Status", NULL);
+	assert_int_equal(json_integer_value(json_object_get(p, "rules")), RULES);
+	json_decref(p);
+}
+
 /* Follows the log and never reads: gone when its backlog is full, and nobody had to wait for it. */
 static void test_slow_reader(void **state)
 {
@@ -553,8 +672,9 @@ int main(void)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_strangers), DESK_TEST(test_own_rules),
 		DESK_TEST(test_own_apps), DESK_TEST(test_whose_question), DESK_TEST(test_same_question),
 		DESK_TEST(test_clients_limit), DESK_TEST(test_apps_limit), DESK_TEST(test_message_limits),
-		DESK_TEST(test_slow_reader), DESK_TEST(test_damaged), DESK_TEST(test_polkit),
-		DESK_TEST(test_until_logout), DESK_TEST(test_parameter_reasons) };
+		DESK_TEST(test_half_message), DESK_TEST(test_pipelined), DESK_TEST(test_dear_calls),
+		DESK_TEST(test_long_reply), DESK_TEST(test_slow_reader), DESK_TEST(test_damaged),
+		DESK_TEST(test_polkit), DESK_TEST(test_until_logout), DESK_TEST(test_parameter_reasons) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
