@@ -170,6 +170,19 @@ static void bad(struct lex *x, size_t at, const char *why)
 	lex_fail(x, -EINVAL, at, NULL, NULL, "%s", why);
 }
 
+/* C0, C1 (which a terminal obeys), line separators, and what changes the direction of text. One well-formed character.
+ */
+static bool controls(const char *p, size_t len)
+{
+	const uint8_t *u = (const uint8_t *)p;
+	if (len == 1)
+		return u[0] < ' ' || u[0] == 0x7f;
+	if (len == 2)
+		return u[0] == 0xc2 && u[1] < 0xa0;
+	unsigned cp = (u[0] & 15U) << 12 | (u[1] & 63U) << 6 | (u[2] & 63U);
+	return len == 3 && ((cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069));
+}
+
 static void string(struct lex *x)
 {
 	size_t n = 0;
@@ -185,8 +198,8 @@ static void string(struct lex *x)
 		size_t len = utf8_len(x->text + x->pos, x->len - x->pos);
 		if (len == 0)
 			return bad(x, x->pos, "a string is UTF-8; this byte is not");
-		if (len == 1 && ((uint8_t)x->text[x->pos] < ' ' || x->text[x->pos] == 0x7f))
-			return bad(x, x->pos, "a string holds no control characters");
+		if (controls(x->text + x->pos, len))
+			return bad(x, x->pos, "a string holds no control characters, nor any that turn text round");
 		if (n + len > POLICY_STRING_MAX) {
 			x->kind = LEX_BAD;
 			lex_fail(x, -E2BIG, x->pos, NULL, NULL, "a string has at most %d bytes", POLICY_STRING_MAX);

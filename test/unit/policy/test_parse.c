@@ -50,6 +50,7 @@ static const struct {
 	{ "allow web until 2026-12-31 18:00", NULL },
 	{ "allow web once on sun,mon,sun until reboot for 1s between 22:00-06:00",
 		"allow web for 1s until reboot between 22:00-06:00 on mon,sun once" },
+	{ "allow web note \"日本 \xe2\x80\x8c ü\"", NULL },
 	{ "deny web note \"a\\\"b\\\\c ü\" log", "deny web log note \"a\\\"b\\\\c ü\"" },
 };
 
@@ -154,6 +155,15 @@ static const struct {
 	{ "allow web log log", 15, "said twice", "" },
 	{ "allow web note x", 16, "a string", "" },
 	{ "allow web note \"x", 16, "no end", "" },
+	{ "allow web note \"a\xc2\x9b"
+	  "2Jb\"",
+		18, "no control", "" },
+	{ "allow web note \"\xe2\x80\xae"
+	  "b\"",
+		17, "turn text round", "" },
+	{ "allow web note \"\xe2\x81\xa6"
+	  "b\"",
+		17, "turn text round", "" },
 	{ "allow web note \"a\\n\"", 18, "a backslash", "" },
 	{ "allow web note \"ü\\n\"", 18, "a backslash", "" },
 	{ "allow web log for 1h", 15, "out of place", "" },
