@@ -171,8 +171,9 @@ static int log_show(struct cli *c, struct filter *f, const char *since, bool fol
 	struct api_client *client = cli_connect(c, &code);
 	if (client == NULL)
 		return code;
-	json_t *params = json_pack("{s:s?, s:s?, s:b, s:s?}", "app", f->app, "since", since, "follow", follow, "owner",
-		c->owner);
+	/* A limit counts what is shown, so it is the daemon that leaves the rest out. */
+	json_t *params = json_pack("{s:s?, s:s?, s:b, s:s?, s:s?, s:s?}", "app", f->app, "since", since, "follow",
+		follow, "owner", c->owner, "verdict", f->verdict, "event", f->event);
 	if (limit > 0)
 		json_object_set_new(params, "limit", json_integer(limit));
 	f->said = json_object();

@@ -417,6 +417,9 @@ def test_log_filters(t):
     assert json.loads(seen[-1])["address"] == "198.51.100.11"
     assert {e["address"] for e in sekisho_json("log", "sieve", "deny")} == {"198.51.100.11"}
     assert {e["event"] for e in sekisho_json("log", "connection")} == {"connection"}
+    # A limit counts what is shown, whatever came after it.
+    t.rule("allow sieve to 198.51.100.13")
+    assert [e["address"] for e in sekisho_json("log", "sieve", "deny", "-n", "1")] == ["198.51.100.11"]
     assert sekisho_json("log", "sieve", "100.12") == []
     lines = sekisho("log", "deny", "sieve", "--as-rules").splitlines()
     assert lines == ["allow sieve to 198.51.100.11 port 80/tcp"], lines
