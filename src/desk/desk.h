@@ -4,6 +4,7 @@
 
 #include "api/conn.h"
 #include "base/deadline.h"
+#include "base/heap.h"
 #include "desk/host.h"
 #include "policy/id.h"
 #include "policy/policy.h"
@@ -34,6 +35,7 @@
  *   undo.c         their inverse; calls: Rules.Undo
  *   why.c          calls: Rules.Why
  *   waits.c        from what the gate waits for to one question for many names
+ *   index.c         ways to the rules in memory: by id, by end, by owner
  *   inbox.c        what a question is: shown, digest, id, store
  *   questions.c    who is asked when; calls: Questions
  *   forwards.c     inbound ports that main is to open
@@ -168,13 +170,28 @@ struct rule {
 	char *line;	       /* canonical, owned */
 	char *file;	       /* owned; NULL: an answer */
 	char id[POLICY_ID_TEXT];
-	int64_t seq;	   /* row in the store; 0: a file's rule without a life */
-	int64_t ended_ms;  /* e.meta.ended says why */
-	int64_t boot_ms;   /* CLOCK_BOOTTIME at e.meta.created_ms; 0: not known in this boot */
-	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
-	bool older_boot;   /* made before the host was started */
-	bool end_unsaved;  /* it has ended, and its row does not say so yet */
-	uint32_t learning; /* made by that learning, in memory alone; 0: not */
+	int64_t seq;			   /* row in the store; 0: a file's rule without a life */
+	int64_t ended_ms;		   /* e.meta.ended says why */
+	int64_t boot_ms;		   /* CLOCK_BOOTTIME at e.meta.created_ms; 0: not known in this boot */
+	uint32_t run;			   /* `until exit`: bound to this run; 0: the next one */
+	bool older_boot;		   /* made before the host was started */
+	bool stays;			   /* a file's: its line is in the new files, too */
+	bool end_unsaved;		   /* it has ended, and its row does not say so yet */
+	uint32_t learning;		   /* made by that learning, in memory alone; 0: not */
+	struct rule *next;		   /* in its bucket of the index */
+	struct heap_node by_wall, by_boot; /* `ends`, while it runs */
+};
+
+/* Ways to d->rules that do not pass by all of them. */
+struct rule_index {
+	struct rule **buckets; /* by id, the newest first */
+	size_t n_buckets, n;
+	struct heap by_wall, by_boot;
+	struct owned {
+		uint32_t owner;
+		size_t n; /* of his answers */
+	} * owned;
+	size_t n_owned;
 };
 
 /* A rule that decided. */
@@ -263,8 +280,11 @@ struct desk {
 	struct policy_entry *entries;
 	struct rule **by_index;
 	const char **ids; /* sorted, of every rule in memory */
-	size_t n_ids;
-	struct use *uses; /* sorted by id; owned */
+	size_t n_ids, cap_ids;
+	bool ids_stale; /* index_ids() */
+	struct rule_index index;
+	int64_t forgot_ms; /* wall time of the last look for rules that ended long ago */
+	struct use *uses;  /* sorted by id; owned */
 	size_t n_uses, cap_uses;
 	bool uses_dirty;
 	struct policy *policy;

@@ -135,13 +135,10 @@ void rules_file(struct desk *d, struct frame *f)
 /* The admin's rule as it has been known, by id and line; NULL when it is new. */
 static struct rule *known_admin_rule(const struct desk *d, const struct rule *r)
 {
-	for (size_t i = 0; i < d->n_rules; i++) {
-		struct rule *k = d->rules[i];
-		if (k->e.meta.origin == POLICY_ORIGIN_ADMIN && memcmp(k->e.meta.id, r->e.meta.id, POLICY_ID_LEN) == 0 &&
-			strcmp(k->line, r->line) == 0)
-			return k;
-	}
-	return NULL;
+	struct rule *k = index_find(d, r->e.meta.id, NULL);
+	while (k != NULL && (k->e.meta.origin != POLICY_ORIGIN_ADMIN || strcmp(k->line, r->line) != 0))
+		k = index_find(d, r->e.meta.id, k);
+	return k;
 }
 
 static bool has_life(const struct policy_rule *r)
@@ -165,6 +162,7 @@ static int file_rule(struct desk *d, const struct policy_entry *e, const char *f
 	if (k == NULL) {
 		rule_begin(d, r, clock_wall_ms());
 	} else {
+		k->stays = true;
 		/* A life begins when the rule is first seen; neither reading again nor a restart renews it. */
 		r->seq = k->seq;
 		r->run = k->run;
@@ -205,6 +203,7 @@ static int new_rules(struct desk *d, struct rule_list *ret, size_t *ret_answers)
 {
 	int err = 0;
 	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+		d->rules[i]->stays = false;
 		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
 			err = list_add(ret, d->rules[i]);
 	}
@@ -220,22 +219,13 @@ static int new_rules(struct desk *d, struct rule_list *ret, size_t *ret_answers)
 	return err;
 }
 
-static bool list_has_row(const struct rule_list *l, int64_t seq)
-{
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->v[i]->seq == seq)
-			return true;
-	}
-	return false;
-}
-
 /* Lives of the files' rules become rows; rows whose line has gone are forgotten. */
 static int store_file_rules(struct desk *d, const struct rule_list *l, size_t answers)
 {
 	int err = store_commit(d->store);
 	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
-		const struct rule *r = d->rules[i];
-		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->seq != 0 && !list_has_row(l, r->seq))
+		struct rule *r = d->rules[i];
+		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->seq != 0 && !r->stays)
 			err = store_rule_forget(d->store, r->seq);
 	}
 	for (size_t i = answers; i < l->n && err == 0; i++) {
@@ -255,16 +245,22 @@ static void list_drop(struct rule_list *l, size_t from)
 }
 
 /* The new files take the place of the old. */
-static void install_files(struct desk *d, struct rule_list *l, struct build *b)
+static void install_files(struct desk *d, struct rule_list *l, size_t answers, struct build *b)
 {
+	index_ids_forget(d);
 	for (size_t i = 0; i < d->n_rules; i++) {
-		if (d->rules[i]->e.meta.origin == POLICY_ORIGIN_ADMIN)
-			rule_free(d->rules[i]);
+		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
+			continue;
+		index_drop(d, d->rules[i]);
+		rule_free(d->rules[i]);
 	}
 	free(d->rules);
 	d->rules = l->v;
 	d->n_rules = l->n;
 	d->cap_rules = l->cap;
+	/* There is room for all of them. */
+	for (size_t i = answers; i < l->n; i++)
+		(void)!index_add(d, l->v[i]);
 	watch_rules_moved(d);
 	docs_free(d->docs, d->doc_names, &d->n_docs);
 	memcpy(d->docs, d->new_docs, sizeof(d->docs));
@@ -305,6 +301,8 @@ void rules_files_end(struct desk *d, uint32_t id)
 	int err = d->new_errors.len > 0 ? -EINVAL : new_rules(d, &l, &answers);
 	if (err == 0) {
 		err = build_policy(d, l.v, l.n, d->new_docs, d->n_new_docs, &b, error);
+		if (err == 0 && (err = index_room(d, l.n)) != 0)
+			build_free(&b);
 		if (err == 0 && (err = store_file_rules(d, &l, answers)) != 0)
 			build_free(&b);
 	}
@@ -318,6 +316,6 @@ void rules_files_end(struct desk *d, uint32_t id)
 		rules_reload(d);
 		return;
 	}
-	install_files(d, &l, &b);
+	install_files(d, &l, answers, &b);
 	(void)role_result(d->role, ROLE_MAIN, id, 0, (uint32_t)d->n_rules, NULL);
 }

@@ -6,6 +6,7 @@
  */
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/rule.h"
 #include "policy/image.h"
 
 #include <errno.h>
@@ -16,29 +17,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int compare_ids(const void *a, const void *b)
-{
-	const char *const *x = a, *const *y = b;
-	return strcmp(*x, *y);
-}
-
 static bool superseded(const struct desk *d, const struct rule *r)
 {
 	return rule_by_id(d, r->e.meta.id) != NULL;
-}
-
-static int ids_sort(struct desk *d)
-{
-	const char **ids = calloc(d->n_rules + 1, sizeof(*ids));
-	if (ids == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < d->n_rules; i++)
-		ids[i] = d->rules[i]->id;
-	qsort(ids, d->n_rules, sizeof(*ids), compare_ids);
-	free(d->ids);
-	d->ids = ids;
-	d->n_ids = d->n_rules;
-	return 0;
 }
 
 static void append(void *to, size_t *n, const void *from, size_t n_from, size_t size)
@@ -158,8 +139,7 @@ void build_install(struct desk *d, struct build *b)
 	d->entries = b->entries;
 	d->by_index = b->by_index;
 	d->policy = b->policy;
-	if (ids_sort(d) != 0)
-		d->n_ids = 0;
+	index_ids(d);
 	d->generation++;
 	rules_send(d);
 }

@@ -11,38 +11,23 @@
 /* Nothing tells us that the wall clock was set, or that the computer slept. */
 enum { EXPIRE_LATEST_MS = 1000 };
 
-static int64_t left_ms(struct rule *r, int64_t wall_ms, int64_t boot_ms)
-{
-	if (!rule_running(r))
-		return DEADLINE_NEVER;
-	deadline_set(&r->ends, r->e.meta.deadline_ms, wall_ms, boot_ms);
-	return deadline_left_ms(&r->ends, wall_ms, boot_ms);
-}
-
 void rules_expire(struct desk *d)
 {
-	int64_t wall_ms = clock_wall_ms(), boot_ms = clock_boot_ms();
 	struct rule *ended[64];
 	size_t n = 0;
-	for (size_t i = 0; i < d->n_rules && n < 64; i++) {
-		if (left_ms(d->rules[i], wall_ms, boot_ms) <= 0)
-			ended[n++] = d->rules[i];
-	}
+	while (n < 64 && (ended[n] = index_over(d)) != NULL)
+		n++;
 	if (n > 0 && rules_end(d, ended, n, UINT32_MAX, POLICY_END_TIME) != 0)
 		log_msg(LOG_ERROR, "a policy without the rules that have ended could not be made");
 }
 
 int64_t rules_next_ms(const struct desk *d)
 {
-	int64_t next = DEADLINE_NEVER, wall_ms = clock_wall_ms(), boot_ms = clock_boot_ms();
-	for (size_t i = 0; i < d->n_rules; i++) {
-		int64_t left = left_ms(d->rules[i], wall_ms, boot_ms);
-		next = left < next ? left : next;
-	}
+	int64_t next = index_left_ms(d);
 	if (next == DEADLINE_NEVER)
 		return -1;
 	next = next < 0 ? 0 : next;
-	return boot_ms + (next > EXPIRE_LATEST_MS ? EXPIRE_LATEST_MS : next);
+	return clock_boot_ms() + (next > EXPIRE_LATEST_MS ? EXPIRE_LATEST_MS : next);
 }
 
 static bool of_app(const struct rule *r, const struct app *a)
@@ -215,6 +200,7 @@ int rules_load(struct desk *d)
 	if (err != 0)
 		return err;
 	int got;
+	index_ids_forget(d);
 	while ((got = store_rules_next(q, &row)) == 1 && err == 0)
 		err = rule_from_row(d, &row);
 	store_rows_end(q);
@@ -225,6 +211,7 @@ int rules_load(struct desk *d)
 	d->in_force = 0;
 	if (err != 0 || got != 0)
 		return err != 0 ? err : got;
+	index_ids(d);
 	for (size_t i = 0; i < d->n_rules; i++) {
 		if (d->rules[i]->end_unsaved)
 			rule_log(d, d->rules[i], "rule-ended", UINT32_MAX);

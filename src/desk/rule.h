@@ -24,6 +24,25 @@ int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
 
 /* In the log, and to those who watch; only after the commit, for the log tells what is so. */
 void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who);
+/* index.c. Every rule of d->rules is in the index. 0, -ENOMEM. */
+int index_add(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
+/* Room for so many rules: then index_add cannot fail for one of the answers' owners or of a file. 0, -ENOMEM. */
+int index_room(struct desk *d, size_t n) __attribute__((warn_unused_result));
+/* Before it is freed. */
+void index_drop(struct desk *d, struct rule *r);
+/* Its end was taken back. */
+void index_wake(struct desk *d, struct rule *r);
+/* All in memory of this id, running or not, one after the other (NULL: the first), the newest first; NULL: no more. */
+struct rule *index_find(const struct desk *d, const uint8_t id[POLICY_ID_LEN], const struct rule *after);
+/* How many answers of this owner are in memory. */
+size_t index_owned(const struct desk *d, uint32_t owner);
+/* Some running rule whose time is over, by either clock, which has left the heaps; NULL. */
+struct rule *index_over(struct desk *d);
+/* Until the next end, by whichever clock is nearer; DEADLINE_NEVER. */
+int64_t index_left_ms(const struct desk *d);
+/* d->ids: from now on it is made anew by index_ids() instead of being kept. */
+void index_ids_forget(struct desk *d);
+void index_ids(struct desk *d);
 bool run_alive(const struct desk *d, uint32_t run);
 
 #endif

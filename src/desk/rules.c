@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FORGET_EVERY_MS = 60000 };
+
 void rule_free(struct rule *r)
 {
 	if (r == NULL)
@@ -30,8 +32,10 @@ int rule_append(struct desk *d, struct rule *r)
 		d->rules = p;
 		d->cap_rules = cap;
 	}
-	d->rules[d->n_rules++] = r;
-	return 0;
+	int err = index_add(d, r);
+	if (err == 0)
+		d->rules[d->n_rules++] = r;
+	return err;
 }
 
 int rule_new(struct policy_rule *parsed, enum policy_origin origin, uint32_t owner, struct rule **ret)
@@ -130,15 +134,6 @@ void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t 
 	watch_rule(d, r);
 }
 
-struct rule *rule_by_id(const struct desk *d, const uint8_t id[POLICY_ID_LEN])
-{
-	for (size_t i = 0; i < d->n_rules; i++) {
-		if (memcmp(d->rules[i]->e.meta.id, id, POLICY_ID_LEN) == 0 && rule_running(d->rules[i]))
-			return d->rules[i];
-	}
-	return NULL;
-}
-
 static size_t common(const char *a, const char *b)
 {
 	size_t n = 0;
@@ -198,20 +193,26 @@ json_t *rule_json(struct desk *d, const struct rule *r)
 /* What ended long ago is no longer listed. Used-up rules may still be referred to by the build in force. */
 static void rules_forget(struct desk *d)
 {
-	int64_t before = clock_wall_ms() - ENDED_KEPT_MS;
+	int64_t now = clock_wall_ms(), before = now - ENDED_KEPT_MS;
 	size_t kept = 0;
+	if (now >= d->forgot_ms && now < d->forgot_ms + FORGET_EVERY_MS)
+		return;
+	d->forgot_ms = now;
+	index_ids_forget(d);
 	for (size_t i = 0; i < d->n_rules; i++) {
 		struct rule *r = d->rules[i];
 		bool listed = rule_running(r) || r->e.meta.ended == POLICY_END_USED || r->ended_ms >= before;
 		if (listed || r->e.meta.origin != POLICY_ORIGIN_ANSWER)
 			d->rules[kept++] = r;
-		else
+		else {
+			index_drop(d, r);
 			rule_free(r);
+		}
 	}
 	if (kept < d->n_rules)
 		watch_rules_moved(d);
 	d->n_rules = kept;
-	d->n_ids = 0;
+	index_ids(d);
 }
 
 int rules_activate(struct desk *d, char *ret_error)
@@ -224,10 +225,11 @@ int rules_activate(struct desk *d, char *ret_error)
 	return err;
 }
 
-static void rule_unend(struct rule *r)
+static void rule_unend(struct desk *d, struct rule *r)
 {
 	r->e.meta.ended = POLICY_RUNNING;
 	r->ended_ms = 0;
+	index_wake(d, r);
 }
 
 void rule_set_end(struct rule *r, enum policy_end why)
@@ -303,7 +305,7 @@ int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum 
 	/* An end by itself holds whether the disk takes it or not; a removal that is not durable did not happen. */
 	if (err != 0 && why == POLICY_END_REMOVED) {
 		for (size_t i = 0; i < n; i++)
-			rule_unend(rules[i]);
+			rule_unend(d, rules[i]);
 		return err;
 	}
 	if (err != 0)
@@ -341,10 +343,7 @@ static void log_adds(struct desk *d, struct rule **rules, size_t n, struct rule 
 /* One person's rules must not take the room of another's: root's refusals fit whatever the others have written. */
 static bool room_for(const struct desk *d, struct rule *const *rules, size_t n, uint32_t who)
 {
-	size_t own = 0;
-	for (size_t i = 0; i < d->n_rules && n > 0; i++)
-		own += d->rules[i]->e.meta.origin == POLICY_ORIGIN_ANSWER &&
-		       d->rules[i]->e.meta.owner == rules[0]->e.meta.owner;
+	size_t own = n == 0 ? 0 : index_owned(d, rules[0]->e.meta.owner);
 	return who == 0 || (own + n <= DESK_RULES_PER_OWNER && d->n_rules + n <= DESK_RULES_MAX);
 }
 
@@ -380,10 +379,11 @@ int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const
 		}
 	}
 	if (err != 0) {
-		d->n_rules = before;
+		while (d->n_rules > before)
+			index_drop(d, d->rules[--d->n_rules]);
 		for (size_t i = 0; i < n; i++) {
 			if (replaced[i] != NULL)
-				rule_unend(replaced[i]);
+				rule_unend(d, replaced[i]);
 			rule_free(rules[i]);
 		}
 		return err;

@@ -89,6 +89,7 @@ static void step(struct undo *u, struct rule *r, bool back, const struct store_j
 	if (back) {
 		r->e.meta.ended = POLICY_RUNNING;
 		r->ended_ms = 0;
+		index_wake(u->d, r);
 	} else {
 		rule_set_end(r, POLICY_END_REMOVED);
 	}
@@ -200,6 +201,7 @@ static void undo_forget(struct undo *u)
 		const struct undo_step *s = &u->steps[--u->n_steps];
 		s->rule->e.meta.ended = s->was;
 		s->rule->ended_ms = s->was_ms;
+		index_wake(u->d, s->rule);
 	}
 }
 
