@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the system and attack tests: every function test_* of test_*.py, in a sandbox with the lab around it.
 
-usage: run.py [--list] [--jobs N] [--artefacts DIR] [FOLDER-OR-FILE…] [-k WORD]…
+usage: run.py [--list] [--jobs N] [--shuffle SEED] [--artefacts DIR] [FOLDER-OR-FILE…] [-k WORD]…
 
 A test takes one argument, the context `t` below. It passes when it returns and the witness found no unauthorised frame between its
 start and its end. One line per test; the last line is `N passed, N failed`.
@@ -11,6 +11,7 @@ import argparse
 import glob
 import importlib.util
 import os
+import random
 import re
 import signal
 import subprocess
@@ -279,8 +280,10 @@ def select_tests(options):
     paths = []
     for what in options.what or [HERE]:
         paths += sorted(glob.glob(os.path.join(what, "test_*.py"))) if os.path.isdir(what) else [what]
-    tests = load(paths)
-    return [t for t in tests if not options.k or any(w in t[0] for w in options.k)]
+    tests = [t for t in load(paths) if not options.k or any(w in t[0] for w in options.k)]
+    if options.shuffle is not None:
+        random.Random(options.shuffle).shuffle(tests)
+    return tests
 
 
 def alarm(_number, _frame):
@@ -375,6 +378,7 @@ def main():
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--share", default="0/1")
     p.add_argument("--artefacts", default=os.path.join(ROOT, "test-artefacts"))
+    p.add_argument("--shuffle", type=int, metavar="SEED", help="another order: no test may need what an earlier one left")
     p.add_argument("-k", action="append", default=[])
     p.add_argument("what", nargs="*")
     options = p.parse_args()
