@@ -236,6 +236,9 @@ static int take_bytes(struct stream *s)
 static int flush(struct stream *s)
 {
 	ssize_t n = write(s->fd, s->out, s->out_len);
+	/* Who does not listen any more may have said things that are still to be read. */
+	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+		n = (ssize_t)s->out_len;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	memmove(s->out, s->out + n, s->out_len - (size_t)n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/vms.h"
 
+#include "agent/frame.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/cgroup.h"
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -241,6 +243,15 @@ int vm_watch(struct sekishod *d, struct vm *vm)
 	return err;
 }
 
+/* All that a program may have said ahead of its reader fits the client's socket: a keeper ends with its VM, and who
+ * reads later, as in a pager, still finds it there. */
+static void widen(int client)
+{
+	const int room = 4 * AGENT_WINDOW;
+	if (setsockopt(client, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) != 0)
+		log_msg(LOG_WARNING, "the end of a long output may be lost on a slow reader: %s", strerror(errno));
+}
+
 static int start_keeper(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, int client)
 {
 	char dir[VM_PATH_MAX];
@@ -252,6 +263,7 @@ static int start_keeper(struct sekishod *d, struct vm *vm, const struct ipc_vm *
 		err = spawn_role(ROLE_KEEPER, d->conf_text, d->conf_len, k);
 	if (err == 0)
 		err = frame_send(k->chan, IPC_START, 0, NULL, 0, NULL, 0);
+	widen(client);
 	int fds[5] = { client, c.ctl, c.qmp, c.serial, c.log };
 	if (err == 0)
 		err = ipc_send(k->chan, IPC_KEEPER, 0, vm, m, fds, 5);
@@ -422,9 +434,11 @@ void vms_attach(struct sekishod *d, const struct frame *f)
 	if (!ipc_vm_attach_get(f->body, f->len, &m) || f->n_fds != 1)
 		return;
 	struct vm *vm = vm_by_ref(d->vms, &m.ref);
+	if (vm == NULL)
+		return;
+	widen(f->fds[0]);
 	/* Not taken: its client sees the stream end. */
-	if (vm != NULL)
-		(void)!frame_send(vm->keeper.chan, IPC_VM_ATTACH, 0, f->body, f->len, f->fds, 1);
+	(void)!frame_send(vm->keeper.chan, IPC_VM_ATTACH, 0, f->body, f->len, f->fds, 1);
 }
 
 void vm_ended(struct sekishod *d, struct vm *vm)

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import threading
 import time
 
 from lab import LAB, build_dir, wait_until
@@ -82,6 +83,26 @@ def test_read_only_root(t):
     assert not os.path.exists("/usr/SEKISHO-WAS-HERE") and not os.path.exists("/tmp/SEKISHO-WAS-HERE"), out
     assert "root:" not in out, "the host's shadow file was read"
     assert "tmp" in out, (out, err)
+
+
+@vm_state
+def test_late_reader(t):
+    """What a program said last reaches a reader who comes after the end, as in a pager, and so does its status."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "pager", "--", "sh", "-c", "seq 1 100000; seq 1 40000 >&2; exit 3"],
+                         env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    t.processes.append(p)
+    wanted = {name: "".join(f"{i}\n" for i in range(1, n + 1)).encode() for name, n in (("stdout", 100000), ("stderr", 40000))}
+    got = {"stdout": b"", "stderr": b""}
+    # All but what the streams' credit lets a program say ahead of its reader.
+    while len(got["stdout"]) < len(wanted["stdout"]) - 250000:
+        got["stdout"] += os.read(p.stdout.fileno(), 4096)
+    t.script.app("pager", *t.vm_addresses)
+    wait_until(lambda: sekisho_json("ps") == [] and t.daemon.role_pids("keeper") == [], 40, "its keeper has gone")
+    errors = threading.Thread(target=lambda: got.update(stderr=p.stderr.read()))
+    errors.start()
+    got["stdout"] += p.stdout.read()
+    errors.join(10)
+    assert p.wait(10) == 3 and got == wanted, (p.returncode, {k: (len(got[k]), len(wanted[k])) for k in got})
 
 
 @vm_state
