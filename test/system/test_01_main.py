@@ -395,9 +395,8 @@ def test_why_rules_log(t):
     assert why["verdict"] == "allow" and why["rule_id"], why
     rules = sekisho_json("rules")
     assert any(r["rule"].startswith("allow web to www.example.org port 443/tcp") for r in rules), rules
-    e = wait_for(None, event="connection", app="web", verdict="allow")
-    assert e["name"] == "www.example.org" and e["port"] == 443 and e["protocol"] == "tcp", e
-    assert e.get("rule_id") == why["rule_id"], (e, why)
+    e = wait_for(None, event="connection", app="web", rule_id=why["rule_id"])
+    assert e["verdict"] == "allow" and e["name"] == "www.example.org" and e["port"] == 443 and e["protocol"] == "tcp", e
 
 
 def test_log_filters(t):
