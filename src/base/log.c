@@ -116,6 +116,12 @@ const char *text_escape(const char *text, size_t len, char *buf, size_t cap)
 	if (cap == 0)
 		return buf;
 	for (size_t i = 0; i < len;) {
+		if (text[i] >= 0x20 && text[i] < 0x7f) {
+			if (at + 1 >= cap)
+				break;
+			buf[at++] = text[i++];
+			continue;
+		}
 		char piece[16];
 		uint32_t cp = 0;
 		uint8_t bytes[4] = { 0 };

@@ -159,8 +159,8 @@ static int rules_list(struct cli *c, const char *app, bool ended, long long unus
 	static const char *const columns[] = { "ID", "ORIGIN", "LIFE", "RULE", NULL };
 	static const char *const of_all[] = { "ID", "ORIGIN", "OWNER", "LIFE", "RULE", NULL };
 	json_t *rules, *rule;
-	json_t *params =
-		json_pack("{s:s?, s:b, s:b, s:s?}", "app", app, "ended", ended, "all", c->all, "owner", c->owner);
+	json_t *params = json_pack("{s:s?, s:b, s:b, s:s?, s:b}", "app", app, "ended", ended, "all", c->all, "owner",
+		c->owner, "brief", !c->json);
 	if (unused_s > 0)
 		json_object_set_new(params, "unused", json_integer(unused_s));
 	int code = cli_list(c, "org.sekisho.Rules.List", params, "rules", &rules);

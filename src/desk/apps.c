@@ -325,5 +325,5 @@ json_t *app_json(struct desk *d, const struct app *a)
 
 void apps_list(struct desk *d, struct client *c)
 {
-	watch_begin(d, c, WATCH_APPS, false, 0);
+	watch_begin(d, c, &(struct watch){ .kind = WATCH_APPS });
 }

@@ -19,7 +19,7 @@ json_t *connection_json(struct desk *d, const struct app *a, const struct ipc_gr
 
 void connections_list(struct desk *d, struct client *c)
 {
-	watch_begin(d, c, WATCH_CONNECTIONS, false, 0);
+	watch_begin(d, c, &(struct watch){ .kind = WATCH_CONNECTIONS });
 }
 
 static const struct grant *grant_of(const struct desk *d, json_int_t number)

@@ -190,6 +190,36 @@ json_t *rule_json(struct desk *d, const struct rule *r)
 	return j;
 }
 
+static void some(json_t *j, const char *name, json_t *value)
+{
+	if (json_is_null(value))
+		json_decref(value);
+	else
+		json_object_set_new(j, name, value);
+}
+
+json_t *rule_brief_json(struct desk *d, const struct rule *r)
+{
+	char id[POLICY_ID_TEXT], note[160];
+	const struct policy_meta *m = &r->e.meta;
+	json_t *j = json_object();
+	json_object_set_new(j, "rule", json_string(r->line));
+	json_object_set_new(j, "rule_id", json_string(rule_short_id(d, r->id, id)));
+	json_object_set_new(j, "origin", json_string(policy_origin_text(m->origin)));
+	if (m->owner != POLICY_OWNER_ANY)
+		json_object_set_new(j, "owner", owner_json(d, m->owner));
+	some(j, "deadline", ms_json(m->deadline_ms));
+	if (r->e.rule.lives.times != 0)
+		json_object_set_new(j, "times_left", json_integer(m->times_left));
+	if (m->ended != POLICY_RUNNING) {
+		some(j, "ended", ms_json(r->ended_ms));
+		json_object_set_new(j, "reason", json_string(policy_end_text(m->ended)));
+	}
+	if (forwards_note(d, r, note, sizeof(note)))
+		json_object_set_new(j, "note", json_string(note));
+	return j;
+}
+
 /* What ended long ago is no longer listed. Used-up rules may still be referred to by the build in force. */
 static void rules_forget(struct desk *d)
 {

@@ -267,8 +267,11 @@ void rules_api_remove(struct desk *d, struct client *c)
 
 void rules_api_list(struct desk *d, struct client *c)
 {
-	bool ended = false;
+	struct watch what = { .kind = WATCH_RULES };
 	int64_t unused = 0;
-	if (arg_bool(d, c, "ended", &ended) && arg_int(d, c, "unused", 1, INT64_C(100000000000), &unused))
-		watch_begin(d, c, WATCH_RULES, ended, unused * 1000);
+	if (!arg_bool(d, c, "ended", &what.ended) || !arg_bool(d, c, "brief", &what.brief) ||
+		!arg_int(d, c, "unused", 1, INT64_C(100000000000), &unused))
+		return;
+	what.unused_ms = unused * 1000;
+	watch_begin(d, c, &what);
 }

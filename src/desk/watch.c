@@ -43,7 +43,7 @@ static json_t *item_at(struct desk *d, const struct client *c, size_t at)
 		if (c->watch.unused_ms > 0 && !uses_unused(d, r, c->watch.unused_ms))
 			return NULL;
 		return (rule_running(r) || c->watch.ended) && sees(c, WATCH_RULES, r->e.meta.owner, rule_app(r))
-			     ? rule_json(d, r)
+			     ? c->watch.brief ? rule_brief_json(d, r) : rule_json(d, r)
 			     : NULL;
 	case WATCH_CONNECTIONS:
 		break;
@@ -136,7 +136,7 @@ static void whole(struct desk *d, struct client *c)
 			"the list is too long for one reply; call with \"more\""));
 }
 
-void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool ended, int64_t unused_ms)
+void watch_begin(struct desk *d, struct client *c, const struct watch *what)
 {
 	const char *app = NULL;
 	bool all, follow = false, said = false;
@@ -148,8 +148,9 @@ void watch_begin(struct desk *d, struct client *c, enum watch_kind kind, bool en
 		client_error(d, c, "org.varlink.service.ExpectedMore", NULL);
 		return;
 	}
-	c->watch =
-		(struct watch){ .kind = kind, .follow = follow, .ended = ended, .unused_ms = unused_ms, .first = true };
+	c->watch = *what;
+	c->watch.follow = follow;
+	c->watch.first = true;
 	c->sequence = 0;
 	c->follow_owner = all && !said ? POLICY_OWNER_ANY : owner;
 	snprintf(c->follow_app, sizeof(c->follow_app), "%s", app == NULL ? "" : app);

@@ -188,11 +188,30 @@ static void test_connections(void **state)
 	call_end(&c);
 }
 
+/* Of each rule what a table shows, and nothing that is null; what follows is whole. */
+static void test_rules_brief(void **state)
+{
+	(void)state;
+	start("deny any to ads.example.com\n");
+	json_decref(add("allow web to a.example.org for 1h"));
+	json_t *p = expect("org.sekisho.Rules.List", json_pack("{s:b}", "brief", 1)), *r;
+	size_t i;
+	assert_int_equal(json_array_size(json_object_get(p, "rules")), 2);
+	json_array_foreach(json_object_get(p, "rules"), i, r)
+	{
+		bool answer = strcmp(str(r, "origin"), "answer") == 0;
+		assert_int_equal(json_object_size(r), answer ? 5 : 3);
+		assert_true(json_is_string(json_object_get(r, "deadline")) == answer);
+		assert_true(strlen(str(r, "rule_id")) >= 4 && strstr(str(r, "rule"), " to ") != NULL);
+	}
+	json_decref(p);
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_rules_follow),
-		DESK_TEST(test_apps_follow), DESK_TEST(test_connections) };
+		DESK_TEST(test_apps_follow), DESK_TEST(test_connections), DESK_TEST(test_rules_brief) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
