@@ -31,6 +31,7 @@ struct world {
 	int stream;
 	struct ipc_result charged, policy_result;
 	unsigned n_charged, n_policy_results, n_released, n_ports;
+	bool mortal;	  /* the desk may be gone when it is told something */
 	bool other_agent; /* calls come from another process */
 	int fail_type;	  /* this request is answered with an error */
 	uid_t as;	  /* calls come from this user; 0: root */
