@@ -58,6 +58,8 @@ static void entry_print(const struct cli *c, const json_t *e)
 	if (json_is_string(json_object_get(e, "text")) &&
 		strstr(event, cli_text(e, "text", text, sizeof(text))) == NULL)
 		printf(" (%s)", text);
+	if (cli_number(e, "repeated", 0) > 0)
+		printf(", and %lld times more", cli_number(e, "repeated", 0));
 	putchar('\n');
 	fflush(stdout);
 }

@@ -114,24 +114,37 @@ static json_t *params_of(const struct cli *c, const struct run_args *a, int argc
 	return o;
 }
 
+/* One refusal as the rule that would allow it. False: it has no destination. */
+static bool refused_line(const char *app, const json_t *e, char *line, size_t cap)
+{
+	char to[1100], proto[16];
+	bool name = json_is_string(json_object_get(e, "name"));
+	const char *way = json_string_value(json_object_get(e, "direction"));
+	long long port = cli_number(e, "port", 0);
+	if (!name && !json_is_string(json_object_get(e, "address")))
+		return false;
+	cli_text(e, name ? "name" : "address", to, sizeof(to));
+	cli_text(e, "protocol", proto, sizeof(proto));
+	way = way != NULL && strcmp(way, "in") == 0 ? "from" : "to";
+	if (port > 0)
+		snprintf(line, cap, "allow %s %s %s port %lld/%s", app, way, to, port, proto);
+	else
+		snprintf(line, cap, "allow %s %s %s port /%s", app, way, to, proto);
+	return true;
+}
+
 /* With --ask deny: what was refused, as rule lines ready to paste. */
 static void say_refused(const struct cli *c, const char *app, const char *since)
 {
 	json_t *reply, *e, *seen = json_object();
 	size_t i;
-	json_t *params = json_pack("{s:s, s:s}", "app", app, "since", since);
+	json_t *params = json_pack("{s:s, s:s, s:s}", "app", app, "since", since, "event", "refused");
 	if (cli_call(c, "org.sekisho.Connections.Log", params, &reply) != 0)
 		return;
 	json_array_foreach(json_object_get(reply, "entries"), i, e)
 	{
-		const char *event = json_string_value(json_object_get(e, "event"));
-		char to[1100], proto[16], line[1300];
-		if (event == NULL || strcmp(event, "refused") != 0)
-			continue;
-		cli_text(e, json_is_string(json_object_get(e, "name")) ? "name" : "address", to, sizeof(to));
-		snprintf(line, sizeof(line), "allow %s to %s port %lld/%s", app, to, cli_number(e, "port", 0),
-			cli_text(e, "protocol", proto, sizeof(proto)));
-		if (json_object_get(seen, line) != NULL)
+		char line[1300];
+		if (!refused_line(app, e, line, sizeof(line)) || json_object_get(seen, line) != NULL)
 			continue;
 		json_object_set_new(seen, line, json_true());
 		fprintf(stderr, "sekisho: refused: %s\n", line);

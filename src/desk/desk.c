@@ -218,6 +218,7 @@ static void desk_tick(struct desk *d)
 	questions_tick(d);
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
 		desk_flush(d);
+	refusals_tick(d);
 	forwards_update(d);
 	if (store_torn(d->store))
 		return;
@@ -240,7 +241,7 @@ static void desk_serve(struct desk *d)
 	while (!desk_ends(d)) {
 		struct loop_event ev;
 		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)),
-			earlier(d->flush_at_ms, learn_next_ms(d)));
+			earlier(earlier(d->flush_at_ms, d->refusals_at_ms), learn_next_ms(d)));
 		if (d->again)
 			until = 0;
 		d->again = false;
@@ -296,7 +297,7 @@ int desk_main(struct role *r)
 	d.role = r;
 	d.listener = -1;
 	d.flush_at_ms = -1;
-	d.waits_at_ms = -1;
+	d.waits_at_ms = d.refusals_at_ms = -1;
 	d.started_ms = clock_boot_ms();
 	for (unsigned i = 0; i < DESK_CLIENTS; i++)
 		d.clients[i].fd = -1;

@@ -43,6 +43,7 @@
  *   learn.c        what an application asks for is written down: learning, rehearsals
  *   connections.c  calls: Connections but Log
  *   uses.c         hits of rules
+ *   refusals.c     how often a refusal is told
  *   log.c          history and those who follow it
  *   gate.c         what the gate is given: the policy, numbers, grants, synthetic names
  *
@@ -162,7 +163,8 @@ struct app {
 	struct rule *rehearsal; /* final ask, while it is only rehearsed; owned */
 	uint32_t overflow;	/* packets the gate refused because too many questions were open */
 	int64_t overflow_said_ms;
-	char *ending; /* how it ended; owned */
+	char *ending;		   /* how it ended; owned */
+	struct refusals *refusals; /* refusals.c; NULL: none yet */
 };
 
 struct rule {
@@ -308,7 +310,8 @@ struct desk {
 	uint32_t last_learning;
 	struct wait waits[DESK_WAITS];
 	bool waits_changed;
-	int64_t waits_at_ms; /* boot time of the next look at them; -1: when something changes */
+	int64_t refusals_at_ms; /* boot time at which some are to be told; -1: none */
+	int64_t waits_at_ms;	/* boot time of the next look at them; -1: when something changes */
 	struct question questions[DESK_QUESTIONS];
 	unsigned questions_top;		       /* no question stands behind */
 	uint32_t question_next, question_end;  /* numbers taken from the store */
@@ -521,6 +524,11 @@ json_t *connection_json(struct desk *d, const struct app *a, const struct ipc_gr
 json_t *rule_id_json(const struct desk *d, const uint8_t id[IPC_RULE_ID_LEN]);
 /* One entry: takes `entry` over, adds time and event; `owner` UINT32_MAX and `app` NULL: nobody's. */
 void log_entry(struct desk *d, const char *event, uint32_t owner, const char *app, json_t *entry);
+/* What was refused, told as often as a person can use; takes `entry`. `event` is a constant. */
+void refusals_log(struct desk *d, struct app *a, const char *event, json_t *entry);
+void refusals_tick(struct desk *d);
+/* The rest is told, and all of it released. */
+void refusals_end(struct desk *d, struct app *a);
 void log_app(struct desk *d, const struct app *a, const char *event, const char *text);
 void log_text(struct desk *d, const char *event, const char *text);
 void log_gate_event(struct desk *d, const struct ipc_event *e);

@@ -179,7 +179,10 @@ void log_gate_event(struct desk *d, const struct ipc_event *e)
 		rule_id_json(d, e->rule), "bytes_out", zero, "bytes_in", zero, "duration_ms", zero, "text",
 		e->text.len == 0 ? NULL : e->text.s);
 	json_decref(zero);
-	log_entry(d, event_text(e), a == NULL ? UINT32_MAX : a->gate.owner, a == NULL ? NULL : a->gate.name, j);
+	if (a != NULL && refused)
+		refusals_log(d, a, event_text(e), j);
+	else
+		log_entry(d, event_text(e), a == NULL ? UINT32_MAX : a->gate.owner, a == NULL ? NULL : a->gate.name, j);
 }
 
 void log_grant_end(struct desk *d, const struct ipc_grant *g, const struct ipc_grant_end *e)

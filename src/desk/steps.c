@@ -206,6 +206,7 @@ static void app_freed(struct desk *d, struct app *a)
 		client_fail(d, &d->clients[a->freeze_client], "org.sekisho.Failed", "it has ended");
 	if (a->stream >= 0)
 		say_exit(a->stream, a->error == NULL ? "it was stopped" : a->error);
+	refusals_end(d, a);
 	/* One that never ran has not stopped; who started it is told below. */
 	if (a->ran || a->adopted)
 		log_app(d, a, "app-stopped", a->ending != NULL ? a->ending : a->error);

@@ -207,11 +207,65 @@ static void test_rules_brief(void **state)
 	json_decref(p);
 }
 
+static void refuse(uint16_t port)
+{
+	struct ipc_event e = { .ref = w.app.ref,
+		.kind = EVENT_REFUSED,
+		.verdict = VERDICT_DENY,
+		.proto = 6,
+		.port = port };
+	assert_true(name_from_text("www.example.org", 15, &e.name));
+	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_EVENT, 0, event, &e, NULL, 0), 0);
+	/* What the channel holds is taken. */
+	if (port % 50 == 0)
+		json_decref(expect("org.sekisho.Ping", NULL));
+}
+
+/* An app that tries the same again and again, and every port once: its refusals take a few rows, which make the sum. */
+static void test_refusals(void **state)
+{
+	(void)state;
+	enum { SAME = 3000, PORTS = 3000 };
+	bool more = true;
+	struct call c;
+	json_int_t same = 0, ports = 0;
+	size_t n_same = 0, n_ports = 0, i;
+	start("deny web\n");
+	attach("web");
+	for (unsigned n = 0; n < SAME; n++)
+		refuse(50);
+	for (uint16_t n = 1; n <= PORTS; n++)
+		refuse((uint16_t)(1000 + n));
+	json_decref(expect("org.sekisho.Apps.Detach", json_pack("{s:s}", "app", "web")));
+	call_begin(&c, "org.sekisho.Connections.Log", json_pack("{s:i, s:s}", "limit", 2500, "app", "web"), "more");
+	while (more) {
+		json_t *p = part(&c, &more), *e;
+		json_array_foreach(json_object_get(p, "entries"), i, e)
+		{
+			json_int_t times = 1 + json_integer_value(json_object_get(e, "repeated"));
+			bool of_same = json_integer_value(json_object_get(e, "port")) == 50;
+			if (strcmp(str(e, "verdict"), "deny") != 0)
+				continue;
+			same += of_same ? times : 0;
+			ports += of_same ? 0 : times;
+			n_same += of_same;
+			n_ports += !of_same;
+		}
+		json_decref(p);
+	}
+	call_end(&c);
+	assert_int_equal(same, SAME);
+	assert_int_equal(ports, PORTS);
+	assert_in_range(n_same, 10, 20);
+	assert_in_range(n_ports, 512, 540);
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_rules_follow),
-		DESK_TEST(test_apps_follow), DESK_TEST(test_connections), DESK_TEST(test_rules_brief) };
+		DESK_TEST(test_apps_follow), DESK_TEST(test_connections), DESK_TEST(test_rules_brief),
+		DESK_TEST(test_refusals) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
