@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { KILLS = 120, NAMES = 10, LIFE_MAX_US = 50000, TIMES = 100000 };
+enum { KILLS = 120, NAMES = 10, LIFE_MAX_MS = 50, TIMES = 100000 };
 
 static unsigned seed;
 
@@ -224,10 +225,10 @@ static void check(void)
 
 static pid_t killer(void)
 {
-	unsigned life = pick(LIFE_MAX_US);
+	unsigned life = pick(LIFE_MAX_MS);
 	pid_t desk = w.pid, pid = fork();
 	if (pid == 0) {
-		usleep(life);
+		poll(NULL, 0, (int)life);
 		kill(desk, SIGKILL);
 		_exit(0);
 	}
