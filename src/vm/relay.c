@@ -10,6 +10,8 @@
 #include "agent/session.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "vm/qmp.h"
+#include "vm/side.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,28 +25,14 @@
 #include <unistd.h>
 
 enum { AT_CLIENT, AT_GUEST, AT_QMP, AT_CONSOLE, AT_LOG, AT_COUNT };
-enum {
-	READ_MAX = 32768,
-	QUEUE_CAP = 2 << 20,
-	QUEUE_HIGH = 256 << 10,
-	CONSOLE_BUDGET = 65536,
-	CONSOLE_PERIOD_MS = 250,
-	LAST_LINE_MAX = 400,
-	QMP_LINE_MAX = 512
-};
-
-struct side {
-	struct agent_in in;
-	size_t head, len; /* of queue */
-	uint8_t *queue;
-};
+enum { READ_MAX = 32768, QUEUE_HIGH = 256 << 10, CONSOLE_BUDGET = 65536, CONSOLE_PERIOD_MS = 250, LAST_LINE_MAX = 400 };
 
 struct vm_relay {
 	struct loop *loop;
 	uint8_t ref_type;
 	int fd[AT_COUNT]; /* -1: closed */
 	uint32_t watched[AT_COUNT];
-	struct side side[2]; /* AT_CLIENT, AT_GUEST */
+	struct vm_side side[2]; /* AT_CLIENT, AT_GUEST */
 	struct agent_session session;
 	struct agent_exec exec;
 	struct agent_exit exit;
@@ -56,14 +44,9 @@ struct vm_relay {
 	struct agent_sync answer;
 	int64_t deadline_ms; /* of the present worry; -1: none */
 	int64_t console_ms;  /* the console is not read before; -1: it is read */
-	size_t console_budget, ring_len, ring_at;
-	enum { PAUSE_NONE, PAUSE_ASKED, PAUSE_ANSWERED } pause;
-	int pause_err;
-	size_t qmp_len;
-	char qmp_line[QMP_LINE_MAX]; /* as much of it as fits */
-	char ring[VM_CONSOLE_RING];
-	size_t out_len, out_at;
-	char output[VM_OUTPUT_RING];
+	size_t console_budget;
+	struct vm_qmp qmp;
+	struct vm_ring console, output;
 };
 
 static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64_t now_ms);
@@ -77,52 +60,10 @@ static void close_at(struct vm_relay *r, unsigned at)
 	r->fd[at] = -1;
 }
 
-/* --- queues
- * -----------------------------------------------------------------------------------------------------------------------
- */
-
-static struct wr queue_begin(struct side *s)
-{
-	if (s->head > 0) {
-		memmove(s->queue, s->queue + s->head, s->len);
-		s->head = 0;
-	}
-	struct wr w = wr_init(s->queue, QUEUE_CAP);
-	w.len = s->len;
-	return w;
-}
-
-static bool queue_end(struct side *s, const struct wr *w)
-{
-	if (!wr_ok(w))
-		return false;
-	s->len = w->len;
-	return true;
-}
-
 /* False: the peer is gone. */
-static bool queue_flush(struct vm_relay *r, unsigned at)
+static bool flush(struct vm_relay *r, unsigned at)
 {
-	struct side *s = &r->side[at];
-	while (s->len > 0 && r->fd[at] >= 0) {
-		ssize_t n = send(r->fd[at], s->queue + s->head, s->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		s->head += (size_t)n;
-		s->len -= (size_t)n;
-	}
-	if (s->len == 0)
-		s->head = 0;
-	return r->fd[at] >= 0;
-}
-
-static bool queue_frame(struct side *s, const struct agent_frame *f)
-{
-	struct wr w = queue_begin(s);
-	agent_put(&w, f->type, f->stream, f->body, f->len);
-	return queue_end(s, &w);
+	return vm_side_flush(&r->side[at], r->fd[at]);
 }
 
 /* --- what is watched
@@ -130,7 +71,7 @@ static bool queue_frame(struct side *s, const struct agent_frame *f)
 
 static uint32_t wanted(const struct vm_relay *r, unsigned at)
 {
-	const struct side *client = &r->side[AT_CLIENT], *guest = &r->side[AT_GUEST];
+	const struct vm_side *client = &r->side[AT_CLIENT], *guest = &r->side[AT_GUEST];
 	switch (at) {
 	case AT_CLIENT:
 		/* What the client types ahead waits in its socket until the program runs. */
@@ -159,77 +100,29 @@ static void watch(struct vm_relay *r)
 	}
 }
 
-/* --- QMP
- * ---------------------------------------------------------------------------------------------------------------------------
- */
-
-static int qmp_say(struct vm_relay *r, const char *json)
-{
-	if (r->fd[AT_QMP] < 0)
-		return -EPIPE;
-	/* A few short commands in a VM's life: they fit the socket, or the VMM is not listening. */
-	ssize_t n = send(r->fd[AT_QMP], json, strlen(json), MSG_NOSIGNAL | MSG_DONTWAIT);
-	return n == (ssize_t)strlen(json) ? 0 : n < 0 ? -errno : -EIO;
-}
-
 static void quit(struct vm_relay *r, int64_t now_ms)
 {
 	if (r->quit_sent)
 		return;
 	r->quit_sent = true;
 	r->deadline_ms = now_ms + VM_RELAY_QUIT_MS;
-	if (qmp_say(r, "{\"execute\":\"quit\"}\n") != 0)
+	if (vm_qmp_quit(r->fd[AT_QMP]) != 0)
 		r->forced = true;
 }
 
 int vm_relay_pause(struct vm_relay *r, bool pause)
 {
-	if (r->pause == PAUSE_ASKED)
-		return -EBUSY;
-	int err = qmp_say(r,
-		pause ? "{\"execute\":\"stop\",\"id\":\"pause\"}\n" : "{\"execute\":\"cont\",\"id\":\"pause\"}\n");
-	if (err == 0)
-		r->pause = PAUSE_ASKED;
-	return err;
+	return vm_qmp_pause(&r->qmp, r->fd[AT_QMP], pause);
 }
 
 bool vm_relay_paused(struct vm_relay *r, int *ret_err)
 {
-	if (r->pause != PAUSE_ANSWERED)
-		return false;
-	r->pause = PAUSE_NONE;
-	*ret_err = r->pause_err;
-	return true;
-}
-
-/* Greeting, events and the answers of other commands are not needed: what matters shows on the other channels. */
-static void qmp_line(struct vm_relay *r)
-{
-	r->qmp_line[r->qmp_len] = '\0';
-	if (r->pause == PAUSE_ASKED && strstr(r->qmp_line, "\"id\": \"pause\"") != NULL) {
-		r->pause = PAUSE_ANSWERED;
-		r->pause_err = strstr(r->qmp_line, "\"error\"") == NULL ? 0 : -EIO;
-	}
-	r->qmp_len = 0;
+	return vm_qmp_paused(&r->qmp, ret_err);
 }
 
 /* --- console
  * -----------------------------------------------------------------------------------------------------------------------
  */
-
-static void ring_keep(char *ring, size_t cap, size_t *at, size_t *have, const void *p, size_t len)
-{
-	const char *from = p;
-	if (len > cap) {
-		from += len - cap;
-		len = cap;
-	}
-	size_t first = cap - *at < len ? cap - *at : len;
-	memcpy(ring + *at, from, first);
-	memcpy(ring, from + first, len - first);
-	*at = (*at + len) % cap;
-	*have = *have + len > cap ? cap : *have + len;
-}
 
 static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 {
@@ -239,7 +132,7 @@ static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 		close_at(r, at);
 	if (n <= 0)
 		return;
-	ring_keep(r->ring, sizeof(r->ring), &r->ring_at, &r->ring_len, buf, (size_t)n);
+	vm_ring_put(&r->console, buf, (size_t)n);
 	if ((size_t)n < r->console_budget) {
 		r->console_budget -= (size_t)n;
 		return;
@@ -251,10 +144,7 @@ static void console_read(struct vm_relay *r, unsigned at, int64_t now_ms)
 
 size_t vm_relay_console(const struct vm_relay *r, char *buf, size_t cap)
 {
-	size_t n = r->ring_len < cap ? r->ring_len : cap;
-	for (size_t i = 0; i < n; i++)
-		buf[i] = r->ring[(r->ring_at + sizeof(r->ring) - n + i) % sizeof(r->ring)];
-	return n;
+	return vm_ring_last(&r->console, buf, cap);
 }
 
 /* --- frames
@@ -263,9 +153,9 @@ size_t vm_relay_console(const struct vm_relay *r, char *buf, size_t cap)
 
 static void guest_signal(struct vm_relay *r, uint8_t sig)
 {
-	struct wr w = queue_begin(&r->side[AT_GUEST]);
+	struct wr w = vm_side_begin(&r->side[AT_GUEST]);
 	agent_put_signal(&w, sig);
-	if (queue_end(&r->side[AT_GUEST], &w) && !queue_flush(r, AT_GUEST))
+	if (vm_side_end(&r->side[AT_GUEST], &w) && !flush(r, AT_GUEST))
 		return;
 }
 
@@ -279,7 +169,7 @@ static bool send_exec(struct vm_relay *r)
 	if (!agent_exec_put(&b, &r->exec))
 		return false;
 	struct agent_frame f = { .type = AGENT_EXEC, .body = body, .len = b.len };
-	if (!queue_frame(&r->side[AT_GUEST], &f))
+	if (!vm_side_frame(&r->side[AT_GUEST], &f))
 		return false;
 	agent_session_started(&r->session);
 	return true;
@@ -288,12 +178,12 @@ static bool send_exec(struct vm_relay *r)
 /* The client hears the end once, whatever its cause; the rest of the guest's life is nobody's concern. */
 static void tell_exit(struct vm_relay *r)
 {
-	struct side *s = &r->side[AT_CLIENT];
+	struct vm_side *s = &r->side[AT_CLIENT];
 	if (r->fd[AT_CLIENT] < 0)
 		return;
-	struct wr w = queue_begin(s);
+	struct wr w = vm_side_begin(s);
 	agent_put_exit(&w, r->exit.status, r->exit.signal, r->exit.reason);
-	if (!queue_end(s, &w))
+	if (!vm_side_end(s, &w))
 		close_at(r, AT_CLIENT);
 }
 
@@ -313,26 +203,25 @@ static void finish(struct vm_relay *r, uint8_t status, const char *reason, int64
 static void give_back(struct vm_relay *r, enum agent_stream stream, uint32_t bytes)
 {
 	uint8_t buf[AGENT_HEADER + 4];
-	struct side *s = &r->side[AT_GUEST];
-	struct wr body = wr_init(buf, sizeof(buf)), w = queue_begin(s);
+	struct vm_side *s = &r->side[AT_GUEST];
+	struct wr body = wr_init(buf, sizeof(buf)), w = vm_side_begin(s);
 	wr_u32(&body, bytes);
 	struct agent_frame credit = { .type = AGENT_CREDIT, .stream = stream, .body = buf, .len = 4 };
 	agent_put_credit(&w, stream, bytes);
 	if (bytes > 0 && agent_session_check(&r->session, AGENT_CLIENT, &credit) == 0)
-		(void)queue_end(s, &w);
+		(void)vm_side_end(s, &w);
 }
 
 /* The client of a detached program has heard that it runs. */
 static void let_client_go(struct vm_relay *r)
 {
-	struct side *s = &r->side[AT_CLIENT];
-	struct wr w = queue_begin(s);
+	struct vm_side *s = &r->side[AT_CLIENT];
+	struct wr w = vm_side_begin(s);
 	agent_put_exit(&w, 0, 0, NULL);
-	if (queue_end(s, &w))
-		(void)queue_flush(r, AT_CLIENT);
+	if (vm_side_end(s, &w))
+		(void)flush(r, AT_CLIENT);
 	close_at(r, AT_CLIENT);
-	s->len = 0;
-	s->in.have = 0;
+	vm_side_forget(s);
 }
 
 static void guest_started(struct vm_relay *r)
@@ -347,7 +236,7 @@ static bool end_stdin(struct vm_relay *r)
 	const struct agent_frame end = { .type = AGENT_EOF, .stream = AGENT_STDIN };
 	if (!r->detachable || r->exec.tty)
 		return true;
-	return agent_session_check(&r->session, AGENT_CLIENT, &end) == 0 && queue_frame(&r->side[AT_GUEST], &end);
+	return agent_session_check(&r->session, AGENT_CLIENT, &end) == 0 && vm_side_frame(&r->side[AT_GUEST], &end);
 }
 
 static void guest_hello(struct vm_relay *r, int64_t now_ms)
@@ -378,18 +267,17 @@ static void guest_frame(struct vm_relay *r, const struct agent_frame *f, int64_t
 	if (f->type == AGENT_STARTED)
 		guest_started(r);
 	if (f->type == AGENT_DATA)
-		ring_keep(r->output, sizeof(r->output), &r->out_at, &r->out_len, f->body, f->len);
+		vm_ring_put(&r->output, f->body, f->len);
 	if (f->type == AGENT_DATA && r->fd[AT_CLIENT] < 0 && r->detachable)
 		give_back(r, f->stream, (uint32_t)f->len);
-	if (r->fd[AT_CLIENT] >= 0 && !r->has_exit && !queue_frame(&r->side[AT_CLIENT], f))
+	if (r->fd[AT_CLIENT] >= 0 && !r->has_exit && !vm_side_frame(&r->side[AT_CLIENT], f))
 		finish(r, 125, "the guest sent more than it may", now_ms);
 }
 
 static void client_gone(struct vm_relay *r, int64_t now_ms)
 {
 	close_at(r, AT_CLIENT);
-	r->side[AT_CLIENT].len = 0;
-	r->side[AT_CLIENT].in.have = 0;
+	vm_side_forget(&r->side[AT_CLIENT]);
 	if (r->has_exit)
 		return;
 	if (r->adopted || (r->detachable && r->session.started)) {
@@ -423,9 +311,9 @@ static void guest_gone(struct vm_relay *r, int64_t now_ms)
 	close_at(r, AT_GUEST);
 	r->side[AT_GUEST].len = 0;
 	for (unsigned at = AT_CONSOLE; at <= AT_LOG; at++) {
-		size_t was = r->ring_at + 1;
-		while (r->fd[at] >= 0 && r->console_ms < 0 && r->ring_at != was) {
-			was = r->ring_at;
+		size_t was = r->console.at + 1;
+		while (r->fd[at] >= 0 && r->console_ms < 0 && r->console.at != was) {
+			was = r->console.at;
 			console_read(r, at, now_ms);
 		}
 	}
@@ -443,7 +331,7 @@ static void client_frame(struct vm_relay *r, const struct agent_frame *f, int64_
 	/* It may not know yet that nobody reads it. */
 	if (r->adopted && f->stream == AGENT_STDIN && f->type == AGENT_DATA && r->session.ended[AGENT_STDIN])
 		return;
-	if (agent_session_check(&r->session, AGENT_CLIENT, f) != 0 || !queue_frame(&r->side[AT_GUEST], f))
+	if (agent_session_check(&r->session, AGENT_CLIENT, f) != 0 || !vm_side_frame(&r->side[AT_GUEST], f))
 		client_gone(r, now_ms);
 }
 
@@ -493,17 +381,10 @@ static void qmp_read(struct vm_relay *r)
 	ssize_t n = recv(r->fd[AT_QMP], buf, sizeof(buf), MSG_DONTWAIT);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		close_at(r, AT_QMP);
-		if (r->pause == PAUSE_ASKED) {
-			r->pause = PAUSE_ANSWERED;
-			r->pause_err = -EPIPE;
-		}
+		vm_qmp_lost(&r->qmp);
 	}
-	for (ssize_t i = 0; i < n; i++) {
-		if (buf[i] == '\n')
-			qmp_line(r);
-		else if (r->qmp_len < sizeof(r->qmp_line) - 1)
-			r->qmp_line[r->qmp_len++] = buf[i];
-	}
+	if (n > 0)
+		vm_qmp_take(&r->qmp, buf, (size_t)n);
 }
 
 void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now_ms)
@@ -518,7 +399,7 @@ void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now
 		r->console_ms = -1;
 	if (at >= AT_CONSOLE)
 		console_read(r, at, now_ms);
-	if (at == AT_CLIENT && (hup || ((ev->events & EPOLLOUT) && !queue_flush(r, AT_CLIENT))))
+	if (at == AT_CLIENT && (hup || ((ev->events & EPOLLOUT) && !flush(r, AT_CLIENT))))
 		client_gone(r, now_ms);
 	if (at == AT_CLIENT && (ev->events & EPOLLIN))
 		side_read(r, AT_CLIENT, now_ms);
@@ -527,8 +408,8 @@ void vm_relay_event(struct vm_relay *r, const struct loop_event *ev, int64_t now
 	while (at == AT_GUEST && hup && side_read(r, AT_GUEST, now_ms))
 		;
 	/* A failed write is followed by a hang-up, where it is dealt with. */
-	(void)queue_flush(r, AT_GUEST);
-	(void)queue_flush(r, AT_CLIENT);
+	(void)flush(r, AT_GUEST);
+	(void)flush(r, AT_CLIENT);
 	watch(r);
 }
 
@@ -551,7 +432,7 @@ void vm_relay_tick(struct vm_relay *r, int64_t now_ms)
 			finish(r, 125, "the virtual machine did not start in time", now_ms);
 		else
 			finish(r, 125, "the program did not end when asked to", now_ms);
-		queue_flush(r, AT_CLIENT);
+		flush(r, AT_CLIENT);
 	}
 	watch(r);
 }
@@ -591,12 +472,12 @@ bool vm_relay_runs(const struct vm_relay *r)
 void vm_relay_leave(struct vm_relay *r, const char *reason)
 {
 	if (!r->has_exit && r->fd[AT_CLIENT] >= 0) {
-		struct side *s = &r->side[AT_CLIENT];
-		struct wr w = queue_begin(s);
+		struct vm_side *s = &r->side[AT_CLIENT];
+		struct wr w = vm_side_begin(s);
 		agent_put_exit(&w, 125, 0, reason);
 		/* What the client does not take at once it reads as a broken stream. */
-		if (queue_end(s, &w))
-			(void)queue_flush(r, AT_CLIENT);
+		if (vm_side_end(s, &w))
+			(void)flush(r, AT_CLIENT);
 	}
 	r->left = true;
 }
@@ -636,34 +517,31 @@ void vm_relay_attach(struct vm_relay *r, int client, uint16_t rows, uint16_t col
 	}
 	r->fd[AT_CLIENT] = client;
 	uint32_t credit = r->session.ended[AGENT_STDIN] ? 0 : r->session.credit[AGENT_STDIN];
-	struct wr w = queue_begin(&r->side[AT_CLIENT]);
+	struct wr w = vm_side_begin(&r->side[AT_CLIENT]);
 	if (r->session.ended[AGENT_STDIN])
 		agent_put(&w, AGENT_EOF, AGENT_STDIN, NULL, 0);
 	else if (credit > 0)
 		agent_put_credit(&w, AGENT_STDIN, credit);
-	if (!queue_end(&r->side[AT_CLIENT], &w))
+	if (!vm_side_end(&r->side[AT_CLIENT], &w))
 		close_at(r, AT_CLIENT);
-	w = queue_begin(&r->side[AT_GUEST]);
+	w = vm_side_begin(&r->side[AT_GUEST]);
 	if (rows > 0)
 		agent_put_winch(&w, rows, cols);
-	(void)queue_end(&r->side[AT_GUEST], &w);
-	(void)queue_flush(r, AT_GUEST);
+	(void)vm_side_end(&r->side[AT_GUEST], &w);
+	(void)flush(r, AT_GUEST);
 	watch(r);
 }
 
 void vm_relay_tell_output(struct vm_relay *r, int client)
 {
-	enum { FRAMES = VM_OUTPUT_RING / AGENT_DATA_MAX + 1 };
-	static uint8_t buf[VM_OUTPUT_RING + (FRAMES + 2) * AGENT_HEADER];
+	enum { FRAMES = VM_RING / AGENT_DATA_MAX + 1 };
+	static char last[VM_RING];
+	static uint8_t buf[VM_RING + (FRAMES + 1) * AGENT_HEADER];
 	struct wr w = wr_init(buf, sizeof(buf));
-	for (size_t done = 0; done < r->out_len;) {
-		size_t at = (r->out_at + VM_OUTPUT_RING - r->out_len + done) % VM_OUTPUT_RING, n = r->out_len - done;
-		if (n > VM_OUTPUT_RING - at)
-			n = VM_OUTPUT_RING - at;
-		if (n > AGENT_DATA_MAX)
-			n = AGENT_DATA_MAX;
-		agent_put(&w, AGENT_DATA, AGENT_STDOUT, r->output + at, n);
-		done += n;
+	size_t len = vm_ring_last(&r->output, last, sizeof(last));
+	for (size_t done = 0, n; done < len; done += n) {
+		n = len - done < AGENT_DATA_MAX ? len - done : AGENT_DATA_MAX;
+		agent_put(&w, AGENT_DATA, AGENT_STDOUT, last + done, n);
 	}
 	agent_put_exit(&w, 0, 0, NULL);
 	/* It is all given at once: less than a socket holds by default. */
@@ -685,14 +563,14 @@ static int relay_watch_all(struct vm_relay *r)
 		if (err != 0)
 			return err;
 	}
-	return qmp_say(r, "{\"execute\":\"qmp_capabilities\"}\n");
+	return vm_qmp_begin(r->fd[AT_QMP]);
 }
 
 static struct vm_relay *relay_alloc(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds)
 {
 	const int all[AT_COUNT] = { fds->client, fds->guest, fds->qmp, fds->console, fds->log };
 	struct vm_relay *r = calloc(1, sizeof(*r));
-	uint8_t *queue = malloc(2 * (size_t)QUEUE_CAP);
+	uint8_t *queue = malloc(2 * (size_t)VM_QUEUE_CAP);
 	if (r == NULL || queue == NULL) {
 		for (unsigned i = 0; i < AT_COUNT; i++) {
 			if (all[i] >= 0)
@@ -706,7 +584,7 @@ static struct vm_relay *relay_alloc(struct loop *loop, uint8_t ref_type, const s
 	r->ref_type = ref_type;
 	memcpy(r->fd, all, sizeof(all));
 	r->side[AT_CLIENT].queue = queue;
-	r->side[AT_GUEST].queue = queue + QUEUE_CAP;
+	r->side[AT_GUEST].queue = queue + VM_QUEUE_CAP;
 	r->deadline_ms = r->console_ms = -1;
 	r->console_budget = CONSOLE_BUDGET;
 	agent_session_init(&r->session);
@@ -740,10 +618,10 @@ int vm_relay_adopt(struct loop *loop, uint8_t ref_type, const struct vm_relay_fd
 	r->adopted = r->detachable = r->syncing = true;
 	int err = getrandom(challenge, sizeof(challenge), 0) == (ssize_t)sizeof(challenge) ? 0 : -EIO;
 	agent_sync_init(&r->answer, challenge);
-	struct wr w = queue_begin(&r->side[AT_GUEST]);
+	struct wr w = vm_side_begin(&r->side[AT_GUEST]);
 	wr_bytes(&w, sync, AGENT_SYNC_LEN);
 	wr_bytes(&w, challenge, sizeof(challenge));
-	if (err == 0 && !queue_end(&r->side[AT_GUEST], &w))
+	if (err == 0 && !vm_side_end(&r->side[AT_GUEST], &w))
 		err = -ENOSPC;
 	if (err == 0)
 		err = relay_watch_all(r);

@@ -4,6 +4,7 @@
 
 #include "agent/exec.h"
 #include "base/loop.h"
+#include "vm/ring.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,17 +19,10 @@
  * of the VM.
  *
  * A program that was detached, or whose keeper died (vm_relay_adopt), runs without a client: what it says is read, the
- * last VM_OUTPUT_RING bytes of it are kept, its end is noticed; clients may come and go. A guest that does not answer
+ * last VM_RING bytes of it are kept, its end is noticed; clients may come and go. A guest that does not answer
  * the challenge of agent/sync.h keeps its VM; stop ends it.
  */
-enum {
-	VM_RELAY_HUP_MS = 2000,
-	VM_RELAY_QUIT_MS = 2000,
-	VM_RELAY_BOOT_MS = 30000,
-	VM_RELAY_LAST_MS = 10000,
-	VM_CONSOLE_RING = 65536,
-	VM_OUTPUT_RING = 65536
-};
+enum { VM_RELAY_HUP_MS = 2000, VM_RELAY_QUIT_MS = 2000, VM_RELAY_BOOT_MS = 30000, VM_RELAY_LAST_MS = 10000 };
 
 /* guest, qmp, console: the channels of vm/backend.h; log: what the VM's processes themselves say. */
 struct vm_relay_fds {

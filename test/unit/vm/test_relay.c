@@ -261,8 +261,8 @@ static void test_console_is_bounded(void **state)
 	/* One period's worth was read and what the socket holds was sent; then the guest waits. */
 	assert_true(sent < 2 << 20);
 	assert_true(vm_relay_deadline(B.relay) > B.now);
-	static char ring[VM_CONSOLE_RING + 1];
-	assert_int_equal(vm_relay_console(B.relay, ring, sizeof(ring)), VM_CONSOLE_RING);
+	static char ring[VM_RING + 1];
+	assert_int_equal(vm_relay_console(B.relay, ring, sizeof(ring)), VM_RING);
 }
 
 /* --- a VM taken over */
@@ -451,7 +451,7 @@ static void test_clients_come_and_go(void **state)
 static void test_output_ring(void **state)
 {
 	(void)state;
-	static char told[VM_OUTPUT_RING];
+	static char told[VM_RING];
 	struct agent_frame f;
 	size_t n = 0;
 	char text[32];
@@ -466,9 +466,9 @@ static void test_output_ring(void **state)
 	for (; next_frame(ours, &f) && f.type == AGENT_DATA; n += f.len)
 		memcpy(told + n, f.body, f.len);
 	close(ours);
-	assert_int_equal(n, VM_OUTPUT_RING);
-	for (unsigned i = 0; i < VM_OUTPUT_RING / 8; i++) {
-		snprintf(text, sizeof(text), "%07u\n", 20000 - VM_OUTPUT_RING / 8 + i);
+	assert_int_equal(n, VM_RING);
+	for (unsigned i = 0; i < VM_RING / 8; i++) {
+		snprintf(text, sizeof(text), "%07u\n", 20000 - VM_RING / 8 + i);
 		assert_memory_equal(told + 8 * (size_t)i, text, 8);
 	}
 }

@@ -41,7 +41,7 @@ static int keeper(const char *dir, int client, const struct agent_exec *e, bool 
 		else
 			vm_relay_tick(r, clock_boot_ms());
 	}
-	static char console[VM_CONSOLE_RING];
+	static char console[VM_RING];
 	size_t n = vm_relay_console(r, console, sizeof(console));
 	if (verbose)
 		fprintf(stderr, "[console]\n%.*s\n", (int)n, console);
