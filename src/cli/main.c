@@ -14,8 +14,8 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run,
-		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME -- CMD [ARG…]",
-		"Runs CMD alone in a virtual machine as the application NAME.\n"
+		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME [-- CMD [ARG…]]",
+		"Runs CMD, or what NAME's profile says, alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"
 		"  sekisho run --ask deny build -- make" },

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,8 +78,6 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	a->app = argv[i++];
 	if (i < argc && strcmp(argv[i], "--") == 0)
 		i++;
-	if (i >= argc)
-		return cli_usage("run", "a command is needed: sekisho run %s -- CMD", a->app);
 	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
 		strcmp(a->ask, "rehearse") != 0)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
@@ -133,6 +132,15 @@ static bool refused_line(const char *app, const json_t *e, char *line, size_t ca
 	return true;
 }
 
+/* Neither these words nor a profile say what to run. */
+static int no_command(struct api_error *e)
+{
+	const char *text = strchr(e->text, ':');
+	cli_usage("run", "%s", text == NULL ? e->text : text + 2);
+	api_error_fini(e);
+	return -EINVAL;
+}
+
 /* With --ask deny: what was refused, as rule lines ready to paste. */
 static void say_refused(const struct cli *c, const char *app, const char *since)
 {
@@ -155,7 +163,8 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 
 /*
  * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment
- * later. The end may also be known here before it is known there, so "it runs" is asked a second time.
+ * later. The end may also be known here before it is known there, so "it runs" is asked a second time. 0, or a negative
+ * errno after the reason was said: -EINVAL when there is nothing to run.
  */
 static int begin(struct cli *c, json_t *params, int *ret_fd)
 {
@@ -165,15 +174,18 @@ static int begin(struct cli *c, json_t *params, int *ret_fd)
 		int code;
 		struct api_client *client = cli_connect(c, &code);
 		if (client == NULL)
-			return -1;
+			return -ENOTCONN;
 		int err = api_client_upgrade(client, "org.sekisho.Apps.Run", json_incref(params), NULL, ret_fd, &e);
 		api_client_close(client);
 		if (err == 0)
 			return 0;
 		bool ending = json_is_true(json_object_get(e.params, "ending"));
+		const char *parameter = json_string_value(json_object_get(e.params, "parameter"));
+		if (parameter != NULL && strcmp(parameter, "argv") == 0)
+			return no_command(&e);
 		if (strcmp(e.name, "org.sekisho.Exists") != 0 || i >= (ending ? TRIES : TRIES_RUNS)) {
 			cli_say_error(&e);
-			return -1;
+			return -EPERM;
 		}
 		api_error_fini(&e);
 		poll(NULL, 0, PAUSE_MS);
@@ -193,7 +205,7 @@ int cmd_run(struct cli *c, int argc, char **argv)
 	json_decref(params);
 	json_decref(a.env);
 	if (err != 0)
-		return STREAM_OURS;
+		return err == -EINVAL ? EXIT_USAGE : STREAM_OURS;
 	code = stream_run(fd, a.tty && !a.detach, a.detach ? STREAM_START : STREAM_PROGRAM);
 	if (a.ask != NULL && strcmp(a.ask, "deny") == 0)
 		say_refused(c, a.app, since);

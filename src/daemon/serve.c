@@ -220,50 +220,74 @@ int serve_start(struct sekishod *d, enum role_id role)
 	return err;
 }
 
-static int rules_file(const struct dirent *e)
+static bool ends_in(const struct dirent *e, const char *suffix)
 {
-	size_t len = strlen(e->d_name);
-	return e->d_name[0] != '.' && len > 6 && strcmp(e->d_name + len - 6, ".rules") == 0;
+	size_t len = strlen(e->d_name), n = strlen(suffix);
+	return e->d_name[0] != '.' && len > n && strcmp(e->d_name + len - n, suffix) == 0;
 }
 
-static int give_file(struct sekishod *d, int dir, const char *name)
+static int rules_file(const struct dirent *e)
+{
+	return ends_in(e, ".rules");
+}
+
+static int profile_file(const struct dirent *e)
+{
+	return ends_in(e, ".conf");
+}
+
+/* Files of the admin's that desk is to have: where they lie, which they are, how they are sent. */
+struct folder {
+	const char *path;
+	int (*wanted)(const struct dirent *e);
+	uint16_t type;
+};
+
+static int give_file(struct sekishod *d, const struct folder *f, int dir, const char *name)
 {
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0) {
 		int err = -errno;
-		log_msg(LOG_ERROR, "cannot open %s/%s: %s", d->conf.policy_dir, name, strerror(-err));
+		log_msg(LOG_ERROR, "cannot open %s/%s: %s", f->path, name, strerror(-err));
 		return err;
 	}
 	struct ipc_text t;
 	ipc_text_set(&t, name);
-	int err = ipc_send(d->children[ROLE_DESK].chan, IPC_POLICY_FILE, 0, text, &t, &fd, 1);
+	int err = ipc_send(d->children[ROLE_DESK].chan, f->type, 0, text, &t, &fd, 1);
 	close(fd);
 	return err;
 }
 
-int serve_policy(struct sekishod *d)
+static int give_folder(struct sekishod *d, const struct folder *f)
 {
-	struct frame_chan *c = d->children[ROLE_DESK].chan;
 	struct dirent **list = NULL;
-	int n = 0, err = c == NULL ? -EPIPE : frame_send(c, IPC_RELOAD, 0, NULL, 0, NULL, 0);
-	int dir = open(d->conf.policy_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 && errno != ENOENT) {
+	int n = 0, err = 0, dir = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && errno == ENOENT)
+		return 0;
+	if (dir < 0 || (n = scandirat(dir, ".", &list, f->wanted, alphasort)) < 0)
 		err = -errno;
-		log_msg(LOG_ERROR, "cannot read %s: %s", d->conf.policy_dir, strerror(-err));
-	}
-	if (dir >= 0 && err == 0)
-		n = scandirat(dir, ".", &list, rules_file, alphasort);
-	if (n < 0 || n > POLICY_FILES_MAX) {
-		err = n < 0 ? -errno : -E2BIG;
-		log_msg(LOG_ERROR, "cannot read %s: %s", d->conf.policy_dir, strerror(-err));
-	}
+	else if (n > POLICY_FILES_MAX)
+		err = -E2BIG;
+	if (err != 0)
+		log_msg(LOG_ERROR, "cannot read %s: %s", f->path, strerror(-err));
 	for (int i = 0; i < n; i++) {
 		if (err == 0)
-			err = give_file(d, dir, list[i]->d_name);
+			err = give_file(d, f, dir, list[i]->d_name);
 		free(list[i]);
 	}
 	free(list);
 	if (dir >= 0)
 		close(dir);
+	return err;
+}
+
+int serve_policy(struct sekishod *d)
+{
+	const struct folder folders[] = { { d->conf.policy_dir, rules_file, IPC_POLICY_FILE },
+		{ d->conf.apps_dir, profile_file, IPC_PROFILE_FILE } };
+	struct frame_chan *c = d->children[ROLE_DESK].chan;
+	int err = c == NULL ? -EPIPE : frame_send(c, IPC_RELOAD, 0, NULL, 0, NULL, 0);
+	for (unsigned i = 0; err == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
+		err = give_folder(d, &folders[i]);
 	return err != 0 ? err : frame_send(c, IPC_POLICY_END, 1, NULL, 0, NULL, 0);
 }

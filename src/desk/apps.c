@@ -97,8 +97,8 @@ static uint16_t free_slot(struct desk *d, uint32_t owner, bool admin)
 	return !admin && same >= DESK_APPS_PER_UID ? 0 : slot;
 }
 
-/* A name the admin's rules speak of is lent to nobody. */
-static bool name_reserved(const struct desk *d, const char *name)
+/* A name the admin's rules speak of is lent to nobody but those whom its profile names. */
+static bool rules_speak_of(const struct desk *d, const char *name)
 {
 	for (size_t i = 0; i < d->n_rules; i++) {
 		const struct rule *r = d->rules[i];
@@ -115,13 +115,30 @@ static bool name_reserved(const struct desk *d, const char *name)
 	return false;
 }
 
+/* False: the caller was told that the name is not his to use. */
+static bool name_lent(struct desk *d, struct client *c, const char *name)
+{
+	const struct profile *p = profile_of(d, name);
+	if (c->admin || (p != NULL && profile_names_user(p, c->user.name)))
+		return true;
+	if (p != NULL && p->n_users > 0)
+		client_denied(d, c, "apps/%s.conf does not name you among its users; choose another name", name);
+	else if (p != NULL)
+		client_denied(d, c, "apps/%s.conf names no users, so only admins may start it; choose another name",
+			name);
+	else if (rules_speak_of(d, name))
+		client_denied(d, c,
+			"the admin's rules speak of %s, so only admins and the users that apps/%s.conf names may start it; choose another name",
+			name, name);
+	else
+		return true;
+	return false;
+}
+
 struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t owner, enum app_kind kind)
 {
-	if (!c->admin && name_reserved(d, name)) {
-		client_denied(d, c, "the admin's rules speak of %s, so only admins may start it; choose another name",
-			name);
+	if (!name_lent(d, c, name))
 		return NULL;
-	}
 	const struct app *same = app_by_name(d, owner, name);
 	if (same != NULL) {
 		char text[256];
@@ -155,6 +172,7 @@ struct app *app_new(struct desk *d, struct client *c, const char *name, uint32_t
 	a->started_ms = clock_wall_ms();
 	snprintf(a->gate.name, sizeof(a->gate.name), "%s", name);
 	app_place(d, a, slot, run);
+	profile_apply(d, a);
 	a->client = (int)(c - d->clients);
 	c->wait = CLIENT_APP;
 	return a;

@@ -69,6 +69,8 @@ static void from_main(struct desk *d, struct frame *f)
 		rules_reload(d);
 	} else if (f->type == IPC_POLICY_FILE) {
 		rules_file(d, f);
+	} else if (f->type == IPC_PROFILE_FILE) {
+		profile_file(d, f);
 	} else if (f->type == IPC_POLICY_END) {
 		rules_files_end(d, f->id);
 	} else if (f->type == IPC_VM_ENDING && ipc_vm_exit_get(f->body, f->len, &e)) {

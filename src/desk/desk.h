@@ -9,6 +9,7 @@
 #include "policy/id.h"
 #include "policy/policy.h"
 #include "policy/print.h"
+#include "policy/profile.h"
 #include "role/role.h"
 #include "store/store.h"
 
@@ -25,6 +26,7 @@
  *   api.c          calls: dispatch, Admin, Apps
  *   apps.c         which applications there are; calls: Apps but Run
  *   run.c          calls: Apps.Run
+ *   profiles.c     apps/NAME.conf
  *   console.c      calls: Apps.Console, Apps.Output
  *   steps.c        the life of an application, step by step, each step answered by another role
  *   rules.c        rules in memory and store: added, ended, shown
@@ -59,6 +61,7 @@ enum {
 	DESK_QUESTIONS_PER_APP = 64, /* waiting or in the inbox */
 	DESK_QUESTIONS_PER_OWNER = 512,
 	DESK_CARDED = 4,
+	DESK_PROFILES = 256,
 	DESK_LEARNINGS = 32,
 	DESK_LEARNINGS_PER_UID = 4,
 	DESK_LEARNED_MAX = 1000, /* rules of one learning */
@@ -302,6 +305,8 @@ struct desk {
 	char new_digests[256][65]; /* SHA-256 of the files */
 	unsigned n_new_docs;
 	struct ipc_text new_errors;
+	struct profile *profiles[DESK_PROFILES], *new_profiles[DESK_PROFILES];
+	unsigned n_profiles, n_new_profiles;
 
 	struct charge charges[256];
 	unsigned n_charges;
@@ -325,6 +330,16 @@ static inline bool rule_running(const struct rule *r)
 {
 	return r->e.meta.ended == POLICY_RUNNING;
 }
+
+/* profiles.c: apps/NAME.conf, sekishod.conf(5). */
+void profiles_reload(struct desk *d);
+/* IPC_PROFILE_FILE. */
+void profile_file(struct desk *d, struct frame *f);
+/* Those read since the last RELOAD are in force, for what runs, too. */
+void profiles_install(struct desk *d);
+const struct profile *profile_of(const struct desk *d, const char *app); /* NULL: none */
+/* What gate is to know of it. */
+void profile_apply(const struct desk *d, struct app *a);
 
 /* client.c */
 int clients_init(struct desk *d, int listener) __attribute__((warn_unused_result));

@@ -24,11 +24,11 @@ static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
 void rules_reload(struct desk *d)
 {
 	docs_free(d->new_docs, d->new_names, &d->n_new_docs);
+	profiles_reload(d);
 	ipc_text_set(&d->new_errors, "");
 }
 
-static void file_error(struct desk *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void file_error(struct desk *d, const char *fmt, ...)
+void file_error(struct desk *d, const char *fmt, ...)
 {
 	va_list ap;
 	size_t len = d->new_errors.len;
@@ -41,7 +41,7 @@ static void file_error(struct desk *d, const char *fmt, ...)
 		d->new_errors.s[len] = '\0';
 }
 
-static int read_all(int fd, char **ret, size_t *ret_len)
+int file_text_read(int fd, char **ret, size_t *ret_len)
 {
 	char *buf = malloc(POLICY_FILE_MAX + 1);
 	size_t len = 0;
@@ -106,7 +106,7 @@ void rules_file(struct desk *d, struct frame *f)
 	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 ||
 		d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0]))
 		return;
-	int err = read_all(f->fds[0], &text, &len);
+	int err = file_text_read(f->fds[0], &text, &len);
 	char *copy = strdup(name.s);
 	if (err == 0 && copy != NULL)
 		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
@@ -267,6 +267,7 @@ static void install_files(struct desk *d, struct rule_list *l, size_t answers, s
 	memcpy(d->doc_names, d->new_names, sizeof(d->doc_names));
 	d->n_docs = d->n_new_docs;
 	d->n_new_docs = 0;
+	profiles_install(d);
 	d->loaded = true;
 	build_install(d, b);
 	if (!d->gate_synced)

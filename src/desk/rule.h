@@ -22,6 +22,11 @@ void rule_set_end(struct rule *r, enum policy_end why);
 /* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */
 int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
 
+/* What is wrong with a file of the admin's, for the report. */
+void file_error(struct desk *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* All of it, at most POLICY_FILE_MAX and a byte; *ret is the caller's. */
+int file_text_read(int fd, char **ret, size_t *ret_len) __attribute__((warn_unused_result));
+
 /* In the log, and to those who watch; only after the commit, for the log tells what is so. */
 void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who);
 /* index.c. Every rule of d->rules is in the index. 0, -ENOMEM. */

@@ -24,9 +24,10 @@ static bool vm_strings(struct ipc_vm *vm, const json_t *list, uint16_t *ret_n)
 	return true;
 }
 
-static bool vm_numbers(struct desk *d, struct client *c, struct ipc_vm *vm)
+static bool vm_numbers(struct desk *d, struct client *c, const struct profile *p, struct ipc_vm *vm)
 {
-	int64_t memory = MEMORY_MIB, cpus = 1, rows = 0, cols = 0;
+	int64_t memory = p != NULL && p->memory_mib != 0 ? p->memory_mib : MEMORY_MIB;
+	int64_t cpus = p != NULL && p->cpus != 0 ? p->cpus : 1, rows = 0, cols = 0;
 	if (!arg_int(d, c, "memory", MEMORY_MIN, MEMORY_MAX, &memory) || !arg_int(d, c, "cpus", 1, CPUS_MAX, &cpus) ||
 		!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols) ||
 		!arg_bool(d, c, "tty", &vm->tty) || !arg_bool(d, c, "detach", &vm->detach))
@@ -92,6 +93,26 @@ static void vm_addresses(struct desk *d, struct ipc_vm *vm, const struct app *a)
 	vm->v6_prefix = (uint8_t)plan_guest_prefix(p, true);
 }
 
+/* What the call says, else what the application's profile says. False: an error was replied. */
+static bool vm_command(struct desk *d, struct client *c, const struct profile *p, const char *name, const json_t *argv,
+	struct ipc_vm *vm)
+{
+	bool said = json_array_size(argv) > 0;
+	if (!said && (p == NULL || p->argc == 0))
+		return arg_bad(d, c, "argv",
+			"there is no command: sekisho run %s -- CMD, or \"command = CMD\" in apps/%s.conf", name, name);
+	if (said ? vm_strings(vm, argv, &vm->argc) : p->argv_len <= sizeof(vm->strings)) {
+		if (!said) {
+			memcpy(vm->strings, p->argv, p->argv_len);
+			vm->strings_len = (uint32_t)p->argv_len;
+			vm->argc = p->argc;
+		}
+		return true;
+	}
+	client_fail(d, c, "org.sekisho.Failed", "the command line is longer than %d bytes", IPC_ARGV_BYTES);
+	return false;
+}
+
 void apps_run(struct desk *d, struct client *c)
 {
 	const char *name = NULL;
@@ -104,20 +125,18 @@ void apps_run(struct desk *d, struct client *c)
 		return;
 	}
 	struct ipc_vm *vm = calloc(1, sizeof(*vm));
-	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", true, &argv) ||
+	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", false, &argv) ||
 		!arg_strings(d, c, "env", false, &env) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) ||
-		!vm_numbers(d, c, vm) || !vm_user(d, c, vm, owner)) {
+		!vm_numbers(d, c, profile_of(d, name), vm) || !vm_user(d, c, vm, owner) ||
+		!vm_command(d, c, profile_of(d, name), name, argv, vm)) {
 		if (vm == NULL)
 			c->dead = true;
 		free(vm);
 		return;
 	}
-	if (json_array_size(argv) == 0 || !vm_strings(vm, argv, &vm->argc) || !vm_strings(vm, env, &vm->envc)) {
+	if (!vm_strings(vm, env, &vm->envc)) {
 		client_fail(d, c, "org.sekisho.Failed",
-			json_array_size(argv) == 0
-				? "there is no command to run"
-				: "the command line and environment together are longer than %d bytes",
-			IPC_ARGV_BYTES);
+			"the command line and environment together are longer than %d bytes", IPC_ARGV_BYTES);
 		free(vm);
 		return;
 	}

@@ -40,8 +40,9 @@ enum ipc_type {
 	IPC_SOCKETS, /* main → names (4 fds: UDP v4, UDP v6, TCP v4, TCP v6), main → desk (fd 0: listening control
 			socket) */
 	IPC_RELOAD,  /* main → desk: forget the admin's files; IPC_POLICY_FILE…, IPC_POLICY_END follow */
-	IPC_POLICY_FILE, /* main → desk: ipc_text file name + fd open for reading */
-	IPC_POLICY_END,	 /* main → desk */
+	IPC_POLICY_FILE,  /* main → desk: ipc_text file name + fd open for reading */
+	IPC_POLICY_END,	  /* main → desk */
+	IPC_PROFILE_FILE, /* main → desk, between RELOAD and POLICY_END: ipc_text APP.conf + fd open for reading */
 
 	IPC_LINK_TAKE = 32, /* desk → main: ipc_text interface: may it become a port? made ready and down */
 	IPC_LINK_UP,	    /* desk → main: ipc_text */

@@ -32,6 +32,7 @@ static const struct conf_key keys[] = {
 	{ "run_dir", KEY_PATH, AT(run_dir), "/run/sekisho", NULL, 0, 0 },
 	{ "state_dir", KEY_PATH, AT(state_dir), "/var/lib/sekisho", NULL, 0, 0 },
 	{ "policy_dir", KEY_PATH, AT(policy_dir), SEKISHO_SYSCONFDIR "/policy.d", NULL, 0, 0 },
+	{ "apps_dir", KEY_PATH, AT(apps_dir), SEKISHO_SYSCONFDIR "/apps", NULL, 0, 0 },
 	{ "switch", KEY_CHOICE, AT(switch_), "auto", switch_choices, 0, 0 },
 	{ "datapath", KEY_CHOICE, AT(datapath), "auto", datapath_choices, 0, 0 },
 	{ "bridge", KEY_IFNAME, AT(bridge), "sekisho0", NULL, 0, 0 },

@@ -15,7 +15,7 @@ enum conf_vmm { VMM_AUTO, VMM_FIRECRACKER, VMM_QEMU };
 enum conf_dnssec { DNSSEC_AUTO, DNSSEC_REQUIRE, DNSSEC_OFF };
 
 struct conf {
-	char run_dir[256], state_dir[256], policy_dir[256];
+	char run_dir[256], state_dir[256], policy_dir[256], apps_dir[256];
 	enum conf_switch switch_;
 	enum conf_datapath datapath;
 	char bridge[16];

@@ -12,7 +12,7 @@ import time
 import zones
 from lab import LAB, Inside, LabError, build_dir, sh, wait_until
 
-RUN_DIR, STATE_DIR, POLICY_DIR = "/run/sekisho", f"{LAB}/state", f"{LAB}/policy.d"
+RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR = "/run/sekisho", f"{LAB}/state", f"{LAB}/policy.d", f"{LAB}/apps"
 ROLES = ("switchd", "gate", "names", "resolver", "desk")
 
 
@@ -46,8 +46,8 @@ def whole_run_settings():
 
 class Daemon:
     def __init__(self, **settings):
-        self.settings = {"run_dir": RUN_DIR, "state_dir": STATE_DIR, "policy_dir": POLICY_DIR, "switch": "private", "uplink": "nat",
-                         "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **whole_run_settings(), **settings}
+        self.settings = {"run_dir": RUN_DIR, "state_dir": STATE_DIR, "policy_dir": POLICY_DIR, "apps_dir": APPS_DIR,
+                         "switch": "private", "uplink": "nat", "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **whole_run_settings(), **settings}
         self.conf = f"{LAB}/sekishod.conf"
         self.process = None
         self.prefix = []  # words before the daemon's own: another clock, another limit

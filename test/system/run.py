@@ -28,7 +28,7 @@ import sandbox
 import witness
 import zones
 from lab import LAB, Capture, Lab, LabError, keep, sh, wait_until
-from product import Agent, App, Daemon, Log, RUN_DIR, STATE_DIR, POLICY_DIR, processes_named, sekisho, sekisho_json
+from product import Agent, App, Daemon, Log, RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR, processes_named, sekisho, sekisho_json
 
 TEST_TIMEOUT = 90
 
@@ -80,7 +80,7 @@ class Shared:
             if name not in ("lo", "up0", "up1"):
                 sh(f"ip link del {name}", check=False)
         sh("nft delete table inet sekisho", check=False)
-        for folder in (RUN_DIR, STATE_DIR, POLICY_DIR):
+        for folder in (RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR):
             sh("rm", "-rf", folder)
         self.dirty = False
 
