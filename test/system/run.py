@@ -280,7 +280,8 @@ def select_tests(options):
     paths = []
     for what in options.what or [HERE]:
         paths += sorted(glob.glob(os.path.join(what, "test_*.py"))) if os.path.isdir(what) else [what]
-    tests = [t for t in load(paths) if not options.k or any(w in t[0] for w in options.k)]
+    tests = load(paths)
+    tests = [t for t in tests if not options.k or any(w in t[0] for w in options.k)]
     if options.shuffle is not None:
         random.Random(options.shuffle).shuffle(tests)
     return tests
@@ -374,15 +375,18 @@ def parallel(options):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--list", action="store_true")
-    p.add_argument("--jobs", type=int, default=1)
-    p.add_argument("--share", default="0/1")
-    p.add_argument("--artefacts", default=os.path.join(ROOT, "test-artefacts"))
-    p.add_argument("--shuffle", type=int, metavar="SEED", help="another order: no test may need what an earlier one left")
-    p.add_argument("-k", action="append", default=[])
-    p.add_argument("what", nargs="*")
+    p.add_argument("--list", action="store_true", help="what each test proves; runs none")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="this many sandboxes at once; each takes every N-th test")
+    p.add_argument("--shuffle", type=int, metavar="SEED",
+                   help="run in the random order of this number instead of by name; the same number and the same --jobs give the same order")
+    p.add_argument("--share", default="0/1", help=argparse.SUPPRESS)
+    p.add_argument("--artefacts", default=os.path.join(ROOT, "test-artefacts"), metavar="DIR", help="where a failed test's logs go")
+    p.add_argument("-k", action="append", default=[], metavar="WORD", help="only tests whose name has this word")
+    p.add_argument("what", nargs="*", metavar="FOLDER-OR-FILE")
     options = p.parse_args()
     tests = select_tests(options)
+    if options.shuffle is not None and options.share == "0/1" and os.environ.get(sandbox.INSIDE) != "1":
+        print(f"order: --shuffle {options.shuffle} --jobs {options.jobs}", flush=True)
     if options.list:
         for name, function in tests:
             print(f"{name}: {function.__doc__.splitlines()[0]}")
