@@ -236,6 +236,8 @@ static void from_others(struct gate_role *o, enum role_id from, struct frame *f)
 		gate_lookup(o->g, f->id, &lookup);
 	else if (from == ROLE_RESOLVER && f->type == IPC_RESOLVED && ipc_resolved_get(f->body, f->len, &resolved))
 		gate_resolved(o->g, f->id, &resolved);
+	else if (from == ROLE_RESOLVER && f->type == IPC_CHANNEL)
+		gate_resolver_back(o->g);
 	else if (from == ROLE_SWITCHD && f->type == IPC_CHANNEL && o->fd[CONN_QUESTIONS] < 0)
 		role_send(o->r, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0, NULL, 0);
 	else if (f->type != IPC_CHANNEL && f->type != IPC_RESULT)

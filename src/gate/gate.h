@@ -59,6 +59,8 @@ void gate_desk_back(struct gate *g);
 /* From names and resolver. */
 void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l);
 void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *r);
+/* The resolver is a new process: what the old one was asked and never answered is judged, and asked, anew. */
+void gate_resolver_back(struct gate *g);
 
 /* When gate_tick() wants to be called next, in boot_ms; -1: never. */
 int64_t gate_deadline(const struct gate *g);

@@ -315,6 +315,18 @@ void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *
 	}
 }
 
+void gate_resolver_back(struct gate *g)
+{
+	struct name name;
+	bool for_grants;
+	resolve_lost(g->resolve);
+	while (resolve_lost_next(g->resolve, &name, &for_grants)) {
+		if (for_grants)
+			judge_grants_of(g, &name);
+		names_resolved(g, &name);
+	}
+}
+
 void names_tick(struct gate *g)
 {
 	for (unsigned i = 0; i < LOOKUPS_MAX && g->n_lookups > 0; i++) {

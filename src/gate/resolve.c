@@ -14,6 +14,7 @@ struct resolve {
 	struct resolved *entry[RESOLVE_TABLE];
 	uint32_t request[RESOLVE_TABLE];
 	uint16_t count[PLAN_SLOTS];
+	unsigned lost_at; /* resolve_lost_next() has looked at all before */
 };
 
 struct resolve *resolve_new(uint64_t seed)
@@ -188,4 +189,30 @@ const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const
 		ttl = RESOLVE_TTL_MAX_MS;
 	r->until_ms = now_ms + ttl;
 	return r;
+}
+
+void resolve_lost(struct resolve *t)
+{
+	for (unsigned i = 0; i < RESOLVE_TABLE; i++) {
+		struct resolved *r = t->entry[i];
+		if (r == NULL || !r->pending)
+			continue;
+		r->until_ms = INT64_MIN + 1;
+		r->lost = true;
+	}
+	t->lost_at = 0;
+}
+
+bool resolve_lost_next(struct resolve *t, struct name *ret_name, bool *ret_for_grants)
+{
+	for (; t->lost_at < RESOLVE_TABLE; t->lost_at++) {
+		struct resolved *r = t->entry[t->lost_at];
+		if (r == NULL || !r->lost)
+			continue;
+		r->lost = false;
+		*ret_name = r->name;
+		*ret_for_grants = r->for_grants;
+		return true;
+	}
+	return false;
 }

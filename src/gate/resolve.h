@@ -29,6 +29,7 @@ struct resolved {
 	int64_t until_ms; /* fresh, or while pending: given up */
 	bool pending;	  /* asked, no answer yet; what stands here is the answer before */
 	bool for_grants;  /* grants made under this name are to be judged again with the answer */
+	bool lost;	  /* pending at a resolver that died; nobody who waits has been told yet */
 	uint8_t status;	  /* enum ipc_resolve_status */
 	uint8_t n_chain, n_v4, n_v6;
 	struct name *chain; /* owned */
@@ -51,5 +52,9 @@ void resolve_for_grants(struct resolve *t, const struct name *name);
 /* Takes the answer to a request. NULL: nobody asked (any more). */
 const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const struct ipc_resolved *r,
 	int64_t now_ms);
+/* The resolver that was asked is dead: what is pending ends now. */
+void resolve_lost(struct resolve *t);
+/* One of the names that ended so, each once; false: that was all. */
+bool resolve_lost_next(struct resolve *t, struct name *ret_name, bool *ret_for_grants);
 
 #endif

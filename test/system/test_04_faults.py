@@ -9,7 +9,7 @@ import socket
 import time
 
 from lab import LabError, sh, wait_until
-from product import RUN_DIR, Agent, sekisho, sekisho_json
+from product import RUN_DIR, Agent, dns_answer, dns_query, sekisho, sekisho_json
 from run import alone, no_daemon
 from test_01_main import page, refused
 
@@ -86,6 +86,22 @@ def test_kill_names(t):
 def test_kill_resolver(t):
     """resolver killed: likewise."""
     kill_with_traffic(t, "resolver")
+
+
+def test_lookup_survives_resolver(t):
+    """A name that the resolver was asked when it died is asked of the next one: the app's one query has its answer."""
+    app = t.app("web")
+    t.rule("allow web to orphan.wild.example.org")
+    t.rule("deny web to evil.example.net")
+    s = app.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(8)
+    os.kill(t.daemon.role_pids("resolver")[0], signal.SIGSTOP)
+    s.sendto(dns_query("orphan.wild.example.org"), (app.given["dns"][0], 53))
+    assert app.resolve("evil.example.net")[0] == 3, "what is behind it on the way to gate"
+    t.daemon.kill_role("resolver")
+    rcode, found = dns_answer(s.recv(4096))
+    s.close()
+    assert rcode == 0 and found, (rcode, found)
 
 
 def test_kill_desk(t):

@@ -525,6 +525,37 @@ static void refusal_of_the_name_behind(void **state)
 	world_free(w);
 }
 
+/* What a resolver that died was asked is asked of the next one at once, unless the rule that let it out is gone. */
+static void new_resolver_is_asked_again(void **state)
+{
+	(void)state;
+	struct world *w = with("allow web to www.example.com");
+	size_t other = world_rule(w, "allow web to gone.example.com");
+	world_policy(w);
+	world_lookup(w, WEB, "gone.example.com", 1);
+	world_lookup(w, WEB, "www.example.com", 1);
+	assert_int_equal(w->n_resolves, 2);
+	world_rule_end(w, other, POLICY_END_REMOVED);
+	world_policy(w);
+	assert_int_equal(w->n_answers, 0);
+	uint32_t before = w->resolve_id;
+	gate_resolver_back(w->g);
+	world_turn(w);
+	assert_int_equal(w->n_resolves, 3);
+	assert_int_not_equal(w->resolve_id, before);
+	assert_int_equal(w->n_answers, 1);
+	/* One that comes meanwhile waits for the same answer. */
+	world_lookup(w, WEB, "www.example.com", 1);
+	assert_int_equal(w->n_resolves, 3);
+	world_resolved(w, HOST);
+	assert_int_equal(w->n_answers, 3);
+	assert_int_equal(w->answer.kind, ANSWER_ADDRESS);
+	gate_resolver_back(w->g);
+	world_turn(w);
+	assert_int_equal(w->n_resolves, 3);
+	world_free(w);
+}
+
 /* --- between apps --- */
 
 static uint32_t db4(void)
@@ -665,6 +696,7 @@ int main(void)
 		cmocka_unit_test(refused_rows_are_bounded),
 		cmocka_unit_test(hot_rows_are_bounded),
 		cmocka_unit_test(new_names_are_bounded),
+		cmocka_unit_test(new_resolver_is_asked_again),
 		cmocka_unit_test(long_names_count_more),
 		cmocka_unit_test(lookups_are_shared),
 		cmocka_unit_test(refusal_of_the_name_behind),
