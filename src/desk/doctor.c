@@ -28,7 +28,8 @@ static json_t *own_checks(struct desk *d, const struct client *c)
 		"journalctl -u sekishod");
 	char text[STORE_ERROR_MAX + 64], fix[sizeof(d->role->conf.state_dir) + 96];
 	snprintf(text, sizeof(text), "nothing passes: %s", d->damaged);
-	snprintf(fix, sizeof(fix), "rm %s/store/store.db.seal && systemctl reload sekishod", d->role->conf.state_dir);
+	snprintf(fix, sizeof(fix), "touch %s/store/store.db.accept && systemctl reload sekishod",
+		d->role->conf.state_dir);
 	check(checks, "store", d->damaged[0] == '\0',
 		d->damaged[0] == '\0' ? "the store opened whole and is written durably" : text, fix);
 	/* Nothing is broken when nobody looks; it is well to know all the same. */

@@ -48,9 +48,13 @@ int seal_toggle_row(struct store *s, int64_t seq) __attribute__((warn_unused_res
 int seal_toggle_all(struct store *s, struct store_rows *q) __attribute__((warn_unused_result));
 /* Before the commit that makes s->sum true, `durable`; after it with that sum alone. */
 int seal_write(struct store *s, const uint8_t before[STORE_SUM], bool durable) __attribute__((warn_unused_result));
-/* -EUCLEAN: this database is not the one that was sealed. Without a seal: makes one. */
-int seal_open(struct store *s, const char *path) __attribute__((warn_unused_result));
+/* -EUCLEAN: this database is not the one that was sealed. Without a seal, or when a person has `accepted` the database
+ * as it is: makes one. */
+int seal_open(struct store *s, const char *path, bool accepted) __attribute__((warn_unused_result));
 bool seal_exists(const char *path);
+/* A person's decision, for one open: PATH.accept. */
+bool seal_accepted(const char *path);
+void seal_accept_end(const char *path);
 /* The damaged database gets a name beside its own. */
 int seal_set_aside(const char *path, char ret_name[STORE_PATH_MAX]) __attribute__((warn_unused_result));
 

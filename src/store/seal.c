@@ -6,6 +6,9 @@
  * Digests of rows are joined by exclusive or, so that a change costs one row whatever the number of rules. The file
  * holds two sums, before and after the commit that follows it: whichever side of the commit a kill falls on, one fits.
  * It is written in place, within one sector, so it needs no room on a full disk and no second name.
+ *
+ * A seal that is gone tells nothing about the rules beside it, so that is damage, too. What a person decides he says
+ * with a file of its own, which counts once.
  */
 #include "store/db.h"
 
@@ -140,7 +143,7 @@ static int seal_make(struct store *s, const char *name)
 	return err;
 }
 
-int seal_open(struct store *s, const char *path)
+int seal_open(struct store *s, const char *path, bool accepted)
 {
 	char name[STORE_PATH_MAX];
 	if (snprintf(name, sizeof(name), "%s.seal", path) >= (int)sizeof(name))
@@ -148,10 +151,10 @@ int seal_open(struct store *s, const char *path)
 	int err = seal_sum(s);
 	if (err != 0)
 		return err;
-	s->seal_fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	s->seal_fd = accepted ? -1 : open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (s->seal_fd >= 0)
 		err = seal_fits(s);
-	else if (errno != ENOENT)
+	else if (!accepted && errno != ENOENT)
 		err = -errno;
 	else
 		err = seal_make(s, name);
@@ -160,10 +163,27 @@ int seal_open(struct store *s, const char *path)
 	return err == 0 ? seal_write(s, s->sum, true) : err;
 }
 
-bool seal_exists(const char *path)
+static bool beside(const char *path, const char *end)
 {
 	char name[STORE_PATH_MAX];
-	return snprintf(name, sizeof(name), "%s.seal", path) < (int)sizeof(name) && access(name, F_OK) == 0;
+	return snprintf(name, sizeof(name), "%s%s", path, end) < (int)sizeof(name) && access(name, F_OK) == 0;
+}
+
+bool seal_exists(const char *path)
+{
+	return beside(path, ".seal");
+}
+
+bool seal_accepted(const char *path)
+{
+	return beside(path, ".accept");
+}
+
+void seal_accept_end(const char *path)
+{
+	char name[STORE_PATH_MAX];
+	if (snprintf(name, sizeof(name), "%s.accept", path) < (int)sizeof(name))
+		unlink(name);
 }
 
 /* With its journal of changes, which belongs to it. */

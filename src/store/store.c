@@ -296,11 +296,22 @@ static int store_prepare(struct store *s, char *error)
 	return err == 0 ? history_open(s) : err;
 }
 
+/* Not a new one, nor one that was being made when we were killed. */
+static bool store_used_before(struct store *s)
+{
+	struct store_rows *q = NULL;
+	if (db_rows(s, &q, "SELECT 1 WHERE EXISTS (SELECT 1 FROM rule) OR EXISTS (SELECT 1 FROM journal)", "") != 0)
+		return true;
+	bool used = db_step(q) != 0;
+	store_rows_end(q);
+	return used;
+}
+
 /* Opened and found whole; else *ret is closed by the caller all the same. */
 static int store_try(const char *path, struct store *s, char *error)
 {
-	bool memory = strcmp(path, ":memory:") == 0;
-	if (!memory && seal_exists(path) && access(path, F_OK) != 0) {
+	bool memory = strcmp(path, ":memory:") == 0, accepted = !memory && seal_accepted(path);
+	if (!memory && !accepted && seal_exists(path) && access(path, F_OK) != 0) {
 		snprintf(error, STORE_ERROR_MAX, "the database is gone");
 		return -EUCLEAN;
 	}
@@ -313,12 +324,16 @@ static int store_try(const char *path, struct store *s, char *error)
 		snprintf(error, STORE_ERROR_MAX, "%s", s->db == NULL ? strerror(-err) : sqlite3_errmsg(s->db));
 	if (err != 0 || memory)
 		return err;
-	uint64_t changes = 0;
-	bool sealed = seal_exists(path);
-	err = seal_open(s, path);
-	if (err == 0 && !sealed && store_journal_count(s, &changes) == 0 && changes > 0)
+	if (!accepted && !seal_exists(path) && store_used_before(s)) {
 		snprintf(error, STORE_ERROR_MAX,
-			"there was no seal to hold it against; its rules are taken as they are");
+			"its seal is gone: nobody can say whether its rules are those stored last");
+		return -ENODATA;
+	}
+	err = seal_open(s, path, accepted);
+	if (err == 0 && accepted)
+		snprintf(error, STORE_ERROR_MAX, "%s.accept was there: its rules are taken as they are", path);
+	if (accepted)
+		seal_accept_end(path);
 	if (err == -EUCLEAN)
 		snprintf(error, STORE_ERROR_MAX, "its rules are not those that were stored last");
 	else if (err != 0)
@@ -326,15 +341,16 @@ static int store_try(const char *path, struct store *s, char *error)
 	return err;
 }
 
-/* Whoever removes the seal has decided: until then every open fails. */
+/* Whoever makes PATH.accept has decided: until then every open fails. What he decided was not about this one. */
 static void store_damaged(const char *path, const char *why, char *error)
 {
 	char aside[STORE_PATH_MAX] = "", text[STORE_ERROR_MAX];
 	snprintf(text, sizeof(text), "%s", why);
 	int err = access(path, F_OK) == 0 ? seal_set_aside(path, aside) : -ENOENT;
+	seal_accept_end(path);
 	snprintf(error, STORE_ERROR_MAX,
-		"%.160s%s%.150s; put a backup in its place or begin without its rules, then remove %.60s.seal", text,
-		err == 0 ? "; it was moved to " : "", err == 0 ? aside : "", path);
+		"%.160s%s%.150s; put a backup in its place or begin without its rules, then make the file %.60s.accept",
+		text, err == 0 ? "; it was moved to " : "", err == 0 ? aside : "", path);
 }
 
 /* A database that was never sealed must not be taken for a new one after it was moved aside. */
@@ -366,6 +382,11 @@ int store_open(const char *path, struct store **ret, char *error)
 	if (err == -EUCLEAN) {
 		store_mark(path);
 		store_damaged(path, why, error);
+	} else if (err == -ENODATA) {
+		/* It stays where it is: perhaps nothing else is wrong with it. */
+		err = -EUCLEAN;
+		snprintf(error, STORE_ERROR_MAX,
+			"%.200s; if they are to be taken as they are, make the file %.60s.accept", why, path);
 	} else if (err == -EPROTO) {
 		snprintf(error, STORE_ERROR_MAX, "%s", why);
 	} else {

@@ -31,8 +31,9 @@ enum { STORE_BLOCK = 4096, STORE_HISTORY_ROWS = 1000000, STORE_INBOX_ROWS = 1000
 #define STORE_HISTORY_AGE_MS (90LL * 86400 * 1000)
 
 /* -EPROTO: written by a newer version. -EUCLEAN: damaged (the integrity check failed), gone, or not the one whose rules
- * were sealed in PATH.seal; it has been moved aside, and every open fails so until somebody removes PATH.seal. In
- * `error` (STORE_ERROR_MAX) what is wrong and what to do; with 0 "" or what should be known (there was no seal).
+ * were sealed in PATH.seal; it has been moved aside, and every open fails so until somebody makes
+ * PATH.accept. In
+ * `error` (STORE_ERROR_MAX) what is wrong and what to do; with 0 "" or what should be known (it was accepted).
  * ":memory:" is a store that nothing outlives. */
 int store_open(const char *path, struct store **ret, char *error) __attribute__((warn_unused_result));
 /* Commits nothing. */

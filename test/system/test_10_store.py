@@ -39,12 +39,12 @@ def held(t):
     line = doctor("nothing passes")
     assert "damaged-1" in line or "gone" in line, line
     code, out, err = sekisho("allow", "web", "to", "198.51.100.12", check=False)
-    assert code == 1 and "store.db.seal" in out + err, (code, out, err)
+    assert code == 1 and "store.db.accept" in out + err, (code, out, err)
 
 
 def decide(t):
-    """As the doctor says: remove the seal and reload."""
-    os.unlink(f"{DB}.seal")
+    """As the doctor says: accept and reload."""
+    open(f"{DB}.accept", "x").close()
     os.kill(t.daemon.process.pid, signal.SIGHUP)
     wait_until(lambda: sekisho("allow", "other", "to", "198.51.100.12", check=False)[0] == 0, 15, "the daemon takes changes again")
 

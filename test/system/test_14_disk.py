@@ -2,6 +2,7 @@
 """Full, read-only, newer, lost: the store says what is wrong, nothing acknowledged is lost, nothing passes that was not allowed."""
 import errno
 import os
+import signal
 import sqlite3
 
 from lab import LabError, sh, wait_until
@@ -109,11 +110,16 @@ def test_newer(t):
 
 @no_daemon
 def test_lost_seal(t):
-    """Whoever removes the seal has decided that the rules are right: they are taken, and the log says so."""
+    """A seal that is gone is no decision: nothing passes, and the rules stay where they are, until somebody accepts them."""
     t.new_daemon().start()
     assert put("kept")[0] == 0
     t.daemon.stop()
     os.unlink(f"{DB}.seal")
     t.daemon.start()
-    wait_until(lambda: "there was no seal" in t.daemon.tail(60), 5, "the log says it")
-    assert " kept.example.org" in rules() and os.path.exists(f"{DB}.seal")
+    assert put("other")[0] == 1 and "its seal is gone" in sekisho("doctor", check=False)[1]
+    assert os.path.exists(DB) and not os.path.exists(f"{DB}.damaged-1")
+    open(f"{DB}.accept", "x").close()
+    os.kill(t.daemon.process.pid, signal.SIGHUP)
+    wait_until(lambda: put("other")[0] == 0, 15, "the daemon takes changes again")
+    assert " kept.example.org" in rules() and os.path.exists(f"{DB}.seal") and not os.path.exists(f"{DB}.accept")
+    assert "are taken as they are" in t.daemon.tail(60)

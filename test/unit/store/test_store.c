@@ -371,9 +371,11 @@ static void add_rule(const char *id)
 
 static void decide(void)
 {
-	char seal[128];
-	snprintf(seal, sizeof(seal), "%s.seal", path);
-	assert_int_equal(unlink(seal), 0);
+	char name[128];
+	snprintf(name, sizeof(name), "%s.accept", path);
+	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	close(fd);
 }
 
 static void expect_damaged(const char *why)
@@ -381,7 +383,7 @@ static void expect_damaged(const char *why)
 	struct store *s = NULL;
 	assert_int_equal(store_open(path, &s, error), -EUCLEAN);
 	assert_null(s);
-	if (strstr(error, why) == NULL || strstr(error, ".seal") == NULL)
+	if (strstr(error, why) == NULL || strstr(error, ".accept") == NULL)
 		fail_msg("%s", error);
 }
 
@@ -433,6 +435,33 @@ static void test_seal(void **state)
 	expect_damaged("gone");
 }
 
+/* A seal that is gone is no decision: nothing is taken, nothing moved, until there is one; and that counts once. */
+static void test_seal_gone(void **state)
+{
+	(void)state;
+	char seal[128], accept[128];
+	snprintf(seal, sizeof(seal), "%s.seal", path);
+	snprintf(accept, sizeof(accept), "%s.accept", path);
+	add_rule(ID_A);
+	assert_int_equal(unlink(seal), 0);
+	sql("DELETE FROM rule");
+	sql("INSERT INTO journal(time, who, what) VALUES(1, 0, 'added')");
+	expect_damaged("its seal is gone");
+	expect_damaged("its seal is gone");
+	assert_int_equal(access(path, F_OK), 0);
+	decide();
+	store_close(open_store());
+	assert_int_not_equal(access(accept, F_OK), 0);
+	assert_int_equal(access(seal, F_OK), 0);
+	/* Decided about a backup that is damaged itself: that is not to begin without rules. */
+	int fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "no database at all ", 16, 0), 16);
+	close(fd);
+	decide();
+	expect_damaged("store.db.damaged-1");
+	expect_damaged("gone");
+}
+
 /* Wherever a kill falls among many changes, the seal fits what is found. */
 static void test_seal_kill(void **state)
 {
@@ -480,6 +509,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_newer_and_damaged, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_moved_aside, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_seal, make_dir, drop_dir),
+		cmocka_unit_test_setup_teardown(test_seal_gone, make_dir, drop_dir),
 		cmocka_unit_test_setup_teardown(test_seal_kill, make_dir, drop_dir),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
