@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The admin's files: read from descriptors that main opened, all of them taken or none. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "desk/build.h"
 #include "desk/rule.h"
 #include "desk/undo.h"
@@ -103,19 +104,28 @@ void rules_file(struct desk *d, struct frame *f)
 	struct policy_diag diags[8];
 	size_t n_diags = 0, len = 0;
 	char *text = NULL;
-	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 ||
-		d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0]))
+	char shown[1200];
+	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1)
 		return;
+	/* A file that is left out would be a rule that is lost. */
+	if (d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0])) {
+		if (d->new_errors.len == 0)
+			file_error(d, "there are more than %zu policy files\n",
+				sizeof(d->new_docs) / sizeof(d->new_docs[0]));
+		return;
+	}
+	/* Names of files are bytes; from here on this one is text. */
+	text_escape(name.s, strlen(name.s), shown, sizeof(shown));
 	int err = file_text_read(f->fds[0], &text, &len);
-	char *copy = strdup(name.s);
+	char *copy = strdup(shown);
 	if (err == 0 && copy != NULL)
 		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
 	if (err == 0)
 		digest_of(text, len, d->new_digests[d->n_new_docs]);
 	free(text);
 	if (err == 0 && copy != NULL &&
-		(logout_refused(d, d->new_docs[d->n_new_docs], name.s) ||
-			lists_refused(d, d->new_docs[d->n_new_docs], name.s))) {
+		(logout_refused(d, d->new_docs[d->n_new_docs], shown) ||
+			lists_refused(d, d->new_docs[d->n_new_docs], shown))) {
 		policy_doc_free(d->new_docs[d->n_new_docs]);
 		d->new_docs[d->n_new_docs] = NULL;
 		free(copy);
@@ -127,9 +137,9 @@ void rules_file(struct desk *d, struct frame *f)
 	}
 	free(copy);
 	for (size_t i = 0; i < n_diags && i < 8; i++)
-		file_error(d, "%s:%u:%u: error: %s\n", name.s, diags[i].line, diags[i].col, diags[i].message);
+		file_error(d, "%s:%u:%u: error: %s\n", shown, diags[i].line, diags[i].col, diags[i].message);
 	if (n_diags == 0)
-		file_error(d, "%s: error: cannot be read: %s\n", name.s, strerror(err == 0 ? ENOMEM : -err));
+		file_error(d, "%s: error: cannot be read: %s\n", shown, strerror(err == 0 ? ENOMEM : -err));
 }
 
 /* The admin's rule as it has been known, by id and line; NULL when it is new. */

@@ -241,14 +241,22 @@ int gate_load(struct desk *d)
 	int err = store_copies(d->store, STORE_GRANT, &q);
 	if (err != 0)
 		return err;
+	unsigned strange = 0;
 	while ((err = store_copies_next(q, &row)) == 1) {
 		struct ipc_grant g;
-		if (ipc_grant_get(row.body, row.len, &g) && app_by_ref(d, &g.ref) != NULL && grant_put(d, &g) != 0) {
+		bool known = ipc_grant_get(row.body, row.len, &g);
+		strange += !known;
+		if (known && app_by_ref(d, &g.ref) != NULL && grant_put(d, &g) != 0) {
 			err = -ENOMEM;
 			break;
 		}
 	}
 	store_rows_end(q);
+	if (strange > 0)
+		log_msg(LOG_WARNING,
+			"%u permissions of running applications were stored by another version: their connections end, "
+			"new ones are judged as ever",
+			strange);
 	return err;
 }
 

@@ -389,13 +389,58 @@ static void test_hostile_clients(void **state)
 		"org.varlink.service.InvalidParameter");
 }
 
+/* A file may be named in any encoding: its rules and its application to the policy are listed all the same. */
+static void test_file_name(void **state)
+{
+	(void)state;
+	w.file = "10-\xff\xe2\x80\xae.rules";
+	start("deny any to ads.example.org\n");
+	json_t *p = expect("org.sekisho.Rules.List", NULL);
+	assert_string_equal(str(json_array_get(json_object_get(p, "rules"), 0), "file"), "10-\\xff\\u{202e}.rules");
+	json_decref(p);
+	p = expect("org.sekisho.Rules.Journal", NULL);
+	assert_string_equal(str(json_array_get(json_object_get(p, "changes"), 0), "what"), "applied");
+	json_decref(p);
+}
+
+/* One file too many is an error, not a file less. */
+static void test_many_files(void **state)
+{
+	(void)state;
+	start("deny any to ads.example.org\n");
+	struct frame_chan *m = w.chan[ROLE_MAIN];
+	assert_int_equal(frame_send(m, IPC_RELOAD, 0, NULL, 0, NULL, 0), 0);
+	for (unsigned i = 0; i < 257; i++) {
+		char line[64];
+		struct ipc_text name;
+		int fd = memfd_create("rules", MFD_CLOEXEC),
+		    n = snprintf(line, sizeof(line), "deny any to n%u.org\n", i);
+		char file[16];
+		snprintf(file, sizeof(file), "%03u.rules", i);
+		ipc_text_set(&name, file);
+		assert_int_equal(write(fd, line, (size_t)n), n);
+		lseek(fd, 0, SEEK_SET);
+		assert_int_equal(ipc_send(m, IPC_POLICY_FILE, 0, text, &name, &fd, 1), 0);
+		close(fd);
+		if (i % 20 == 0)
+			json_decref(expect("org.sekisho.Ping", NULL));
+	}
+	unsigned before = w.n_policy_results;
+	assert_int_equal(frame_send(m, IPC_POLICY_END, 1, NULL, 0, NULL, 0), 0);
+	UNTIL(w.n_policy_results > before);
+	assert_int_equal(w.policy_result.err, -EINVAL);
+	assert_non_null(strstr(w.policy_result.text.s, "more than 256"));
+	assert_int_equal(judge("ads.example.org"), POLICY_SAYS_DENY);
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_in_force),
 		DESK_TEST(test_acknowledged), DESK_TEST(test_survives_kill), DESK_TEST(test_lives),
 		DESK_TEST(test_undo), DESK_TEST(test_questions), DESK_TEST(test_inbox), DESK_TEST(test_gate_restarts),
-		DESK_TEST(test_run), DESK_TEST(test_bad_files), DESK_TEST(test_hostile_clients) };
+		DESK_TEST(test_run), DESK_TEST(test_bad_files), DESK_TEST(test_file_name), DESK_TEST(test_many_files),
+		DESK_TEST(test_hostile_clients) };
 	signal(SIGPIPE, SIG_IGN);
 	/* Whether one may call the desk at all follows from one's groups; root always may. */
 	if (geteuid() != 0)

@@ -81,7 +81,7 @@ void give_policy(const char *text)
 	if (text != NULL) {
 		int fd = memfd_create("rules", MFD_CLOEXEC);
 		struct ipc_text name;
-		ipc_text_set(&name, "10-test.rules");
+		ipc_text_set(&name, w.file == NULL ? "10-test.rules" : w.file);
 		assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 		lseek(fd, 0, SEEK_SET);
 		assert_int_equal(ipc_send(m, IPC_POLICY_FILE, 0, text, &name, &fd, 1), 0);

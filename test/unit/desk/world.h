@@ -22,6 +22,7 @@ struct world {
 	size_t image_len;
 	struct policy *policy;
 	uint64_t generation;
+	const char *file; /* name of the policy file; NULL: 10-test.rules */
 	bool hold_policy; /* the gate does not answer */
 	uint32_t held_id;
 	struct ipc_app app;
