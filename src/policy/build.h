@@ -39,6 +39,8 @@ struct build {
 	size_t cap_who;
 	struct link *links;
 	size_t n_links, cap_links, n_members;
+	struct clist lists[POLICY_LISTS_MAX];
+	size_t n_lists;
 	uint32_t *app_groups, *member;
 	size_t n_grouped, n_member;
 	uint64_t prefixes4, prefixes6[3];
@@ -59,6 +61,8 @@ struct build {
 bool build_fail(struct build *b, int rc, size_t rule, size_t other, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 bool build_no_memory(struct build *b);
+/* Keeps a text; *ret is its place in the image's. */
+bool build_text(struct build *b, const char *s, size_t len, uint32_t *ret);
 
 /* define.c */
 bool build_definitions(struct build *b);

@@ -38,7 +38,7 @@ bool build_no_memory(struct build *b)
 	return build_fail(b, -ENOMEM, SIZE_MAX, SIZE_MAX, "out of memory");
 }
 
-static bool keep_text(struct build *b, const char *s, size_t len, uint32_t *ret)
+bool build_text(struct build *b, const char *s, size_t len, uint32_t *ret)
 {
 	if (len + 1 > b->cap_text - b->text_len) {
 		size_t cap = (b->cap_text + len + 1) * 2;
@@ -122,7 +122,7 @@ static bool keep_file(struct build *b, size_t i, uint32_t *ret)
 		*ret = b->facts[i - 1].file;
 		return true;
 	}
-	return keep_text(b, f, strlen(f), ret);
+	return build_text(b, f, strlen(f), ret);
 }
 
 static bool keep_facts(struct build *b, size_t i)
@@ -148,7 +148,7 @@ static bool keep_facts(struct build *b, size_t i)
 	int n = policy_print_rule(&e->rule, text, sizeof(text));
 	if (n < 0)
 		return build_fail(b, -EINVAL, i, SIZE_MAX, "this rule cannot be printed");
-	return keep_text(b, text, (size_t)n, &f->text) && keep_file(b, i, &f->file);
+	return build_text(b, text, (size_t)n, &f->text) && keep_file(b, i, &f->file);
 }
 
 static uint32_t keep_window(struct build *b, const struct policy_lives *l)

@@ -2,6 +2,7 @@
 #ifndef POLICY_COMPILED_H
 #define POLICY_COMPILED_H
 
+#include "policy/list_digest.h"
 #include "policy/policy.h"
 
 /*
@@ -10,10 +11,11 @@
  * Every peer of a rule is an *object*: a name pattern, a network, a zone, any, an app, a set or a list. A *pattern* is
  * what a connection can hit directly: a key of bytes (kind and name, network, zone …). The table `patterns` leads from
  * a key to the objects it belongs to: to itself, and to each set and list it is a member of. The table `buckets` leads
- * from (direction, subject, object) to the rules. A decision looks up one key per label of the name, per prefix length
- * in use and per zone, and for each object found one bucket per subject (the app, its groups, any); the best of the
- * rules met decides. The cost depends on what matches, not on how many rules there are; what it waits for is memory, so
- * each kind of row is asked for well before it is read (eval.c).
+ * from (direction, subject, object) to the rules. A list is one pattern, which no key leads to: its members are a
+ * digest of its own (list_digest.h), asked beside the table. A decision looks up one key per label of the name, per
+ * prefix length in use and per zone, and for each object found one bucket per subject (the app, its groups, any); the
+ * best of the rules met decides. The cost depends on what matches, not on how many rules there are; what it waits for
+ * is memory, so each kind of row is asked for well before it is read (eval.c).
  *
  * All this is one *image*: a head and parts that know each other by position, never by address. Whoever compiles it
  * writes it down whole; whoever gets it checks every number in it once (image.c) and then uses it where it lies. The
@@ -43,7 +45,7 @@ uint32_t keytab_hash(uint8_t kind, const void *key, size_t len);
 uint32_t keyview_find(const struct keyview *t, uint8_t kind, const void *key, size_t len, uint32_t hash);
 
 /* The kind of a pattern's key. BELOW and WITHIN share the key of a name: `way` of the hit tells them apart. */
-enum pattern_kind { PATTERN_ANY, PATTERN_ZONE, PATTERN_APP, PATTERN_NAME, PATTERN_NET4, PATTERN_NET6 };
+enum pattern_kind { PATTERN_ANY, PATTERN_ZONE, PATTERN_APP, PATTERN_NAME, PATTERN_NET4, PATTERN_NET6, PATTERN_LIST };
 enum hit_way { WAY_EXACT, WAY_BELOW, WAY_WITHIN };
 enum { PATTERN_KEY_MAX = 2 + NAME_WIRE_MAX };
 
@@ -90,6 +92,12 @@ struct inbound {
 	uint32_t row, zero;
 };
 
+/* A list that some rule uses. */
+struct clist {
+	uint32_t row; /* of patterns */
+	uint32_t id;  /* in the text */
+};
+
 /* The parts of an image in their order. NETS: host, peers, onlink, synthetic. */
 enum part {
 	PART_RULES,
@@ -109,6 +117,7 @@ enum part {
 	PART_HITS,
 	PART_BUCKETS,
 	PART_INBOUND,
+	PART_LISTS,
 	PART_NETS,
 	PART_TZ,
 	PARTS
@@ -123,7 +132,7 @@ struct image_head {
 	} part[PARTS];
 };
 enum { IMAGE_ALIGN = 8 };
-#define IMAGE_MAGIC UINT64_C(0x534b504f4c303101)
+#define IMAGE_MAGIC UINT64_C(0x534b504f4c303102)
 
 /* An image as it lies, with the places of its parts. Nothing in it is written. */
 struct policy {
@@ -142,6 +151,10 @@ struct policy {
 	const struct object_hit *hits;
 	const struct bucket *buckets;
 	const struct inbound *inbound;
+	const struct clist *lists;
+	size_t n_lists;
+	/* Not of the image: what was attached, by number of the list; bytes NULL: nothing. */
+	struct list_digest digest[POLICY_LISTS_MAX];
 	struct policy_env env;
 };
 

@@ -307,8 +307,6 @@ void policy_doc_free(struct policy_doc *d)
 		free(d->groups[i].apps);
 	for (size_t i = 0; i < d->n_sets; i++)
 		free(d->sets[i].peers);
-	for (size_t i = 0; i < d->n_lists; i++)
-		free(d->lists[i].peers);
 	free(d->rules);
 	free(d->groups);
 	free(d->sets);

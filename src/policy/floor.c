@@ -168,6 +168,8 @@ const char *policy_class_text(enum policy_class c)
 
 static bool inside(const struct policy_env *env, const struct policy_peer *p)
 {
+	if (p->kind == POLICY_PEER_LIST)
+		return true;
 	if (p->kind == POLICY_PEER_ZONE)
 		return p->zone == POLICY_ZONE_HOST || p->zone == POLICY_ZONE_PEERS;
 	if (p->kind != POLICY_PEER_NET)

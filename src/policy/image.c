@@ -10,7 +10,7 @@
 static_assert(sizeof(struct crule) == 32 && sizeof(struct policy_fact) == 72 && sizeof(struct cport) == 8 &&
 		      sizeof(struct cwindow) == 8 && sizeof(struct keyslot) == 8 && sizeof(struct keyrow) == 16 &&
 		      sizeof(struct object_hit) == 8 && sizeof(struct bucket) == 16 && sizeof(struct inbound) == 16 &&
-		      sizeof(struct policy_net) == 18 && sizeof(struct policy_tz) == 16,
+		      sizeof(struct clist) == 8 && sizeof(struct policy_net) == 18 && sizeof(struct policy_tz) == 16,
 	"a row changed: change IMAGE_MAGIC and the check of that row");
 
 const size_t image_part_size[PARTS] = { [PART_RULES] = sizeof(struct crule),
@@ -30,6 +30,7 @@ const size_t image_part_size[PARTS] = { [PART_RULES] = sizeof(struct crule),
 	[PART_HITS] = sizeof(struct object_hit),
 	[PART_BUCKETS] = sizeof(struct bucket),
 	[PART_INBOUND] = sizeof(struct inbound),
+	[PART_LISTS] = sizeof(struct clist),
 	[PART_NETS] = sizeof(struct policy_net),
 	[PART_TZ] = sizeof(struct policy_tz) };
 
@@ -68,6 +69,8 @@ static void view_init(struct policy *p, const uint8_t *bytes)
 	p->n_buckets = n[PART_BUCKETS];
 	p->inbound = at[PART_INBOUND];
 	p->n_inbound = n[PART_INBOUND];
+	p->lists = at[PART_LISTS];
+	p->n_lists = n[PART_LISTS];
 	const struct policy_net *nets = at[PART_NETS];
 	p->env.host = nets;
 	p->env.n_host = p->head->n_nets[0];
@@ -106,9 +109,10 @@ static bool head_sound(const uint8_t *bytes, size_t len)
 	uint64_t n_nets = 0;
 	for (unsigned i = 0; i < 4; i++)
 		n_nets += h.n_nets[i];
-	return at == len && n_nets == h.part[PART_NETS].n && h.part[PART_RULES].n < UINT32_MAX &&
-	       h.part[PART_FACTS].n == h.part[PART_RULES].n && h.part[PART_BY_ID].n == h.part[PART_RULES].n &&
-	       h.part[PART_APP_GROUPS].n >= 1 && h.part[PART_APP_GROUPS].n - 1 <= h.part[PART_APP_ROWS].n &&
+	return at == len && n_nets == h.part[PART_NETS].n && h.part[PART_LISTS].n <= POLICY_LISTS_MAX &&
+	       h.part[PART_RULES].n < UINT32_MAX && h.part[PART_FACTS].n == h.part[PART_RULES].n &&
+	       h.part[PART_BY_ID].n == h.part[PART_RULES].n && h.part[PART_APP_GROUPS].n >= 1 &&
+	       h.part[PART_APP_GROUPS].n - 1 <= h.part[PART_APP_ROWS].n &&
 	       (h.part[PART_APP_SLOTS].n == 0 || power_of_two(h.part[PART_APP_SLOTS].n)) &&
 	       (h.part[PART_SLOTS].n == 0 || power_of_two(h.part[PART_SLOTS].n)) &&
 	       power_of_two(h.part[PART_BUCKETS].n) && (h.prefixes4 >> 33) == 0 && (h.prefixes6[2] >> 1) == 0;
@@ -222,6 +226,11 @@ static bool inbound_ok(struct policy_opening *o, size_t i)
 	return o->p->inbound[i].row < o->p->n_rules;
 }
 
+static bool list_ok(struct policy_opening *o, size_t i)
+{
+	return o->p->lists[i].row < o->p->patterns.n_rows && o->p->lists[i].id < o->p->text_len;
+}
+
 static bool net_ok(struct policy_opening *o, size_t i)
 {
 	const struct policy_net *n = &o->p->env.host[i];
@@ -250,6 +259,7 @@ static bool (*const row_check[PARTS])(struct policy_opening *, size_t) = { [PART
 	[PART_HITS] = hit_ok,
 	[PART_BUCKETS] = bucket_ok,
 	[PART_INBOUND] = inbound_ok,
+	[PART_LISTS] = list_ok,
 	[PART_NETS] = net_ok,
 	[PART_TZ] = tz_ok };
 
@@ -320,6 +330,21 @@ const void *policy_image(const struct policy *p, size_t *ret_len)
 {
 	*ret_len = p->head->len;
 	return p->head;
+}
+
+size_t policy_n_lists(const struct policy *p)
+{
+	return p->n_lists;
+}
+
+const char *policy_list_id(const struct policy *p, size_t list)
+{
+	return p->text + p->lists[list].id;
+}
+
+void policy_attach(struct policy *p, size_t list, const struct list_digest *digest)
+{
+	p->digest[list] = *digest;
 }
 
 void policy_free(struct policy *p)

@@ -169,6 +169,7 @@ static bool lay_out(const struct packing *k, void **ret, size_t *ret_len)
 		[PART_HITS] = { k->hits, k->n_hits },
 		[PART_BUCKETS] = { k->buckets, k->n_buckets },
 		[PART_INBOUND] = { k->inbound, k->n_inbound },
+		[PART_LISTS] = { b->lists, b->n_lists },
 		[PART_NETS] = { k->nets, k->n_nets },
 		[PART_TZ] = { k->tz, e->n_tz } };
 	struct image_head h = { .magic = IMAGE_MAGIC,

@@ -30,15 +30,12 @@ struct policy_peerset {
 	struct policy_peer *peers;
 };
 
-/* `peers` is what was fetched; it is empty after parsing. Of the kinds only NAME BELOW WITHIN NET occur. */
 struct policy_list {
 	char id[POLICY_TOKEN_MAX + 1];
 	const char *file; /* borrowed; NULL: none */
 	uint32_t line;
 	char source[POLICY_STRING_MAX + 1];
 	int64_t every_s; /* 0: not said */
-	size_t n_peers;
-	struct policy_peer *peers;
 };
 
 struct policy_doc {

@@ -102,6 +102,25 @@ static bool link_peer(struct build *b, const struct policy_peer *peer, uint32_t 
 	return add_link(b, pattern, object, way);
 }
 
+static bool link_list(struct build *b, const char *id, uint32_t object)
+{
+	uint32_t before = b->patterns.n_rows;
+	uint32_t pattern = keytab_add(&b->patterns, PATTERN_LIST, id, strlen(id));
+	if (pattern == KEYTAB_NONE)
+		return build_no_memory(b);
+	if (b->patterns.n_rows != before) {
+		if (b->n_lists == POLICY_LISTS_MAX)
+			return build_fail(b, -E2BIG, SIZE_MAX, SIZE_MAX, "rules use more than %d lists",
+				POLICY_LISTS_MAX);
+		struct clist *l = &b->lists[b->n_lists];
+		if (!build_text(b, id, strlen(id), &l->id))
+			return false;
+		l->row = pattern;
+		b->n_lists++;
+	}
+	return add_link(b, pattern, object, WAY_EXACT);
+}
+
 static bool count_member(struct build *b, const struct policy_peerset *set, size_t *n)
 {
 	bool ok = true;
@@ -142,12 +161,8 @@ static bool open_one(struct build *b, struct opening *o, uint32_t first, uint32_
 				o->queue[o->n++] = def;
 			o->seen[def] = 1;
 		} else if (m->kind == POLICY_PEER_LIST) {
-			if (!build_find(b, m->id, DEF_LIST, SIZE_MAX, &def))
+			if (!build_find(b, m->id, DEF_LIST, SIZE_MAX, &def) || !link_list(b, m->id, object))
 				return false;
-			for (size_t k = 0; k < b->in->lists[def].n_peers; k++) {
-				if (!link_peer(b, &b->in->lists[def].peers[k], object))
-					return false;
-			}
 		} else if (!link_peer(b, m, object)) {
 			return false;
 		}
@@ -181,13 +196,7 @@ static bool open_peer(struct build *b, const struct policy_peer *peer, size_t ru
 		return build_find(b, peer->id, DEF_SET, rule, &def) && open_set(b, def, object);
 	if (peer->kind != POLICY_PEER_LIST)
 		return link_peer(b, peer, object);
-	if (!build_find(b, peer->id, DEF_LIST, rule, &def))
-		return false;
-	for (size_t k = 0; k < b->in->lists[def].n_peers; k++) {
-		if (!link_peer(b, &b->in->lists[def].peers[k], object))
-			return false;
-	}
-	return true;
+	return build_find(b, peer->id, DEF_LIST, rule, &def) && link_list(b, peer->id, object);
 }
 
 /* What makes two peers one object: the kind and its bytes. */

@@ -136,6 +136,14 @@ const char *policy_rule_text(const struct policy *p, size_t rule);
 /* Bytes of the compiled structure. */
 size_t policy_memory(const struct policy *p);
 
+/* The lists that rules use, by number. Until a digest is attached (borrowed: its bytes must outlive the policy) a list
+ * has no members: whoever decides attaches all of them first. */
+enum { POLICY_LISTS_MAX = 64 };
+size_t policy_n_lists(const struct policy *p);
+const char *policy_list_id(const struct policy *p, size_t list);
+struct list_digest;
+void policy_attach(struct policy *p, size_t list, const struct list_digest *digest);
+
 /* Names another app by its rule: db.app.internal is answered to apps with a running allow or ask rule `to app:db`.
  * *ret_counted: some such rule is counted: answer in one family only. May be NULL. */
 bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,
@@ -154,7 +162,7 @@ enum policy_class {
 enum policy_class policy_classify(const struct policy *p, const struct addr *a);
 const char *policy_class_text(enum policy_class c);
 /* An allow of this peer can reach the computer's own addresses or the guests': by zone, by address or network inside
- * them, or by a set that holds one. `in` was compiled. 1, 0 or -ENOMEM. */
+ * them, by a set that holds one, or by a list, which may. `in` was compiled. 1, 0 or -ENOMEM. */
 int policy_peer_reaches_inside(const struct policy_input *in, const struct policy_peer *peer)
 	__attribute__((warn_unused_result));
 

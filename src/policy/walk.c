@@ -175,6 +175,53 @@ static void add_addr(struct walk *w, const struct addr *a, bool raw)
 	}
 }
 
+static void add_list(struct walk *w, size_t list, const struct hit *h)
+{
+	const struct keyrow *r = &w->p->patterns.rows[w->p->lists[list].row];
+	for (uint32_t i = r->first; i < r->first + r->n; i++)
+		add_object(w, &w->p->hits[i], h);
+}
+
+static void add_list_name(struct walk *w, size_t list, const struct name *n, bool chain)
+{
+	struct list_hit found;
+	if (!list_digest_name(&w->p->digest[list], n, &found))
+		return;
+	struct hit h = { .kind = PATTERN_NAME,
+		.least_verb = chain ? POLICY_ASK : POLICY_ALLOW,
+		.rank = found.exact ? RANK_NAME : RANK_PATTERN + found.labels };
+	add_list(w, list, &h);
+}
+
+static void add_list_addr(struct walk *w, size_t list, const struct addr *a, bool raw)
+{
+	int prefix = list_digest_addr(&w->p->digest[list], a);
+	if (prefix < 0)
+		return;
+	struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6,
+		.prefix = (uint8_t)prefix,
+		.least_verb = raw ? POLICY_DENY : POLICY_ALLOW,
+		.rank = (unsigned)prefix == a->len * 8U ? RANK_ADDRESS : RANK_NET + (unsigned)prefix };
+	add_list(w, list, &h);
+}
+
+static void add_lists(struct walk *w)
+{
+	const struct policy_request *q = w->q;
+	for (size_t i = 0; i < w->p->n_lists; i++) {
+		if (w->p->digest[i].bytes == NULL)
+			continue;
+		if (w->name != NULL)
+			add_list_name(w, i, w->name, false);
+		for (size_t k = 0; w->name != NULL && k < q->n_chain && k < POLICY_CHAIN_MAX; k++)
+			add_list_name(w, i, &q->chain[k], true);
+		if (w->addr.len != 0)
+			add_list_addr(w, i, &w->addr, false);
+		if (q->addr != NULL && w->addr.len != 0 && !addr_equal(q->addr, &w->addr))
+			add_list_addr(w, i, q->addr, true);
+	}
+}
+
 static void add_zone_and_any(struct walk *w)
 {
 	static const enum policy_zone zones[] = { [POLICY_CLASS_HOST] = POLICY_ZONE_HOST,
@@ -223,6 +270,7 @@ void walk_all(struct walk *w)
 		add_addr(w, q->addr, true);
 	add_peer_app(w);
 	add_zone_and_any(w);
+	add_lists(w);
 	read_probes(w);
 	visit_places(w);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+struct naive_list naive_lists[2];
+
 /* Own arithmetic on purpose: bits one by one, names as text, time by the C library. */
 
 static int bit(const struct addr *a, unsigned i)
@@ -243,10 +245,10 @@ static long peer_rank(const struct ask *k, const struct policy_peer *p, enum pol
 			}
 		}
 	} else if (p->kind == POLICY_PEER_LIST) {
-		for (size_t i = 0; i < k->in->n_lists; i++) {
-			if (strcmp(k->in->lists[i].id, p->id) == 0) {
-				m = k->in->lists[i].peers;
-				n = k->in->lists[i].n_peers;
+		for (size_t i = 0; i < 2; i++) {
+			if (naive_lists[i].id != NULL && strcmp(naive_lists[i].id, p->id) == 0) {
+				m = naive_lists[i].peers;
+				n = naive_lists[i].n_peers;
 			}
 		}
 	} else {

@@ -8,6 +8,14 @@
  * The second evaluator: the text of the design, sentence by sentence, over the plain input; every rule against every
  * question, no index. It calls nothing of src/policy but reads its structures.
  */
+/* The members of lists, which are no part of the input. */
+struct naive_list {
+	const char *id;
+	const struct policy_peer *peers;
+	size_t n_peers;
+};
+extern struct naive_list naive_lists[2];
+
 struct naive_verdict {
 	enum policy_answer answer;
 	size_t rule; /* POLICY_NO_RULE */

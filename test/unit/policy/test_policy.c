@@ -2,6 +2,7 @@
 #include "policy/check.h"
 #include "policy/id.h"
 #include "policy/image.h"
+#include "policy/list_digest.h"
 #include "policy/policy.h"
 #include "policy/print.h"
 #include "policy/suggest.h"
@@ -119,20 +120,41 @@ static void expect(const struct fixture *f, const char *app, const char *peer, u
 			(ssize_t)v.rule, answer, rule);
 }
 
+/* The one list that the rules use. */
+static void attach(struct fixture *f, const char *id, const struct policy_peer *peers, size_t n, void *buf, size_t cap)
+{
+	const uint64_t key[2] = { 1, 2 };
+	struct list_builder *b = list_builder_new(key);
+	struct list_digest digest;
+	size_t len;
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(list_builder_add(b, &peers[i]), 0);
+	assert_int_equal(list_builder_finish(b, &len), 0);
+	assert_true(len <= cap);
+	assert_int_equal(list_builder_write(b, buf, len), 0);
+	assert_int_equal(list_digest_open(buf, len, &digest), 0);
+	list_builder_free(b);
+	assert_int_equal(policy_n_lists(f->p), 1);
+	assert_string_equal(policy_list_id(f->p, 0), id);
+	policy_attach(f->p, 0, &digest);
+}
+
 static void test_examples(void **unused)
 {
 	(void)unused;
 	struct fixture f;
 	struct policy_peer ads[2];
+	static uint64_t bytes[512];
 	load(&f,
 		"ask any\nallow firefox to internet port 80,443\ndeny any to list:ads quiet\n"
 		"allow firefox to ads.example.com note \"needed by shop\"\nfinal deny untrusted-pdf\n"
 		"ask agent-build to 192.0.2.7 port 22/tcp\nallow agent-build to internet port 22\nlist ads from \"ads\"\n");
 	assert_int_equal(policy_parse_peer(".example.com", 12, &ads[0], NULL), 0);
 	assert_int_equal(policy_parse_peer("ads.example.com", 15, &ads[1], NULL), 0);
-	f.doc->lists[0].peers = ads;
-	f.doc->lists[0].n_peers = 2;
 	assert_int_equal(policy_compile(&f.in, &f.p, NULL), 0);
+	/* without its digest a list has no members */
+	expect(&f, "firefox", "www.example.com", 443, "allow", 1);
+	attach(&f, "ads", ads, 2, bytes, sizeof(bytes));
 	expect(&f, "firefox", "www.example.org", 443, "allow", 1);
 	expect(&f, "firefox", "www.example.org", 22, "ask", 0);
 	expect(&f, "firefox", "www.example.com", 443, "deny", 2);
@@ -149,7 +171,6 @@ static void test_examples(void **unused)
 	const uint32_t rank[] = { 0, 4000, 0, 0, 0, 2 };
 	assert_memory_equal(v.rank, rank, sizeof(rank));
 	assert_true(v.quiet && !v.log && !v.counted);
-	f.doc->lists[0].peers = NULL;
 	unload(&f);
 }
 

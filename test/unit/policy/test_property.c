@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "naive.h"
 #include "policy/id.h"
+#include "policy/list_digest.h"
 #include "policy/parse.h"
 #include "policy/policy.h"
 #include "policy/print.h"
@@ -49,10 +50,10 @@ static const char *const peers[] = { "any", "internet", "lan", "host", "peers", 
 	"100.64.0.4/30", "169.254.169.254", "169.254.0.0/16", "169.254.1.0/24", "224.0.0.0/4", "224.0.0.251",
 	"2001:db8::/32", "2001:db8::1", "2001:db8:5::/48", "::/0", "fe80::/10", "fe80::1", "ff02::fb", "2002::/16",
 	"64:ff9b::/96", "64:ff9b::c000:201", "fd00:ec2::254", "fd00::/8", "127.0.0.1", "set:a", "set:b", "set:c",
-	"list:ads", "app:web", "app:db", "app:mail" };
+	"list:ads", "list:bad", "app:web", "app:db", "app:mail" };
 static const char *const inbound[] = { "any", "internet", "lan", "host", "peers", "192.0.2.1", "192.0.2.0/24",
-	"10.0.0.0/8", "192.168.1.2", "2001:db8::/32", "fe80::1", "set:a", "set:b", "list:ads", "app:web", "app:db",
-	"app:mail", "100.64.0.0/10", "2002::/16" };
+	"10.0.0.0/8", "192.168.1.2", "2001:db8::/32", "fe80::1", "set:a", "set:b", "list:ads", "list:bad", "app:web",
+	"app:db", "app:mail", "100.64.0.0/10", "2002::/16" };
 static const char *const ports[] = { "443", "443/tcp", "80,443", "80-90", "/tcp", "/udp", "0-65535", "53/udp", "853",
 	"853/tcp", "850-860", "5353/udp", "137", "/icmp", "8/icmp", "128/icmp", "/47", "/1", "400-500/tcp,443",
 	"443/sctp", "5355-5355/udp", "8/1" };
@@ -65,11 +66,19 @@ static const uint8_t protos[] = { 6, 6, 6, 17, 17, 132, 1, 58, 47 };
 static const char definitions[] = "group office = { web, mail }\ngroup all = { web, db, mail }\n"
 				  "set a = { 192.0.2.0/24, www.example.org, 10.0.0.5, lan }\n"
 				  "set b = { set:a, *.example.org, app:db, 169.254.169.254, internet }\n"
-				  "set c = { any, list:ads, 2001:db8::/32 }\nlist ads from \"ads.txt\"\n";
+				  "set c = { any, list:ads, 2001:db8::/32 }\nlist ads from \"ads.txt\"\n"
+				  "list bad from \"https://lists.example.org/bad\" every 1d\n";
+static const char *const members[] = { "ads.example.org", ".cdn.example.net", "198.51.100.0/24", "*.example.org",
+	".example.org", "example.org", "10.0.0.0/8", "10.0.0.5", "192.168.1.2", "169.254.169.254", "2001:db8::/32",
+	"2001:db8::1", "::ffff:10.0.0.5", "64:ff9b::c000:201", "2002::/16", "203.0.113.0/24", "192.0.2.0/24",
+	"192.0.2.0/25", "0.0.0.0/0", "::/0", "fe80::/10", "fe80::1", "100.64.0.2", "*.home.arpa", "printer.local" };
+enum { LISTS = 2, MEMBERS = 6 };
 
 struct world {
 	struct policy_doc *doc;
-	struct policy_peer ads[3];
+	struct policy_peer members[LISTS][MEMBERS];
+	void *bytes[LISTS];
+	struct list_digest digest[LISTS];
 	struct policy_input in;
 	struct policy_net host[2], guests[2], onlink[2], synthetic[1];
 	struct policy_tz tz[1];
@@ -158,14 +167,36 @@ static void add_rule(struct policy_entry *rules, size_t *n, const struct policy_
 		policy_rule_fini(&e->rule);
 }
 
+static void make_list(struct world *w, size_t list)
+{
+	const uint64_t key[2] = { state, ~state };
+	struct list_builder *b = list_builder_new(key);
+	size_t n = 1 + rnd(MEMBERS), len;
+	assert_non_null(b);
+	for (size_t i = 0; i < n; i++) {
+		const char *text = PICK(members);
+		assert_int_equal(policy_parse_peer(text, strlen(text), &w->members[list][i], NULL), 0);
+		assert_int_equal(list_builder_add(b, &w->members[list][i]), 0);
+	}
+	naive_lists[list] = (struct naive_list){ w->doc->lists[list].id, w->members[list], n };
+	assert_int_equal(list_builder_finish(b, &len), 0);
+	assert_non_null(w->bytes[list] = malloc(len));
+	assert_int_equal(list_builder_write(b, w->bytes[list], len), 0);
+	assert_int_equal(list_digest_open(w->bytes[list], len, &w->digest[list]), 0);
+	list_builder_free(b);
+}
+
+static void attach(const struct world *w, struct policy *p)
+{
+	for (size_t i = 0; i < policy_n_lists(p); i++)
+		policy_attach(p, i, &w->digest[strcmp(policy_list_id(p, i), "ads") == 0 ? 0 : 1]);
+}
+
 static void make_world(struct world *w, struct policy_entry *rules)
 {
 	assert_int_equal(policy_parse_file(definitions, strlen(definitions), &w->doc, NULL, 0, NULL), 0);
-	static const char *const ads[] = { "ads.example.org", ".cdn.example.net", "198.51.100.0/24" };
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(policy_parse_peer(ads[i], strlen(ads[i]), &w->ads[i], NULL), 0);
-	w->doc->lists[0].peers = w->ads;
-	w->doc->lists[0].n_peers = 3;
+	for (size_t i = 0; i < LISTS; i++)
+		make_list(w, i);
 	w->host[0] = net_of("192.168.1.2");
 	w->host[1] = net_of("fd12::1");
 	w->guests[0] = net_of("100.64.0.0/20");
@@ -186,7 +217,8 @@ static void make_world(struct world *w, struct policy_entry *rules)
 
 static void free_world(struct world *w)
 {
-	w->doc->lists[0].peers = NULL;
+	for (size_t i = 0; i < LISTS; i++)
+		free(w->bytes[i]);
 	policy_doc_free(w->doc);
 }
 
@@ -306,6 +338,8 @@ static void one_policy(unsigned *pairs)
 	mixed.rules = shuffled;
 	assert_int_equal(policy_compile(&w.in, &p, &err), 0);
 	assert_int_equal(policy_compile(&mixed, &s, &err), 0);
+	attach(&w, p);
+	attach(&w, s);
 	for (int i = 0; i < QUESTIONS; i++, ++*pairs) {
 		struct question x;
 		struct policy_verdict v, u;
