@@ -242,7 +242,7 @@ class Lab:
             s.bind((interface, 0))
             s.send(b"\2\0\0\0\0\1" + b"\2\0\0\0\0\2" + struct.pack("!H", witness.MARKER_TYPE) + mark + bytes(40))
             s.close()
-            return wait_until(lambda: capture.has(mark), 1, "marker in the capture", every=0.005)
+            return wait_until(lambda: capture.has(mark), 5, "marker in the capture", every=0.005)
         for attempt in range(5):
             try:
                 sent_and_seen()
@@ -270,6 +270,11 @@ class Lab:
         with open(f"{LAB}/resolv.{name}", "w") as f:
             f.write("nameserver 192.0.2.254\noptions timeout:2 attempts:2\n")
         return ns, port
+
+    @staticmethod
+    def namespaces():
+        """The names of those that namespace() made."""
+        return [n[len("app-"):] for n in os.listdir("/run/netns") if n.startswith("app-")]
 
     def remove_namespace(self, name):
         for pid in sh(f"ip netns pids app-{name}", check=False).split():

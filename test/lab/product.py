@@ -13,6 +13,7 @@ import zones
 from lab import LAB, Inside, LabError, build_dir, sh, wait_until
 
 RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR = "/run/sekisho", f"{LAB}/state", f"{LAB}/policy.d", f"{LAB}/apps"
+LOG = f"{LAB}/sekishod.log"
 ROLES = ("switchd", "gate", "names", "resolver", "desk")
 
 
@@ -50,6 +51,7 @@ class Daemon:
                          "switch": "private", "uplink": "nat", "resolver": f"forward:{zones.DNS4}", "dnssec": "off", **whole_run_settings(), **settings}
         self.conf = f"{LAB}/sekishod.conf"
         self.process = None
+        self.log_begin = os.path.getsize(LOG) if os.path.exists(LOG) else 0  # the lines before are of another test's daemon
         self.prefix = []  # words before the daemon's own: another clock, another limit
         self.starts = 0
 
@@ -57,7 +59,7 @@ class Daemon:
         with open(self.conf, "w") as f:
             f.write(text if text is not None else "".join(f"{k} = {v}\n" for k, v in self.settings.items()))
 
-    def start(self, timeout=30, text=None):
+    def start(self, timeout=60, text=None):
         self.write_conf(text)
         os.makedirs(POLICY_DIR, exist_ok=True)
         kernel = f"{build_dir()}/guest/kernel"  # fetched beforehand by data/fetch-guest-kernel: there is no network here
@@ -69,7 +71,7 @@ class Daemon:
             os.unlink(path)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(path)
-        self.log = open(f"{LAB}/sekishod.log", "a")
+        self.log = open(LOG, "a")
         self.starts += 1
         self.process = subprocess.Popen([*self.prefix, f"{build_dir()}/sekishod", "--config", self.conf], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, env={**os.environ, "NOTIFY_SOCKET": path})
@@ -85,19 +87,23 @@ class Daemon:
             os.unlink(path)
         raise LabError(f"sekishod not ready within {timeout} s: {self.tail()}")
 
+    def said(self):
+        """The lines of its log, of every start."""
+        with open(LOG) as f:
+            f.seek(self.log_begin)
+            return f.readlines()
+
     def tail(self, n=15):
-        with open(f"{LAB}/sekishod.log") as f:
-            return "".join(f.readlines()[-n:])
+        return "".join(self.said()[-n:])
 
     def count(self, words):
         """How many lines of the log hold these words."""
-        with open(f"{LAB}/sekishod.log") as f:
-            return sum(words in line for line in f)
+        return sum(words in line for line in self.said())
 
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def stop(self, timeout=20):
+    def stop(self, timeout=40):
         if not self.running():
             return self.process.returncode if self.process else None
         self.process.terminate()
@@ -105,13 +111,13 @@ class Daemon:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(20)
             raise LabError(f"sekishod did not stop within {timeout} s: {self.tail()}") from None
 
     def kill_all(self):
         """kill -9 of main; its roles end because their channel ends."""
         self.process.kill()
-        self.process.wait(5)
+        self.process.wait(20)
 
     def role_pids(self, role):
         found = []
@@ -133,7 +139,7 @@ class Daemon:
             raise LabError(f"no process has the role {role}")
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        return wait_until(lambda: [p for p in self.role_pids(role) if p not in before], 15, f"{role} runs again: {self.tail()}")
+        return wait_until(lambda: [p for p in self.role_pids(role) if p not in before], 30, f"{role} runs again: {self.tail()}")
 
     def ovs_pid(self, program):
         return int(open(f"{RUN_DIR}/ovs/{program}.pid").read())
@@ -223,7 +229,7 @@ class Agent:
         line = self.lines.next(timeout)
         return json.loads(line) if line is not None else None
 
-    def expect(self, kind, timeout=10, **members):
+    def expect(self, kind, timeout=20, **members):
         """The next event of that kind whose members are these; others wait for a later call."""
         end = time.monotonic() + timeout
         kept = 0
@@ -240,7 +246,7 @@ class Agent:
                 return self.waiting.pop(kept)
             kept += 1
 
-    def question(self, timeout=10, **members):
+    def question(self, timeout=20, **members):
         return self.expect("question", timeout, **members)
 
     def quiet(self, seconds):
@@ -265,7 +271,7 @@ class Agent:
     def close(self):
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(30)
         self.process.stdin.close()
         self.process.stdout.close()
         self.errors.close()
@@ -320,7 +326,7 @@ class App(Inside):
                 s.close()
             self.visit(poke)
             return None
-        return wait_until(known, 5, "the gateway answers ARP", every=0.1)
+        return wait_until(known, 15, "the gateway answers ARP", every=0.1)
 
     def resolve(self, name, family="A"):
         """Asks the app's name server; -> (rcode, [addresses])."""
@@ -362,7 +368,7 @@ def dns_answer(data):
     return rcode, found
 
 
-def dns_ask(server, name, family="A", timeout=3, tries=2):
+def dns_ask(server, name, family="A", timeout=3, tries=4):
     s = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(timeout)
     try:
@@ -393,7 +399,7 @@ class Log:
         *lines, self.rest = (self.rest + self.file.read()).split("\n")
         self.seen.extend(json.loads(line) for line in lines if line.startswith("{"))
 
-    def find(self, predicate=None, timeout=10, **members):
+    def find(self, predicate=None, timeout=20, **members):
         """The first entry, seen or to come, that fits; LabError after the time limit."""
         at = 0
 
@@ -417,7 +423,7 @@ class Log:
         self.file.close()
 
 
-def wait_for(predicate, timeout=10, **members):
+def wait_for(predicate, timeout=20, **members):
     """Follows the log until an entry fits; the entry."""
     log = Log()
     try:

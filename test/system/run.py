@@ -30,7 +30,12 @@ import zones
 from lab import LAB, Capture, Lab, LabError, keep, sh, wait_until
 from product import Agent, App, Daemon, Log, RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR, processes_named, sekisho, sekisho_json
 
-TEST_TIMEOUT = 90
+# What hangs ends by the limits of its own waits; these are for machines that are many times slower.
+TEST_TIMEOUT, CLOSE_TIMEOUT = 240, 90
+# After a rule's end, for frames on their way. How fast an end is belongs to bench.
+GRACE_S = 1.0
+# What tests write into our copies of them is taken back.
+ETC_FILES = ("/etc/passwd", "/etc/group", "/etc/resolv.conf")
 
 
 class TimeLimit(Exception):
@@ -57,6 +62,7 @@ class Shared:
     def __init__(self, artefacts):
         self.lab = Lab().up()
         self.artefacts = artefacts
+        self.etc = {path: read(path) for path in ETC_FILES}
         self.daemon = None
         self.dirty = False
         self.tuples, self.strict_tuples = {}, {}
@@ -74,7 +80,7 @@ class Shared:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
-        wait_until(lambda: not processes_of_product(), 5, "the product's processes end")
+        wait_until(lambda: not processes_of_product(), 30, "the product's processes end")
         for line in sh("ip -o link").splitlines():
             name = line.split(":")[1].strip().split("@")[0]
             if name not in ("lo", "up0", "up1"):
@@ -83,6 +89,11 @@ class Shared:
         for folder in (RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR):
             sh("rm", "-rf", folder)
         self.dirty = False
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
 
 
 def self_test(p):
@@ -207,9 +218,9 @@ class Context:
     def limit(self, permit, line):
         m = re.search(r" for (\d+)s", line)
         if m and permit:
-            self.script.end(permit, time.time() + int(m.group(1)), grace=0.3)
+            self.script.end(permit, time.time() + int(m.group(1)), GRACE_S)
 
-    def ended(self, permit, grace=0.3):
+    def ended(self, permit, grace=GRACE_S):
         self.script.end(permit, time.time(), grace)
 
     def remove_rules(self, *words):
@@ -232,12 +243,20 @@ class Context:
         for a in self.agents:
             a.close()
         up = self.daemon is not None and self.daemon.running()
+        kept = up and not self.shared.dirty and self.settings is None
         for a in self.apps:
-            if up and not self.shared.dirty:
+            if kept:
                 a.detach()
-            self.lab.remove_namespace(a.name)
-        if up and not self.shared.dirty and self.settings is None:
+        for namespace in self.lab.namespaces():  # also those that no app of ours was attached with
+            self.lab.remove_namespace(namespace)
+        for path, text in self.shared.etc.items():
+            if read(path) != text:
+                with open(path, "w") as f:
+                    f.write(text)
+        if kept:
             self.remove_rules()
+            # Machines whose client was killed just now take their time.
+            wait_until(lambda: sekisho_json("ps") == [], 30, "the applications of this test have ended")
 
     def verdict_of_witness(self):
         end = self.lab.mark()
@@ -305,7 +324,7 @@ def run_test(shared, name, function):
         where = traceback.extract_tb(e.__traceback__)
         at = next((f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(where) if "/test_" in f.filename), "")
         problems.append(f"{at}: {type(e).__name__}: {e}")
-    signal.alarm(30)
+    signal.alarm(CLOSE_TIMEOUT)
     try:
         if t is not None:
             t.close()
