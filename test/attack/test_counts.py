@@ -33,7 +33,7 @@ def begin(app, count):
                 pass
             sockets[s.fileno()] = s
             poll.register(s, select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP)
-        end = time.monotonic() + 8
+        end = time.monotonic() + 10
         while sockets and time.monotonic() < end:
             for fd, _events in poll.poll(0.2):
                 poll.unregister(fd)
@@ -61,7 +61,7 @@ def prepare(t):
     with open(f"{POLICY_DIR}/count.rules", "w") as f:
         f.write(f"allow any to {PEER} port {PORT}/tcp {TIMES} times\ndeny any\n")
     t.daemon.process.send_signal(1)
-    wait_until(lambda: len(sekisho_json("rules", "--all")) >= 2, 5, "the rules are read")
+    wait_until(lambda: len(sekisho_json("rules", "--all")) >= 2, 20, "the rules are read")
     for a in apps:
         t.permit(a.name, PEER, PORT)
     return apps
@@ -77,7 +77,7 @@ def exhaust(t, apps):
     for a in apps:
         for _ in range(TIMES):
             s = a.socket()
-            s.settimeout(5)
+            s.settimeout(15)
             try:
                 s.connect((PEER, PORT))
             except OSError:
@@ -101,7 +101,7 @@ def test_exact_in_parallel(t):
 def killed(t, kill):
     apps = prepare(t)
     children = [begin(a, ATTEMPTS // APPS) for a in apps]
-    wait_until(lambda: admitted(t) > 3, 5, "some have passed")
+    wait_until(lambda: admitted(t) > 3, 20, "some have passed")
     kill()
     for pid in children:
         os.waitpid(pid, 0)
@@ -131,6 +131,6 @@ def test_all_killed(t):
     """main killed in the middle and started again: never more than the count."""
     def kill():
         t.daemon.kill_all()
-        wait_until(lambda: not t.daemon.role_pids("gate"), 10, "the roles end")
+        wait_until(lambda: not t.daemon.role_pids("gate"), 20, "the roles end")
         t.daemon.start()
     killed(t, kill)

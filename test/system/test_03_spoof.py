@@ -22,7 +22,7 @@ def pair(t):
 def assert_works(app):
     """The lawful packet passes, so that a lie is the only reason for another not to."""
     s = app.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(2)
+    s.settimeout(3)
     for attempt in range(4):  # its own lies may have used up the app's share of the controller for a moment
         s.sendto(b"truth", (WEB4, 5000))
         try:

@@ -24,10 +24,10 @@ class Stream:
         from product import Lines
         self.process = t.start(app, "python3", "-u", "-c", STREAM)
         self.lines = Lines(self.process.stdout)
-        first = self.lines.next(15)
+        first = self.lines.next(30)
         assert first == "up", f"the stream did not come up: {first}"
 
-    def alive(self, within=3):
+    def alive(self, within=10):
         """A line that was sent after this call arrives."""
         while self.lines.ready or self.lines.next(0):
             self.lines.ready.clear()
@@ -50,7 +50,7 @@ def two_rules(t):
     return app
 
 
-def works_again(app, timeout=20):
+def works_again(app, timeout=40):
     """Allowed traffic works without the guest doing anything but try."""
     def tried():
         return app.curl("https://www.example.org/", timeout=3)[0] == 0
@@ -64,7 +64,7 @@ def kill_with_traffic(t, role):
     refused_or_silent(app)
     works_again(app)
     refused(app, "http://198.51.100.11/")
-    assert stream.alive(5), f"the live connection did not survive the death of {role}"
+    assert stream.alive(), f"the live connection did not survive the death of {role}"
     t.watch_port()
 
 
@@ -112,10 +112,10 @@ def test_kill_desk(t):
     stream = Stream(t, app)
     t.daemon.kill_role("desk")
     works_again(app)
-    wait_until(lambda: sekisho("ps", check=False)[0] == 0, 10, "desk serves again")
+    wait_until(lambda: sekisho("ps", check=False)[0] == 0, 20, "desk serves again")
     assert [r["rule_id"] for r in sekisho_json("rules")] == [r["rule_id"] for r in before]
     assert [a["app"] for a in sekisho_json("ps")] == ["web"]
-    assert stream.alive(5)
+    assert stream.alive()
 
 
 def test_kill_switchd(t):
@@ -143,7 +143,7 @@ def test_kill_gate_often(t):
     works_again(app)
 
 
-test_kill_gate_often.time_limit = 150
+test_kill_gate_often.time_limit = 300
 
 
 @alone()
@@ -154,7 +154,7 @@ def test_kill_main(t):
     given = sekisho_json("ps")[0]
     rules = [r["rule_id"] for r in sekisho_json("rules")]
     t.daemon.kill_all()
-    wait_until(lambda: not any(t.daemon.role_pids(r) for r in ("gate", "desk", "names")), 10, "the roles end with main")
+    wait_until(lambda: not any(t.daemon.role_pids(r) for r in ("gate", "desk", "names")), 20, "the roles end with main")
     refused_or_silent(app)
     t.daemon.start()
     t.watch_port()
@@ -163,7 +163,7 @@ def test_kill_main(t):
         assert again[key] == given[key], f"{key}: {given[key]} became {again[key]}"
     assert [r["rule_id"] for r in sekisho_json("rules")] == rules
     works_again(app)
-    assert stream.alive(5), "the stream was cut"
+    assert stream.alive(), "the stream was cut"
 
 
 @alone()
@@ -179,7 +179,7 @@ def test_main_stays_dead(t):
     t.say(f"silent {time.monotonic() - began - 3:.0f} s after the kill")
 
 
-test_main_stays_dead.time_limit = 120
+test_main_stays_dead.time_limit = 300
 
 
 @alone()
@@ -189,8 +189,8 @@ def test_kill_vswitchd(t):
     page(app)
     old = t.daemon.ovs_pid("ovs-vswitchd")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 15, "a new vswitchd")
-    works_again(app, 30)
+    wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 20, "a new vswitchd")
+    works_again(app)
     refused_or_silent(app)
     t.watch_port()
 
@@ -202,8 +202,8 @@ def test_kill_ovsdb(t):
     page(app)
     old = t.daemon.ovs_pid("ovsdb-server")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: t.daemon.ovs_pid("ovsdb-server") != old, 15, "a new ovsdb-server")
-    works_again(app, 30)
+    wait_until(lambda: t.daemon.ovs_pid("ovsdb-server") != old, 20, "a new ovsdb-server")
+    works_again(app)
     refused_or_silent(app)
     other = t.app("other")
     t.rule("allow other to 198.51.100.10 port 80/tcp")
@@ -218,7 +218,7 @@ def test_sigterm(t):
     stream = Stream(t, app)
     status = t.daemon.stop()
     assert status == 0, f"status {status}: {t.daemon.tail()}"
-    assert stream.silent_for(2, 10)
+    assert stream.silent_for(2, 20)
     left = t.daemon.left_behind()
     assert not left, left
     t.daemon.start()
@@ -246,20 +246,23 @@ def test_counts_survive(t):
 
 @alone()
 def test_deadline_survives(t):
-    """`for 6s`: a restart in between does not extend it."""
+    """`for 8s`: a restart in between does not move its end."""
     app = t.app("web")
-    t.rule("allow web to 198.51.100.10 port 80/tcp for 6s")
+    t.rule("allow web to 198.51.100.10 port 80/tcp for 8s")
     t.rule("deny web")
     began = time.monotonic()
     page(app, "http://198.51.100.10/")
+    ends = [r["deadline"] for r in sekisho_json("rules") if r["deadline"]]
     t.daemon.kill_all()
     t.daemon.start()
     t.watch_port()
+    still = [r["deadline"] for r in sekisho_json("rules") if r["deadline"]]
+    assert len(ends) == 1 and still in (ends, []), (ends, still)
 
     def over():
         return app.curl("http://198.51.100.10/", timeout=2)[0] == 7
-    wait_until(over, 10, "the rule ends")
-    assert 5.5 < time.monotonic() - began < 8.5, time.monotonic() - began
+    wait_until(over, 20, "the rule ends")
+    assert 7 < time.monotonic() - began, time.monotonic() - began
 
 
 def test_names_survive_gate(t):
@@ -288,7 +291,7 @@ def test_question_survives_desk(t):
     p = t.start(app, "curl", "-sS", "--max-time", "60", "http://198.51.100.10/")
     q = agent.question(app="web")
     t.daemon.kill_role("desk")
-    wait_until(lambda: sekisho("ps", check=False)[0] == 0, 10, "desk serves again")
+    wait_until(lambda: sekisho("ps", check=False)[0] == 0, 20, "desk serves again")
     again = t.agent().question(app="web", timeout=20)
     assert again["id"] == q["id"], (q, again)
     t.answer(t.agents[-1], again, "allow web to 198.51.100.10 port 80/tcp until exit")
@@ -303,7 +306,7 @@ def test_question_survives_vswitchd(t):
     q = agent.question(app="web")
     old = t.daemon.ovs_pid("ovs-vswitchd")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 15, "a new vswitchd")
+    wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 20, "a new vswitchd")
     t.answer(agent, q, "allow web to 198.51.100.10 port 80/tcp until exit")
     out, _ = p.communicate(timeout=60)
     assert p.returncode == 0, out
@@ -315,7 +318,7 @@ def test_interface_vanishes(t):
     t.rule("allow web to www.example.org port 443/tcp until exit")
     page(app)
     sh(f"ip link del {app.port}")
-    wait_until(lambda: sekisho_json("ps") == [], 10, "the app has exited")
+    wait_until(lambda: sekisho_json("ps") == [], 20, "the app has exited")
     assert not [r for r in sekisho_json("rules") if r.get("state") == "active"]
     t.lab.remove_namespace("web")
 

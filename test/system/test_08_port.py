@@ -101,7 +101,7 @@ def test_peers_on_the_lan(t):
     t.rule("allow near to 203.0.113.240 port 80/tcp")
     began = time.monotonic()
     status, _, _ = app.curl("http://203.0.113.240/", timeout=20)
-    assert status == 7 and time.monotonic() - began < 8, status
+    assert status == 7 and time.monotonic() - began < 15, status
 
 
 @port_uplink
@@ -113,7 +113,7 @@ def test_router_asks(t):
     def asked(address, found):
         Inside("net").run("python3", "-c", "import socket,sys\na=sys.argv[1]\n"
                           "socket.socket(socket.AF_INET6 if ':' in a else socket.AF_INET,socket.SOCK_DGRAM).sendto(b'LIE',(a,9))", address)
-        wait_until(lambda: found in sh(f"ip neigh show {address} dev rt-up1", ns="net"), 5, f"the LAN sees {found} for {address}")
+        wait_until(lambda: found in sh(f"ip neigh show {address} dev rt-up1", ns="net"), 20, f"the LAN sees {found} for {address}")
     asked(app.ipv4, app.mac)
     asked(app.ipv6, app.mac)
     asked("203.0.113.219", "FAILED")
@@ -166,7 +166,7 @@ def test_gate_dies(t):
     app = two_rules(t)
     stream = Stream(t, app)
     t.daemon.kill_role("gate")
-    assert stream.alive(8), "the live connection did not survive the death of gate"
+    assert stream.alive(20), "the live connection did not survive the death of gate"
     works_again(app)
 
 
@@ -176,11 +176,16 @@ def test_rule_ends(t):
     app = t.app("web")
     permit = t.rule("allow web to 198.51.100.10 port 1234/tcp")
     stream = Stream(t, app)
-    assert app.ipv4 in sh("ss -tn state established", ns="net")
+    # By its port: what a dead daemon cut without a word stands on the far side for hours, also under this address.
+    port = sh("ss", "-Htn", "state", "established", ns=app.ns).split()[2].rpartition(":")[2]
+
+    def stands():
+        return any(app.ipv4 in line and line.split()[-1].endswith(f":{port}") for line in sh("ss -Htn state established", ns="net").splitlines())
+    assert stands()
     t.remove_rules("1234")
     t.ended(permit)
-    assert stream.silent_for(1, 5)
-    wait_until(lambda: app.ipv4 not in sh("ss -tn state established", ns="net"), 5, "the far side learns of the end")
+    assert stream.silent_for(1, 20)
+    wait_until(lambda: not stands(), 20, "the far side learns of the end")
 
 
 @alone(**dict(zones.PORT_SETTINGS, lan_ipv4="203.0.113.200-203.0.113.200/26 via 203.0.113.193"))
@@ -216,7 +221,7 @@ def test_dhcp_on_the_lan(t):
     with open(f"{LAB}/udhcpc.sh", "w") as f:
         f.write(script)
     os.chmod(f"{LAB}/udhcpc.sh", 0o755)
-    status, out, _ = app.run("busybox", "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "1", "-O", "121", "-i", "eth0", "-s", f"{LAB}/udhcpc.sh")
+    status, out, _ = app.run("busybox", "udhcpc", "-f", "-q", "-n", "-t", "8", "-T", "2", "-O", "121", "-i", "eth0", "-s", f"{LAB}/udhcpc.sh")
     assert status == 0 and f"{app.ipv4}/32" in out and "169.254.1.1" in out and "0.0.0.0/0" in out, out
 
 
@@ -226,11 +231,11 @@ def test_vm_on_the_lan(t):
     t.rule("allow vm to www.example.org port 443/tcp")
     t.script.app("vm", *zones.PORT_SEGMENT)
     p = subprocess.run([f"{build_dir()}/sekisho", "run", "vm", "--", "sh", "-c", "curl -sS -4 https://www.example.org/ && "
-                        "curl -sS -6 https://www.example.org/"], capture_output=True, text=True, timeout=80, env=environment())
+                        "curl -sS -6 https://www.example.org/"], capture_output=True, text=True, timeout=150, env=environment())
     assert p.returncode == 0 and p.stdout.count("Welcome") >= 2, (p.returncode, p.stdout, p.stderr)
 
 
-test_vm_on_the_lan.time_limit = 150
+test_vm_on_the_lan.time_limit = 300
 
 
 @port_uplink

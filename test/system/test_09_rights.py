@@ -30,7 +30,7 @@ class UserAgent(Agent):
 def agent_of(t, name):
     before = status()["agents"]
     t.agents.append(UserAgent(name))
-    wait_until(lambda: status()["agents"] > before, 10, f"{name}'s agent serves")
+    wait_until(lambda: status()["agents"] > before, 20, f"{name}'s agent serves")
     return t.agents[-1]
 
 
@@ -131,7 +131,7 @@ def test_whose_question(t):
     p = t.start(app, "curl", "-sS", "--max-time", "60", "http://198.51.100.10/")
     q = alice.question(app="web")
     assert q["owner"] == "alice", q
-    later = carol.question(app="web", timeout=6)
+    later = carol.question(app="web")
     assert later["id"] == q["id"] and later["held_ms"] >= 2900, later
     line = "allow web to 198.51.100.10 port 80/tcp until exit"
     try:

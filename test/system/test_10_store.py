@@ -9,7 +9,7 @@ from product import POLICY_DIR, STATE_DIR, sekisho
 from run import no_daemon
 
 DB = f"{STATE_DIR}/store/store.db"
-PAGE = ["curl", "-sS", "-o", "/dev/null", "--max-time", "3", "http://198.51.100.10/"]
+PAGE = ["curl", "-sS", "-o", "/dev/null", "--max-time", "8", "http://198.51.100.10/"]
 
 
 def overwrite():
@@ -31,7 +31,7 @@ def begin(t):
     t.permit("web", "198.51.100.10", 80)
     app = t.app("web")
     sekisho("deny", "web", "to", "198.51.100.11")
-    assert t.start(app, *PAGE).wait(10) == 0
+    assert t.start(app, *PAGE).wait(30) == 0
     return app
 
 
@@ -46,7 +46,7 @@ def decide(t):
     """As the doctor says: accept and reload."""
     open(f"{DB}.accept", "x").close()
     os.kill(t.daemon.process.pid, signal.SIGHUP)
-    wait_until(lambda: sekisho("allow", "other", "to", "198.51.100.12", check=False)[0] == 0, 15, "the daemon takes changes again")
+    wait_until(lambda: sekisho("allow", "other", "to", "198.51.100.12", check=False)[0] == 0, 20, "the daemon takes changes again")
 
 
 @no_daemon
@@ -73,7 +73,7 @@ def test_damaged_under_way(t):
     overwrite()
     subprocess.run(["rm", "-f", f"{DB}-wal"], check=True)
     t.daemon.kill_role("desk")
-    wait_until(lambda: "nothing passes" in sekisho("doctor", check=False)[1], 15, "the doctor says it")
+    wait_until(lambda: "nothing passes" in sekisho("doctor", check=False)[1], 20, "the doctor says it")
     held(t)
-    assert t.start(app, *PAGE).wait(10) != 0, "a page came although nothing may pass"
+    assert t.start(app, *PAGE).wait(30) != 0, "a page came although nothing may pass"
     decide(t)

@@ -90,13 +90,13 @@ def test_hot_rows_do_not_outlive_gate(t):
     def hot():
         page()
         return "nw_dst=198.51.100.10" in t.daemon.ofctl("dump-flows", "table=48")
-    wait_until(hot, 15, "the peer is known")
+    wait_until(hot, 20, "the peer is known")
     t.daemon.kill_role("gate")
     old = [r["rule_id"] for r in sekisho_json("rules")]
-    wait_until(lambda: sekisho("allow", *"web to 198.51.100.10 port 80/tcp once".split(), check=False)[0] == 0, 10, "the rule is taken")
+    wait_until(lambda: sekisho("allow", *"web to 198.51.100.10 port 80/tcp once".split(), check=False)[0] == 0, 20, "the rule is taken")
     sekisho("rules", "rm", *old)
     sekisho("deny", "web")
-    wait_until(lambda: page() == 0, 10, "the one connection")
+    wait_until(lambda: page() == 0, 20, "the one connection")
     assert [page() for _ in range(4)].count(0) == 0, "more than one connection"
     t.ended(plain)
 
@@ -109,27 +109,27 @@ def test_used_up_connection_survives_gate(t):
     assert stream.alive()
     before = t.daemon.role_pids("gate")
     t.daemon.kill_role("gate")
-    wait_until(lambda: t.daemon.role_pids("gate") not in ([], before), 10, "gate is back")
+    wait_until(lambda: t.daemon.role_pids("gate") not in ([], before), 20, "gate is back")
     for _ in range(5):
-        assert stream.alive(5), "cut"
+        assert stream.alive(), "cut"
 
 
 def test_used_up_twice(t):
     """The same counted rule, used up, written again and used up again: the second connection does not suffer from the first rule's end."""
     app = t.app("web")
     for _ in range(2):
-        t.rule(f"allow {STREAM_RULE} once for 2s")
+        t.rule(f"allow {STREAM_RULE} once for 5s")
         stream = Stream(t, app)
-        assert stream.alive(1), "cut before its time"
-        wait_until(lambda: not stream.alive(1), 6, "the connection ends with the time of its rule")
+        assert stream.alive(3), "cut before its time"
+        wait_until(lambda: not stream.alive(1), 20, "the connection ends with the time of its rule")
 
 
 def test_used_up_connection_ends_with_its_time(t):
-    """`once for 4s`: used up or not, the connection ends at four seconds."""
+    """`once for 5s`: used up or not, the connection ends after five seconds."""
     app = t.app("web")
-    t.rule(f"allow {STREAM_RULE} once for 4s")
+    t.rule(f"allow {STREAM_RULE} once for 5s")
     stream = Stream(t, app)
-    wait_until(lambda: not stream.alive(1), 8, "the connection ends with the time of its rule")
+    wait_until(lambda: not stream.alive(1), 20, "the connection ends with the time of its rule")
 
 
 FILL = ("import json,socket,sys\ns=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);s.settimeout(60)\n"

@@ -51,7 +51,7 @@ for port in range(int(sys.argv[1]), int(sys.argv[2])):
 p = select.epoll()
 for fd in waiting: p.register(fd, select.EPOLLOUT)
 while True:
-    got = p.poll(2)
+    got = p.poll(4)
     if not got: break
     for fd, _ in got:
         refused += waiting[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
@@ -69,10 +69,9 @@ def test_question_flood(t):
     assert review["app"] == "flood" and review["on"], review
     refused = int(p.stdout.readline())
     assert refused == 36, f"{refused} of 100 refused, 64 places"
-    began = time.monotonic()
     q = t.start(other, "curl", "-sS", "--max-time", "60", PAGE)
     asked = agent.question(app="web")
-    assert time.monotonic() - began < 2 and not asked["review"], asked
+    assert not asked["review"], asked
     t.answer(agent, asked, LINE)
     assert q.wait(timeout=20) == 0
     api = Api()
@@ -81,23 +80,26 @@ def test_question_flood(t):
     assert [r["app"] for r in reviews] == ["flood"] and reviews[0]["refused"] == refused, reviews
 
 
-def open_questions():
-    return Api().call("org.sekisho.Questions.List")["parameters"]["questions"]
+def open_questions(app="web"):
+    """Of this app: others may have left theirs in the inbox."""
+    return [q for q in Api().call("org.sekisho.Questions.List")["parameters"]["questions"] if q["app"] == app]
 
 
 def test_question_rate(t):
     """Questions that are settled at once do not buy an app more than its burst and one a second."""
-    flood = t.app("flood")
+    flood = t.app("rapid")
     t.agent()
+    began = time.monotonic()
     first = t.start(flood, "python3", "-u", "-c", FLOOD, "2000", "2040")
-    wait_until(lambda: len(open_questions()) == 40, 10, "forty questions")
-    t.rule("deny flood")
+    wait_until(lambda: len(open_questions("rapid")) == 40, 20, "forty questions")
+    t.rule("deny rapid")
     ids = [r["rule_id"] for r in sekisho_json("rules")]
     assert int(first.stdout.readline()) == 40
     sekisho("rules", "rm", *ids)
     second = t.start(flood, "python3", "-u", "-c", FLOOD, "2040", "2080")
     refused = int(second.stdout.readline())
-    assert 8 <= refused <= 16, f"{refused} of eighty refused, 64 and one a second allowed"
+    took = time.monotonic() - began
+    assert 16 - took - 1 <= refused <= 16 and took < 12, f"{refused} of eighty refused in {took:.1f} s, 64 and one a second allowed"
 
 
 def learner(t, draft, *words):
@@ -123,7 +125,7 @@ def test_learn(t):
     assert app.curl("http://198.51.100.11/")[0] == 7, "a refusal was overridden"
     agent.quiet(0.2)
     p.send_signal(signal.SIGINT)
-    assert p.wait(timeout=10) == 0
+    assert p.wait(timeout=30) == 0
     assert "LET THROUGH" in p.stderr.read()
     t.ended(told)
     with open(draft) as f:
@@ -146,7 +148,7 @@ def test_learn_ends_with_desk(t):
     assert stream.alive()
     t.daemon.kill_role("desk")
     assert p.wait(timeout=20) == 6
-    wait_until(lambda: not stream.alive(1), 15, "the connection ends")
+    wait_until(lambda: not stream.alive(1), 20, "the connection ends")
     t.ended(permit)
     with open(draft) as f:
         assert "allow web to 198.51.100.10 port 1234/tcp" in f.read()
@@ -159,12 +161,12 @@ def test_rehearsal_lets_nothing_out(t):
     t.permit_rule = lambda line: None  # the witness is told nothing: whatever passes is a leak
     t.rule("final allow any to www.example.org port 80/tcp")
     t.rule("final allow any to 198.51.100.10 port 80/tcp")
-    app = t.app("play", "--ask", "rehearse")
+    app = t.app("stage", "--ask", "rehearse")
     for url in ("http://www.example.org/", PAGE, "http://198.51.100.10:8080/"):
         status, out, took = app.curl(url)
-        assert status == 7 and took < 2, (url, status, out)
-    wait_until(lambda: {(e.get("name") or e["address"], e["port"]) for e in sekisho_json("log", "play") if e["event"] == "refused"}
-               == {("www.example.org", 80), ("198.51.100.10", 80), ("198.51.100.10", 8080)}, 10, "all three are in the log")
+        assert status == 7 and took < 15, (url, status, took, out)
+    wait_until(lambda: {(e.get("name") or e["address"], e["port"]) for e in sekisho_json("log", "stage") if e["event"] == "refused"}
+               == {("www.example.org", 80), ("198.51.100.10", 80), ("198.51.100.10", 8080)}, 20, "all three are in the log")
 
 
 class Crowd:
@@ -224,12 +226,12 @@ def test_fifty_questions(t):
         return f"{verb} {q['app']} to {q['address']} port 80/tcp until exit"
     running = {}
     for n in range(10):
-        app = t.app(f"app{n}")
+        app = t.app(f"one{n}")
         for host in hosts:
             if allowed(app.name, host):
                 t.permit(app.name, host, 80)
-            running[app.name, host] = t.start(app, "curl", "-sS", "--max-time", "60", f"http://{host}/")
-    end = time.monotonic() + 60
+            running[app.name, host] = t.start(app, "curl", "-sS", "--max-time", "100", f"http://{host}/")
+    end = time.monotonic() + 100
     while any(p.poll() is None for p in running.values()) and time.monotonic() < end:
         select.select([a.lines.fd for a in crowd.agents], [], [], 0.2)
         for i in range(3):
@@ -242,7 +244,7 @@ def test_fifty_questions(t):
         assert rule == rule_of(crowd.asked[one]), (seed, crowd.asked[one], rule)
     rules = sorted(r["rule"] for r in sekisho_json("rules"))
     assert rules == sorted(rule_of({"app": app, "address": host}) for app, host in running), (seed, rules)
-    answers = [e["id"] for e in sekisho_json("log", "-n", "2500") if e["event"] == "answer" and e["app"].startswith("app")]
+    answers = [e["id"] for e in sekisho_json("log", "-n", "2500") if e["event"] == "answer" and e["app"].startswith("one")]
     assert len(answers) == len(set(answers)) == 50, (seed, len(answers))
     t.say(f"{crowd.died} agents died")
 
@@ -326,7 +328,7 @@ def test_one_card_for_a_domain(t):
     for name in names:
         t.permit("web", name, 80)
     running = [t.start(app, "curl", "-sS", "-4", "--max-time", "60", f"http://{name}/") for name in names]
-    wait_until(lambda: app.run("ss", "-Htn", "state", "syn-sent")[1].count("\n") >= 3, 10, "three connections wait")
+    wait_until(lambda: app.run("ss", "-Htn", "state", "syn-sent")[1].count("\n") >= 3, 20, "three connections wait")
     agent = t.agent()
     q = agent.question(app="web")
     assert sorted([q["name"], *q["names"]]) == sorted(names) and q["more"] == 2, q

@@ -14,7 +14,7 @@ from test_07_vm import vm_state
 def detach(t, name, *argv, options=()):
     t.script.app(name, *t.vm_addresses)
     began = time.monotonic()
-    status, out, err = sekisho("run", "--detach", *options, name, "--", *argv, check=False, timeout=40)
+    status, out, err = sekisho("run", "--detach", *options, name, "--", *argv, check=False, timeout=120)
     t.say(f"{name} detached in {time.monotonic() - began:.2f} s")
     return status, out, err
 
@@ -34,7 +34,7 @@ class Terminal:
         t.processes.append(self.process)
         os.close(theirs)
 
-    def says(self, word, within=10):
+    def says(self, word, within=40):
         def there():
             while select.select([self.fd], [], [], 0)[0]:
                 try:
@@ -52,16 +52,16 @@ class Terminal:
 def test_detach_logs_console(t):
     """run --detach returns once the program runs; logs shows what it wrote, console goes on with it and ends with its status."""
     program = "echo out; echo err >&2; printf '\\033[31mred\\n'; cat; while ! [ -e /tmp/go ]; do sleep 0.2; done; echo late; exit 4"
-    status, out, err = detach(t, "calm", "sh", "-c", f"(sleep 3; touch /tmp/go) & {program}")
+    status, out, err = detach(t, "calm", "sh", "-c", f"(sleep 6; touch /tmp/go) & {program}")
     assert (status, out, err) == (0, "", ""), (status, out, err)
     assert names() == ["calm"]
-    wait_until(lambda: "red" in sekisho("logs", "calm"), 10, "its output")
-    wait_until(lambda: {"out", "err"} <= set(sekisho("logs", "calm").split("\n")), 10, "both streams")
+    wait_until(lambda: "red" in sekisho("logs", "calm"), 20, "its output")
+    wait_until(lambda: {"out", "err"} <= set(sekisho("logs", "calm").split("\n")), 20, "both streams")
     shown = Terminal(t, "logs", "calm")
     shown.says(b"\\x1b[31mred")
     status, out, err = sekisho("console", "calm", check=False)
     assert (status, out) == (4, "late\n"), (status, out, err)
-    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 10, "the machine is gone")
+    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 20, "the machine is gone")
     for command in ("logs", "console"):
         assert sekisho(command, "calm", check=False)[0] == 3
 
@@ -71,7 +71,7 @@ def test_detach_fails(t):
     """A program that is not there: run --detach says so with 127 and leaves nothing."""
     status, _out, err = detach(t, "none", "no-such-program")
     assert status == 127 and "no-such-program" in err, (status, err)
-    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 10, "the machine is gone")
+    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 20, "the machine is gone")
 
 
 @vm_state
@@ -86,11 +86,11 @@ def test_console_terminal(t):
         status, _out, err = sekisho("console", "shell", check=False)
         assert status == 125 and "already" in err, (status, err)
         console.type(b"\x1d")
-        assert console.process.wait(5) == 0
+        assert console.process.wait(20) == 0
         assert names() == ["shell"]
         t.daemon.kill_role("keeper")
     sekisho("stop", "shell")
-    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 10, "the machine is gone")
+    wait_until(lambda: names() == [] and not processes_named("qemu-system"), 20, "the machine is gone")
 
 
 @vm_state

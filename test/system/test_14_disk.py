@@ -40,8 +40,7 @@ def fails_with(t, *words):
         pass
     else:
         raise AssertionError("the daemon came up")
-    tail = t.daemon.tail(30)
-    assert all(w in tail for w in words), tail
+    wait_until(lambda: all(w in t.daemon.tail(30) for w in words), 30, f"its log says {words}")
     t.daemon.stop()
 
 

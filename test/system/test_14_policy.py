@@ -60,7 +60,7 @@ def test_show_and_diff_with_the_daemon(t):
         f.write("deny any to 192.0.2.0/24\n")
     before = status()["policy_generation"]
     t.daemon.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: status()["policy_generation"] > before and status()["policy_in_force"], 10, "the policy is in force")
+    wait_until(lambda: status()["policy_generation"] > before and status()["policy_in_force"], 20, "the policy is in force")
     assert "admin" in sekisho("policy", "show") and "shop.rules:1" in sekisho("policy", "show")
     same = write("shop.rules", "deny any to 192.0.2.0/24   # as before\n")
     assert sekisho("policy", "diff", same, check=False)[0] == 0

@@ -22,7 +22,7 @@ def hangup(t):
     before, refusals = status()["policy_generation"], t.daemon.count("the policy stays as it was")
     t.daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: (status()["policy_generation"] > before and status()["policy_in_force"]) or
-               t.daemon.count("the policy stays as it was") > refusals, 10, "the files are read")
+               t.daemon.count("the policy stays as it was") > refusals, 20, "the files are read")
 
 
 @no_daemon

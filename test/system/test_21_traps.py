@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import socket
+import subprocess
 import time
 
 from frames import arp, ethernet, ip4, udp
@@ -55,8 +56,8 @@ def test_bridge_without_gate(t):
     os.kill(gate, signal.SIGSTOP)
     try:
         os.kill(old, signal.SIGKILL)
-        wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 10, "a new vswitchd")
-        out = wait_until(lambda: "OFPST_FLOW" in (flows := t.daemon.ofctl("dump-flows", check=False)) and flows, 10, "the bridge's flows")
+        wait_until(lambda: t.daemon.ovs_pid("ovs-vswitchd") != old, 20, "a new vswitchd")
+        out = wait_until(lambda: "OFPST_FLOW" in (flows := t.daemon.ofctl("dump-flows", check=False)) and flows, 20, "the bridge's flows")
     finally:
         os.kill(gate, signal.SIGCONT)
     assert "NORMAL" not in out, out
@@ -75,46 +76,46 @@ def test_committed_but_still_new(t):
         assert (48 in tables) == (mark == 0), f"mark {mark}: tables {tables}"
 
 
+# Some hundreds a second until its input ends; a switch that is not scheduled for a moment must not lose any for want of room.
 ECHOES = """import select,socket,struct,sys,time
 s=socket.socket(socket.AF_INET,socket.SOCK_RAW,socket.IPPROTO_ICMP)
-s.setsockopt(socket.SOL_SOCKET,socket.SO_RCVBUF,1<<24)
+s.setsockopt(socket.SOL_SOCKET,33,1<<24)  # SO_RCVBUFFORCE
 def echo(n):
     h=struct.pack('!BBHHH',8,0,0,77,n)
     c=sum(struct.unpack('!4H',h)); c=(c>>16)+(c&0xffff)
     s.sendto(struct.pack('!BBHHH',8,0,~c&0xffff,77,n),('198.51.100.10',0))
-echo(0); s.settimeout(5); s.recv(100); print('up',flush=True)
-s.setblocking(False); back=set(); total=12000
+echo(0); s.settimeout(20); s.recv(100); print('up',flush=True)
+s.setblocking(False); back=set(); n=0
 def take():
     try:
         while True:
             d=s.recv(100)
             if d[20]==0 and d[24:26]==b'\\0\\x4d': back.add(int.from_bytes(d[26:28],'big'))
     except BlockingIOError: pass
-for n in range(1,total+1):
-    if n==1000: print('going',flush=True)
-    echo(n); take(); time.sleep(0.0003)  # style: a rate, not a synchronisation
-end=time.monotonic()+3
-while len(back)<total and time.monotonic()<end: select.select([s],[],[],0.1); take()
-print(total-len(back),flush=True)
+while n<60000 and not select.select([sys.stdin],[],[],0.001)[0]: n+=1; echo(n); take()
+back.discard(0)
+end=time.monotonic()+10
+while len(back)<n and time.monotonic()<end: select.select([s],[],[],0.1); take()
+print(n-len(back),n,flush=True)
 """
 
 
 def test_resync_loses_nothing(t):
     """Three new gates, each of which writes every row anew: not one of the echoes of a connection that stands is lost."""
-    app = t.app("pinger")
+    app, log = t.app("pinger"), t.log()
     t.rule(f"allow pinger to {WEB4} port /icmp")
-    p = t.start(app, "python3", "-c", ECHOES)
+    p = t.start(app, "python3", "-c", ECHOES, stdin=subprocess.PIPE)
     assert p.stdout.readline() == "up\n"
-    # What was admitted an instant before gate dies may be cut (switch page 2): desk has its copy by then.
-    assert p.stdout.readline() == "going\n"
+    # What was admitted an instant before gate dies may be cut (switch page 2): gate's copy at desk and the log's line travel together.
+    log.find(event="connection", app="pinger")
     for _ in range(3):
         before = t.daemon.count("in step")
         t.daemon.kill_role("gate")
-        wait_until(lambda n=before: t.daemon.count("in step") > n, 15, "the new gate is in step")
+        wait_until(lambda n=before: t.daemon.count("in step") > n, 20, "the new gate is in step")
     assert p.poll() is None, "the echoes ended before the last swap"
-    out = p.communicate(timeout=60)[0].strip()
-    t.say(f"{out} of 12000 echoes lost")
-    assert out == "0", out
+    lost, sent = map(int, p.communicate(timeout=60)[0].split())
+    t.say(f"{lost} of {sent} echoes lost")
+    assert lost == 0 and sent > 20, (lost, sent)
 
 
 @no_daemon
@@ -141,7 +142,7 @@ def test_forged_answer_of_names(t):
     mac, us = names.groups()
     s = victim.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((victim.ipv4, 5353))
-    s.settimeout(2)
+    s.settimeout(10)
     s.sendto(dns_query("www.example.net"), ("198.51.100.53", 53))
     assert s.recv(2000)
     raw = liar.raw()
@@ -182,8 +183,8 @@ def test_names_zone_full_at_the_names_port(t):
             raw.send(ethernet(gw, app.mac, 0x0800, ip4(app.ipv4, "203.0.113.66", 17, udp(app.ipv4, "203.0.113.66", 1024 + i, 53,
                                                                                       dns_query("leak.example.net")))))
         calm = t.app("calm")
-        wait_until(lambda: calm.resolve("calm.example.net")[1], 10, "another app's lookup")
-        wait_until(lambda: any(b"\x04calm" in f[1] for f in capture.frames()[since:]), 5, "it is in the capture")
+        wait_until(lambda: calm.resolve("calm.example.net")[1], 20, "another app's lookup")
+        wait_until(lambda: any(b"\x04calm" in f[1] for f in capture.frames()[since:]), 20, "it is in the capture")
         seen = [f[1] for f in capture.frames()[since:] if b"\x04leak" in f[1]]
     finally:
         raw.close()
@@ -214,16 +215,27 @@ def test_full_zone_under_a_name(t):
     assert not strays, f"{len(strays)} frames to a synthetic address"
 
 
+def settled(count):
+    """Once a second has not changed it: the switch's counters come late."""
+    seen = []
+
+    def same():
+        seen.append(count())
+        return len(seen) > 1 and seen[-1] == seen[-2]
+    wait_until(same, 30, "the count stands still", every=1)
+    return seen[-1]
+
+
 def test_protocol_zero(t):
     """IP protocol 0 once made OVS install too wide a megaflow: it is dropped before anything looks at it, and nobody else suffers."""
     app = t.app("odd")
     assert app.curl("http://203.0.113.67/", timeout=3)[0] != 0
-    asked, raw = t.daemon.packet_ins(), app.raw()
+    asked, raw = settled(t.daemon.packet_ins), app.raw()
     for i in range(5):
         raw.send(ethernet(app.gateway_mac(), app.mac, 0x0800, ip4(app.ipv4, f"203.0.113.{70 + i}", 0, bytes(20))))
     raw.send(ethernet(app.gateway_mac(), app.mac, 0x0800, ip4(app.ipv4, "203.0.113.80", 17, udp(app.ipv4, "203.0.113.80", 9, 9))))
-    wait_until(lambda: t.daemon.packet_ins() > asked, 5, "the packet behind them is asked about")
-    assert t.daemon.packet_ins() == asked + 1, "a packet of protocol 0 was handed to gate"
+    wait_until(lambda: t.daemon.packet_ins() > asked, 20, "the packet behind them is asked about")
+    assert settled(t.daemon.packet_ins) == asked + 1, "a packet of protocol 0 was handed to gate"
     raw.close()
 
 
@@ -240,12 +252,12 @@ def test_fragments_of_a_live_connection(t):
     def seen(word):
         return any(word in f[1] for f in t.lab.capture.frames()[since:])
     raw.send(whole(b"FIRST"))
-    wait_until(lambda: seen(b"FIRST"), 5, "the connection stands")
+    wait_until(lambda: seen(b"FIRST"), 20, "the connection stands")
     # OVS takes no piece but the last below 1,200 bytes for serious.
     body = udp(app.ipv4, WEB4, 5001, 5000, b"LIE" * 650)
     raw.send(ethernet(gw, app.mac, 0x0800, ip4(app.ipv4, WEB4, 17, body[:1400], ident=9, offset=0x2000)))
     raw.send(ethernet(gw, app.mac, 0x0800, ip4(app.ipv4, WEB4, 17, body[1400:], ident=9, offset=175)))
     raw.send(whole(b"LAST"))
-    wait_until(lambda: seen(b"LAST"), 5, "a whole packet behind them")
+    wait_until(lambda: seen(b"LAST"), 20, "a whole packet behind them")
     raw.close()
     assert not seen(b"LIELIE"), "pieces passed"
