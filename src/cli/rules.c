@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The words of the command line as one rule line: an argument with blanks is one STRING (policy.md). */
+/* The words of the command line as one rule line: an argument with blanks is one STRING (policy.md). One
+ * with "#" too: as a comment it would hide the words after it. */
 static bool join(int argc, char **argv, char *line, size_t cap)
 {
 	size_t at = 0;
 	for (int i = 0; i < argc; i++) {
 		const char *word = i == 0 && strcmp(argv[0], "ask-rule") == 0 ? "ask" : argv[i];
-		bool quote = strpbrk(word, " \t") != NULL || word[0] == '\0';
+		bool quote = strpbrk(word, " \t#") != NULL || word[0] == '\0';
 		if (at > 0 && at + 1 < cap)
 			line[at++] = ' ';
 		if (quote && at + 1 < cap)

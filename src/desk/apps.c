@@ -97,14 +97,25 @@ static uint16_t free_slot(struct desk *d, uint32_t owner, bool admin)
 	return !admin && same >= DESK_APPS_PER_UID ? 0 : slot;
 }
 
-/* A name the admin's rules speak of is lent to nobody but those whom its profile names. */
+static bool peer_is_app(const struct policy_peer *p, const char *name)
+{
+	return p->kind == POLICY_PEER_APP && strcmp(p->id, name) == 0;
+}
+
+/* A name the admin's rules speak of, as application or as peer, is lent to nobody but those whom its profile names. */
 static bool rules_speak_of(const struct desk *d, const char *name)
 {
 	for (size_t i = 0; i < d->n_rules; i++) {
 		const struct rule *r = d->rules[i];
-		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && r->e.rule.subject == POLICY_SUBJECT_APP &&
-			strcmp(r->e.rule.who, name) == 0)
+		bool subject = r->e.rule.subject == POLICY_SUBJECT_APP && strcmp(r->e.rule.who, name) == 0;
+		if (r->e.meta.origin == POLICY_ORIGIN_ADMIN && (subject || peer_is_app(&r->e.rule.peer, name)))
 			return true;
+	}
+	for (size_t s = 0; s < d->input.n_sets; s++) {
+		for (size_t i = 0; i < d->input.sets[s].n_peers; i++) {
+			if (peer_is_app(&d->input.sets[s].peers[i], name))
+				return true;
+		}
 	}
 	for (size_t g = 0; g < d->input.n_groups; g++) {
 		for (size_t i = 0; i < d->input.groups[g].n_apps; i++) {

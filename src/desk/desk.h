@@ -465,8 +465,8 @@ int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct
 	__attribute__((warn_unused_result));
 /* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]`
  * is the rule that each took the place of, or NULL. `why` (may be NULL) is for the journal. */
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const char *why, struct rule **replaced,
-	char *ret_error) __attribute__((warn_unused_result));
+int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, bool admin, const char *why,
+	struct rule **replaced, char *ret_error) __attribute__((warn_unused_result));
 int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
 	__attribute__((warn_unused_result));
 

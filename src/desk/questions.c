@@ -306,7 +306,7 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 	if (err == 0)
 		err = rule_make(d, &parsed, q->owner, &r);
 	if (err == 0)
-		err = rules_add(d, &r, 1, c->uid, why, &replaced, error);
+		err = rules_add(d, &r, 1, c->uid, c->admin, why, &replaced, error);
 	if (err != 0)
 		client_fail(d, c, "org.sekisho.Failed", "%s", error[0] != '\0' ? error : strerror(-err));
 	else

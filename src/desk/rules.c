@@ -370,21 +370,21 @@ static void log_adds(struct desk *d, struct rule **rules, size_t n, struct rule 
 	}
 }
 
-/* One person's rules must not take the room of another's: root's refusals fit whatever the others have written. */
-static bool room_for(const struct desk *d, struct rule *const *rules, size_t n, uint32_t who)
+/* One person's rules must not take the room of another's: an admin's refusals fit whatever the others have written. */
+static bool room_for(const struct desk *d, struct rule *const *rules, size_t n, bool admin)
 {
 	size_t own = n == 0 ? 0 : index_owned(d, rules[0]->e.meta.owner);
-	return who == 0 || (own + n <= DESK_RULES_PER_OWNER && d->n_rules + n <= DESK_RULES_MAX);
+	return admin || (own + n <= DESK_RULES_PER_OWNER && d->n_rules + n <= DESK_RULES_MAX);
 }
 
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, const char *why, struct rule **replaced,
-	char *ret_error)
+int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, bool admin, const char *why,
+	struct rule **replaced, char *ret_error)
 {
 	struct change by = { .who = who, .why = why };
 	struct build b;
 	rules_save_ends(d);
 	size_t before = d->n_rules;
-	int err = room_for(d, rules, n, who) ? 0 : -E2BIG;
+	int err = room_for(d, rules, n, admin) ? 0 : -E2BIG;
 	for (size_t i = 0; i < n; i++)
 		replaced[i] = NULL;
 	for (size_t i = 0; i < n && err == 0; i++) {

@@ -138,7 +138,7 @@ static void add_rules(struct desk *d, struct client *c, struct rule **rules, siz
 			rule_free(rules[i]);
 		client_fail(d, c, "org.sekisho.Failed",
 			"two of the rules are the same rule (same subject, direction, peer and ports); nothing was changed");
-	} else if (rules_add(d, rules, n, c->uid, NULL, replaced, error) != 0) {
+	} else if (rules_add(d, rules, n, c->uid, c->admin, NULL, replaced, error) != 0) {
 		client_fail(d, c, "org.sekisho.Failed", "%s", error);
 	} else {
 		json_t *added = json_array();

@@ -171,6 +171,8 @@ def test_bad_rules(t):
     says([], "allow", "web", "to", "a" * 64 + ".example.org", status=2)
     says([], "allow", "web", "to", "www.example.org", "for", "soon", status=2)
     says([], "allow", "any", "to", "www.example.org", "until", "exit", status=2)
+    # No comment that hides the words after it.
+    says([], "allow", "web", "to", "www.example.org", "#x", "once", status=2)
     assert sekisho_json("rules") == before
 
 

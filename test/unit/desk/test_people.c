@@ -120,15 +120,38 @@ static void test_own_rules(void **state)
 	json_decref(mine);
 }
 
+/* So many rules are one person's; an admin's refusal about his applications has room all the same. */
+static void test_rules_limit(void **state)
+{
+	(void)state;
+	start(NULL);
+	as(ALICE);
+	for (unsigned i = 0; i < DESK_RULES_PER_OWNER / 1000; i++) {
+		json_t *lines = json_array();
+		for (unsigned k = 0; k < 1000; k++)
+			json_array_append_new(lines, json_sprintf("allow web to n%u.example.org", 1000 * i + k));
+		json_decref(expect("org.sekisho.Rules.Add", json_pack("{s:o}", "rules", lines)));
+	}
+	expect_error("org.sekisho.Rules.Add", rules("deny web to bad.example.org"), "org.sekisho.Failed");
+	as(CAROL);
+	json_decref(expect("org.sekisho.Rules.Add",
+		json_pack("{s:[s], s:s}", "rules", "deny web to bad.example.org", "owner", "alice")));
+	as(BOB);
+	json_decref(add("allow web to bob.example.org"));
+}
+
 static void test_own_apps(void **state)
 {
 	(void)state;
-	start("allow payroll to pay.example.org\ngroup office = { writer, reader }\n");
+	start("allow payroll to pay.example.org\ngroup office = { writer, reader }\n"
+	      "set trusted = { app:scanner, lan }\nallow any from app:proxy port 22\n");
 	as(ALICE);
 	expect_error("org.sekisho.Apps.Attach", json_pack("{s:s, s:s}", "app", "web", "port", "veth-x"), DENIED);
 	/* Names that the admin's rules and groups speak of are lent to nobody. */
 	expect_run("payroll", DENIED);
 	expect_run("reader", DENIED);
+	expect_run("proxy", DENIED);
+	expect_run("scanner", DENIED);
 	expect_run("web", NULL);
 	as(BOB);
 	json_t *p = expect("org.sekisho.Apps.List", NULL);
@@ -677,9 +700,10 @@ int main(void)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_strangers), DESK_TEST(test_own_rules),
 		DESK_TEST(test_own_apps), DESK_TEST(test_whose_question), DESK_TEST(test_same_question),
 		DESK_TEST(test_clients_limit), DESK_TEST(test_apps_limit), DESK_TEST(test_message_limits),
-		DESK_TEST(test_half_message), DESK_TEST(test_pipelined), DESK_TEST(test_dear_calls),
-		DESK_TEST(test_long_reply), DESK_TEST(test_slow_reader), DESK_TEST(test_damaged),
-		DESK_TEST(test_polkit), DESK_TEST(test_until_logout), DESK_TEST(test_parameter_reasons) };
+		DESK_TEST(test_half_message), DESK_TEST(test_rules_limit), DESK_TEST(test_pipelined),
+		DESK_TEST(test_dear_calls), DESK_TEST(test_long_reply), DESK_TEST(test_slow_reader),
+		DESK_TEST(test_damaged), DESK_TEST(test_polkit), DESK_TEST(test_until_logout),
+		DESK_TEST(test_parameter_reasons) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
