@@ -404,6 +404,7 @@ static void lookup_policy(void)
 		add_rule(rules, &n, &w.in);
 	w.in.n_rules = n;
 	assert_int_equal(policy_compile(&w.in, &p, NULL), 0);
+	attach(&w, p);
 	struct policy_lookup_verdict v;
 	struct name name;
 	const char *text = PICK(names), *app = PICK(apps);
