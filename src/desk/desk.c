@@ -122,6 +122,7 @@ static void from_gate(struct desk *d, const struct frame *f)
 	static struct ipc_result r;
 	static struct ipc_question q;
 	static struct ipc_event e;
+	struct ipc_used used;
 	struct ipc_u32 number;
 	if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
 		if (f->id & 0x80000000U)
@@ -136,6 +137,8 @@ static void from_gate(struct desk *d, const struct frame *f)
 		questions_end(d, number.v);
 	} else if (f->type == IPC_EVENT && ipc_event_get(f->body, f->len, &e)) {
 		log_gate_event(d, &e);
+	} else if (f->type == IPC_USED && ipc_used_get(f->body, f->len, &used)) {
+		uses_count(d, used.rule, used.count);
 	} else if (f->type == IPC_GRANT) {
 		gate_grant_copy(d, f);
 	} else if (f->type == IPC_GRANT_END) {

@@ -559,7 +559,7 @@ json_t *time_json(int64_t wall_ms);
 int uses_load(struct desk *d) __attribute__((warn_unused_result));
 /* What has changed, into the open transaction. */
 int uses_store(struct desk *d) __attribute__((warn_unused_result));
-void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN]);
+void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN], uint32_t times);
 /* 0: never used. */
 uint64_t uses_of(const struct desk *d, const char *id, int64_t *ret_last_ms);
 /* Nothing used the rule for so long, although it stood there. */

@@ -170,7 +170,7 @@ void log_gate_event(struct desk *d, const struct ipc_event *e)
 			return;
 		a->overflow_said_ms = clock_boot_ms();
 	}
-	uses_count(d, e->rule);
+	uses_count(d, e->rule, 1);
 	bool refused = e->kind != EVENT_CONNECTION;
 	json_t *zero = refused ? json_integer(0) : json_null();
 	json_t *j = json_pack("{s:s, s:s, s:o, s:o, s:i, s:s, s:o, s:O, s:O, s:O, s:s*}", "verdict",

@@ -104,7 +104,7 @@ static void uses_forget(struct desk *d)
 	d->n_uses = kept;
 }
 
-void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN])
+void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN], uint32_t times)
 {
 	static const uint8_t none[IPC_RULE_ID_LEN];
 	char text[POLICY_ID_TEXT];
@@ -115,7 +115,7 @@ void uses_count(struct desk *d, const uint8_t id[IPC_RULE_ID_LEN])
 	size_t at = use_at(d, text);
 	if ((at == d->n_uses || strcmp(d->uses[at].id, text) != 0) && use_insert(d, at, text) != 0)
 		return;
-	d->uses[at].hits++;
+	d->uses[at].hits += times;
 	d->uses[at].last_ms = clock_wall_ms();
 	d->uses[at].dirty = d->uses_dirty = true;
 }

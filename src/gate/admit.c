@@ -100,5 +100,7 @@ bool admit_packet(struct gate *g, struct app *app, const struct held *h, const s
 	hot_consider(g, gr);
 	if (!s->out.quiet)
 		gate_event(g, app, EVENT_CONNECTION, VERDICT_ALLOW, &h->key, name, real, gr->rule, "");
+	else
+		gate_used(g, gr->rule, 1);
 	return true;
 }

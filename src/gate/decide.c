@@ -66,6 +66,8 @@ static void refuse_held(struct gate *g, struct app *app, struct held *h, const s
 	if (v == NULL || !v->quiet)
 		gate_event(g, app, EVENT_REFUSED, verdict, &h->key, name, name->len == 0 ? NULL : &h->real,
 			v == NULL ? NULL : rule_id(g, v), why);
+	else
+		gate_used(g, rule_id(g, v), 1);
 	/* Who knocks from outside is not told that somebody is there. */
 	refuse_packet(g, app, h->frame, h->len, verdict == VERDICT_DROP || h->key.inbound);
 	held_remove(g->held, h);

@@ -120,6 +120,13 @@ void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind,
 	out_tell(&g->messages, ROLE_DESK, IPC_EVENT, 0, event, &e);
 }
 
+void gate_used(struct gate *g, const uint8_t rule[IPC_RULE_ID_LEN], uint64_t times)
+{
+	struct ipc_used u = { .count = times > UINT32_MAX ? UINT32_MAX : (uint32_t)times };
+	memcpy(u.rule, rule, sizeof(u.rule));
+	out_tell(&g->messages, ROLE_DESK, IPC_USED, 0, used, &u);
+}
+
 static void zone_set(struct gate *g, uint16_t zone, uint32_t limit)
 {
 	struct ipc_zone z = { .zone = zone, .limit = limit };

@@ -3,7 +3,8 @@
  * A known peer is admitted by the switch (switch.md 11). When a grant is used again, gate asks once whether the peer
  * has ever answered; if it has, one exact row lets further connections to it in without a packet-in, for at most
  * HOT_MS, so that gate sees one now and then. It commits the grant's own number, so whatever ends the grant ends these
- * connections, too. Never for counted or logged rules; HOT_APP_MAX per app, exact fields only.
+ * connections, too. Never for counted or logged rules; HOT_APP_MAX per app, exact fields only. What a row let in is
+ * counted when it goes: its packets are first packets alone, and its cookie names the grant.
  */
 #include "gate/table.h"
 
@@ -37,8 +38,9 @@ static void hot_add(struct gate *g, const struct app *app, const struct grant *g
 		ct.nat = OFP_NAT_DST;
 		ct.nat_addr = gr->key.real;
 	}
-	row_init(&r, T_HOT, 200, pipeline_cookie(app->a.ref.slot, gr->cookie));
+	row_init(&r, T_HOT, 200, pipeline_cookie(app->a.ref.slot, gr->number));
 	hot_match(&r, gr);
+	r.fm.flags = OFP_FLOW_SEND_REMOVED;
 	r.fm.hard_s = (uint16_t)((ms + 999) / 1000);
 	ofp_act_set_reg(&r.acts, R_GRANT, gr->number);
 	if (gr->peer_slot != 0)
@@ -102,4 +104,16 @@ void hot_end(struct gate *g, struct grant *gr)
 	r.fm.command = OFP_FLOW_DELETE_STRICT;
 	hot_match(&r, gr);
 	row_send(&s, &r);
+}
+
+void hot_removed(struct gate *g, uint32_t number, uint64_t connections)
+{
+	struct grant *gr = grants_by_number(g->grants, number);
+	struct ended *e = gr == NULL ? live_ended(g, number) : NULL;
+	if (connections == 0 || (gr == NULL && e == NULL))
+		return;
+	*(gr != NULL ? &gr->connections : &e->connections) += connections;
+	if (gr != NULL)
+		gr->used_boot_ms = g->boot_ms;
+	gate_used(g, gr != NULL ? gr->rule : e->rule, connections);
 }

@@ -156,7 +156,11 @@ static void packet_in(struct gate *g, const uint8_t *msg, size_t len)
 static void flow_removed(struct gate *g, const uint8_t *msg, size_t len)
 {
 	struct ofp_flow_removed fr;
-	if (ofp_read_flow_removed(msg, len, &fr) == 0 && fr.table == T_LIVE)
+	if (ofp_read_flow_removed(msg, len, &fr) != 0)
+		return;
+	if (fr.table == T_HOT)
+		hot_removed(g, (uint32_t)fr.cookie, fr.packets);
+	else if (fr.table == T_LIVE)
 		live_removed(g, (uint32_t)ofp_match_get(&fr.match, OFP_F_CT_MARK, 0),
 			ofp_match_get_reg(&fr.match, R_DIR, NULL) == 1, fr.bytes);
 }

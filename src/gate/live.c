@@ -119,6 +119,7 @@ static void remember(struct gate *g, const struct grant *gr, const char *reason)
 		.bytes_in = gr->bytes_in,
 		.connections = gr->connections,
 		.reason = reason };
+	memcpy(e->rule, gr->rule, sizeof(e->rule));
 	due(g, e->until_boot_ms);
 }
 

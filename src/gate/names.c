@@ -39,7 +39,10 @@ static void answer_denied(struct gate *g, const struct app *app, uint32_t reques
 	}
 	answer(g, request, &a);
 	struct flow_key none = { 0 };
-	gate_event(g, app, EVENT_NAME, VERDICT_DENY, &none, name, NULL, id, "");
+	if (id != NULL && policy_rule_meta(g->policy, rule)->quiet != 0)
+		gate_used(g, id, 1);
+	else
+		gate_event(g, app, EVENT_NAME, VERDICT_DENY, &none, name, NULL, id, "");
 }
 
 /* 0: none can be given now. */

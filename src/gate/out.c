@@ -46,7 +46,7 @@ static uint8_t *out_reserve(struct out *o, size_t len)
 /* What desk only writes down. Telling it at once would set it to work beside a connection that is being made. */
 static bool may_wait(enum role_id to, uint16_t type)
 {
-	return to == ROLE_DESK && (type == IPC_GRANT || type == IPC_GRANT_END || type == IPC_EVENT);
+	return to == ROLE_DESK && (type == IPC_GRANT || type == IPC_GRANT_END || type == IPC_EVENT || type == IPC_USED);
 }
 
 void out_msg_put(struct out *o, enum role_id to, uint16_t type, uint32_t id, const void *body, size_t len)

@@ -105,6 +105,7 @@ struct ended {
 	uint16_t zone, peer_zone; /* 0: flushed as a whole already */
 	int64_t until_boot_ms;
 	uint64_t bytes_out, bytes_in, connections;
+	uint8_t rule[GRANT_RULE_LEN];
 	const char *reason; /* static text */
 };
 enum { ENDED_MAX = 8192, ENDED_MS = 2000 };
@@ -202,6 +203,8 @@ struct gate {
 /* gate.c */
 struct app *app_of(struct gate *g, uint16_t slot); /* NULL: no such app */
 struct app *app_of_client(struct gate *g, const struct addr *client);
+/* A rule decided so often and nothing else tells desk. */
+void gate_used(struct gate *g, const uint8_t rule[IPC_RULE_ID_LEN], uint64_t times);
 void gate_event(struct gate *g, const struct app *app, enum ipc_event_kind kind, enum ipc_verdict verdict,
 	const struct flow_key *key, const struct name *name, const struct addr *address, const uint8_t *rule,
 	const char *text);
@@ -296,6 +299,8 @@ void hot_consider(struct gate *g, struct grant *gr);
 /* The switch says that the peer of this grant has answered. */
 void hot_answered(struct gate *g, struct grant *gr);
 void hot_end(struct gate *g, struct grant *gr);
+/* The hot row of this grant is gone; so many connections began by it. */
+void hot_removed(struct gate *g, uint32_t number, uint64_t connections);
 
 /* ready.c */
 /* The switch has none for this app yet. */

@@ -295,6 +295,12 @@ static void io_event(struct io *io, struct ipc_event *m)
 	io_text(io, &m->text);
 }
 
+static void io_used(struct io *io, struct ipc_used *m)
+{
+	io_raw(io, m->rule, sizeof(m->rule));
+	io_u32(io, &m->count);
+}
+
 static void io_lookup(struct io *io, struct ipc_lookup *m)
 {
 	io_addr(io, &m->client);
@@ -501,6 +507,7 @@ IPC_CODEC(charge, io_charge)
 IPC_CODEC(forwards, io_forwards)
 IPC_CODEC(check, io_check)
 IPC_CODEC(event, io_event)
+IPC_CODEC(used, io_used)
 IPC_CODEC(lookup, io_lookup)
 IPC_CODEC(lookup_answer, io_lookup_answer)
 IPC_CODEC(resolve, io_resolve)

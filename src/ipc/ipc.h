@@ -91,6 +91,7 @@ enum ipc_type {
 	IPC_QUESTION_END, /* gate → desk: ipc_u32 question number: no packet waits for it any more */
 	IPC_CHARGE,	  /* gate → desk: ipc_charge; RESULT 0 once durable, -ENOENT when nothing is left */
 	IPC_EVENT,	  /* gate → desk: ipc_event for the log */
+	IPC_USED,	  /* gate → desk: ipc_used: decisions of a rule that no event tells of */
 
 	IPC_LOOKUP = 128,  /* names → gate: ipc_lookup */
 	IPC_LOOKUP_ANSWER, /* gate → names: ipc_lookup_answer */
@@ -280,6 +281,11 @@ struct ipc_event {
 	struct ipc_text text;
 };
 
+struct ipc_used {
+	uint8_t rule[IPC_RULE_ID_LEN];
+	uint32_t count;
+};
+
 struct ipc_lookup {
 	struct addr client; /* the guest's address: port security makes it proof of the app */
 	uint16_t qtype;
@@ -423,6 +429,7 @@ IPC_CODEC(charge);
 IPC_CODEC(forwards);
 IPC_CODEC(check);
 IPC_CODEC(event);
+IPC_CODEC(used);
 IPC_CODEC(lookup);
 IPC_CODEC(lookup_answer);
 IPC_CODEC(resolve);

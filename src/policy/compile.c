@@ -139,7 +139,8 @@ static bool keep_facts(struct build *b, size_t i)
 		.line = m->line,
 		.origin = (uint8_t)m->origin,
 		.ended = (uint8_t)m->ended,
-		.verb = (uint8_t)e->rule.verb };
+		.verb = (uint8_t)e->rule.verb,
+		.quiet = e->rule.quiet };
 	memcpy(f->id, m->id, sizeof(f->id));
 	if (m->origin > POLICY_ORIGIN_FILE || (m->origin == POLICY_ORIGIN_ANSWER && m->owner == POLICY_OWNER_ANY))
 		return build_fail(b, -EINVAL, i, SIZE_MAX, "this rule has no lawful origin or owner");

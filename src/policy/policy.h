@@ -119,7 +119,7 @@ struct policy_fact {
 	int64_t created_ms, deadline_ms;
 	uint32_t owner, times_left, line;
 	uint32_t text, file; /* policy_rule_text(), policy_rule_file() */
-	uint8_t origin, ended, verb, zero;
+	uint8_t origin, ended, verb, quiet;
 	uint8_t id[POLICY_ID_LEN];
 };
 

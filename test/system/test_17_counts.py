@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often a rule decided: connections that the switch lets in alone, and decisions nothing is shown of, count too."""
+import re
+
+from lab import wait_until
+from product import sekisho, sekisho_json
+from test_06_traps import tcp_echo
+
+ALONE, SLACK = 20, 5
+
+
+def hits(line, *options):
+    """Of the rule that was made last."""
+    found = [r["hits"] for r in sekisho_json("rules", *options) if r["rule"] == line]
+    assert found, line
+    return found[-1]
+
+
+def let_in_alone(t):
+    """Connections that the switch let in without gate, as far as Open vSwitch has counted: it does so twice a second."""
+    rows = [row for row in t.daemon.ofctl("dump-flows", "table=48").splitlines() if "priority=200" in row]
+    return sum(int(re.search(r"n_packets=(\d+)", row)[1]) for row in rows)
+
+
+def test_hot_connections(t):
+    """Connections by the hot path are in the rule's hits and in the history's number of connections."""
+    app = t.app("busy")
+    line = "allow busy to 198.51.100.10 port 7/tcp"
+    t.rule(line)
+    began, made = t.daemon.packet_ins(), 0
+    def enough():
+        nonlocal made
+        made += 1
+        assert tcp_echo(app, "198.51.100.10", 7), f"connection {made}"
+        return let_in_alone(t) >= ALONE
+    wait_until(enough, 30, "the hot path serves", every=0.02)
+    asked = t.daemon.packet_ins() - began
+    sekisho("rules", "rm", *[r["rule_id"] for r in sekisho_json("rules", "busy") if r["rule"] == line])
+    wait_until(lambda: [e for e in sekisho_json("log", "busy") if e.get("connections")], 15, "the end is in the history")
+    ends = [e["connections"] for e in sekisho_json("log", "busy") if e.get("connections")]
+    # The last half second may be missing; what gate was asked about just before the row stood may be the row's, too.
+    assert len(ends) == 1 and max(asked, ALONE) < ends[0] <= made + SLACK, (ends, asked, made)
+    assert hits(line, "--ended") == ends[0], (hits(line, "--ended"), ends)
+
+
+def test_quiet_rules_count(t):
+    """A quiet rule shows nothing, lookups included, and is used all the same."""
+    app = t.app("calm")
+    name, address = "deny calm to ads.example.org quiet", "deny calm to 198.51.100.30 port 7/tcp quiet"
+    sekisho(*name.split())
+    sekisho(*address.split())
+    assert app.resolve("ads.example.org")[0] == 3
+    assert not tcp_echo(app, "198.51.100.30", 7)
+    wait_until(lambda: hits(name) >= 1 and hits(address) >= 1, 10, "both have decided")
+    shown = [e for e in sekisho_json("log", "calm") if e["event"] in ("name", "connection", "refused")]
+    assert not shown, shown
