@@ -124,9 +124,9 @@ struct client {
 	enum client_wait wait;
 	json_t *reply; /* CLIENT_POLICY: given when `generation` is in force; CLIENT_DOCTOR: when main has said its part
 			*/
-	uint64_t generation;
-	struct watch watch; /* CLIENT_WATCHES */
-	uint64_t sequence;  /* CLIENT_SERVES, CLIENT_FOLLOWS */
+	uint64_t generation; /* CLIENT_DOCTOR: the number of its question to main */
+	struct watch watch;  /* CLIENT_WATCHES */
+	uint64_t sequence;   /* CLIENT_SERVES, CLIENT_FOLLOWS */
 	/* CLIENT_SERVES: questions[serve_at..] up to this id did not fit into the snapshot and are still to be told. */
 	uint32_t serve_at, serve_last;
 	bool serve_inbox;
@@ -268,9 +268,10 @@ struct desk {
 	struct store *store;
 	char damaged[STORE_ERROR_MAX]; /* "": the store is whole; else nothing passes, and `store` is in memory alone */
 	int listener;
-	int64_t started_ms, flush_at_ms; /* boot time; -1: nothing to flush */
-	bool again;			 /* some list goes on: do not wait for events */
-	bool restart;			 /* the host's users changed: begin afresh */
+	int64_t started_ms, flush_at_ms;      /* boot time; -1: nothing to flush */
+	bool again;			      /* some list goes on: do not wait for events */
+	uint64_t doctors_asked, doctors_told; /* main answers in order, each wholly */
+	bool restart;			      /* the host's users changed: begin afresh */
 
 	struct client clients[DESK_CLIENTS];
 	struct ipc_auth_state auth;

@@ -46,16 +46,22 @@ void doctor_begin(struct desk *d, struct client *c)
 {
 	c->reply = json_pack("{s:o}", "checks", own_checks(d, c));
 	c->wait = CLIENT_DOCTOR;
+	c->generation = ++d->doctors_asked;
 	/* Main's channel is never away: desk ends with it. */
 	if (!role_send(d->role, ROLE_MAIN, IPC_DOCTOR, 0, NULL, 0, NULL, 0))
 		doctor_end(d);
+}
+
+static bool waits_for_this(const struct desk *d, const struct client *c)
+{
+	return c->fd >= 0 && c->wait == CLIENT_DOCTOR && c->generation == d->doctors_told + 1;
 }
 
 void doctor_check(struct desk *d, const struct ipc_check *k)
 {
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
-		if (c->fd >= 0 && c->wait == CLIENT_DOCTOR)
+		if (waits_for_this(d, c))
 			check(json_object_get(c->reply, "checks"), k->name, k->ok, k->text.s, k->fix.s);
 	}
 }
@@ -64,10 +70,11 @@ void doctor_end(struct desk *d)
 {
 	for (unsigned i = 0; i < DESK_CLIENTS; i++) {
 		struct client *c = &d->clients[i];
-		if (c->fd < 0 || c->wait != CLIENT_DOCTOR)
+		if (!waits_for_this(d, c))
 			continue;
 		json_t *reply = c->reply;
 		c->reply = NULL;
 		client_reply(d, c, reply);
 	}
+	d->doctors_told++;
 }

@@ -407,14 +407,15 @@ static void test_pipelined(void **state)
 	}
 	assert_int_equal(ipc_send_result(w.chan[ROLE_GATE], w.held_id, 0, 0, NULL), 0);
 	json_decref(call_next(&c));
-	int64_t slowest = 0;
+	/* By the desk's own time, which no other test beside us lengthens. */
+	int64_t dearest = 0;
 	for (unsigned i = 0; i < 20; i++) {
-		int64_t at = clock_boot_ms();
+		int64_t at = cpu_ms();
 		json_decref(expect("org.sekisho.Ping", NULL));
-		slowest = clock_boot_ms() - at > slowest ? clock_boot_ms() - at : slowest;
+		dearest = cpu_ms() - at > dearest ? cpu_ms() - at : dearest;
 	}
-	print_message("slowest call beside %d others: %lld ms\n", (int)PINGS, (long long)slowest);
-	assert_in_range(slowest, 0, 200);
+	print_message("a call beside %d others cost at most %lld ms\n", (int)PINGS, (long long)dearest);
+	assert_in_range(dearest, 0, 150);
 	call_end(&c);
 	w.hold_policy = false;
 }
@@ -694,16 +695,49 @@ static void test_damaged(void **state)
 	json_decref(p);
 }
 
+/* Who asks while main is already answering another gets all of it, not the rest. */
+static void test_two_doctors(void **state)
+{
+	(void)state;
+	struct call a, b;
+	start(NULL);
+	w.hold_doctor = true;
+	call_begin(&a, "org.sekisho.Admin.Doctor", NULL, NULL);
+	UNTIL(w.n_doctors == 1);
+	main_check("first");
+	for (unsigned i = 0; i < 3; i++)
+		json_decref(expect("org.sekisho.Ping", NULL));
+	call_begin(&b, "org.sekisho.Admin.Doctor", NULL, NULL);
+	UNTIL(w.n_doctors == 2);
+	main_check("second");
+	main_check(NULL);
+	main_check("first");
+	main_check("second");
+	main_check(NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		json_t *m = call_next(i == 0 ? &a : &b), *p = json_object_get(m, "parameters");
+		assert_non_null(doctor(p, "first"));
+		assert_non_null(doctor(p, "second"));
+		size_t n = 0, k;
+		const json_t *one;
+		json_array_foreach(json_object_get(p, "checks"), k, one) n += strcmp(str(one, "check"), "first") == 0;
+		assert_int_equal(n, 1);
+		json_decref(m);
+	}
+	call_end(&a);
+	call_end(&b);
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_strangers), DESK_TEST(test_own_rules),
 		DESK_TEST(test_own_apps), DESK_TEST(test_whose_question), DESK_TEST(test_same_question),
 		DESK_TEST(test_clients_limit), DESK_TEST(test_apps_limit), DESK_TEST(test_message_limits),
-		DESK_TEST(test_half_message), DESK_TEST(test_rules_limit), DESK_TEST(test_pipelined),
-		DESK_TEST(test_dear_calls), DESK_TEST(test_long_reply), DESK_TEST(test_slow_reader),
-		DESK_TEST(test_damaged), DESK_TEST(test_polkit), DESK_TEST(test_until_logout),
-		DESK_TEST(test_parameter_reasons) };
+		DESK_TEST(test_half_message), DESK_TEST(test_two_doctors), DESK_TEST(test_rules_limit),
+		DESK_TEST(test_pipelined), DESK_TEST(test_dear_calls), DESK_TEST(test_long_reply),
+		DESK_TEST(test_slow_reader), DESK_TEST(test_damaged), DESK_TEST(test_polkit),
+		DESK_TEST(test_until_logout), DESK_TEST(test_parameter_reasons) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;

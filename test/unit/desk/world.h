@@ -22,8 +22,10 @@ struct world {
 	size_t image_len;
 	struct policy *policy;
 	uint64_t generation;
-	const char *file; /* name of the policy file; NULL: 10-test.rules */
-	bool hold_policy; /* the gate does not answer */
+	const char *file;   /* name of the policy file; NULL: 10-test.rules */
+	unsigned n_doctors; /* times main was asked for its checks */
+	bool hold_doctor;   /* the test answers */
+	bool hold_policy;   /* the gate does not answer */
 	uint32_t held_id;
 	struct ipc_app app;
 	struct ipc_block block;
@@ -85,6 +87,8 @@ json_t *add(const char *line);
 void attach(const char *app);
 /* What the role auth says; `uid` 0: nobody has a session. */
 void auth_says(bool polkit, bool logind, uid_t uid);
+/* Main found this; NULL: that was all. */
+void main_check(const char *name);
 enum policy_answer judge(const char *name);
 
 #endif
