@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 BUILD ?= build
 ninja_file = $(BUILD)/build.ninja
 
-.PHONY: all deps install check-quick check mutations demo bench clean
+.PHONY: all deps install uninstall check-quick check mutations demo bench clean
 
 programs = src/daemon/sekishod src/cli/sekisho src/guest/sekisho-init
 
@@ -29,6 +29,10 @@ install: $(ninja_file)
 		$(if $(mandir),--mandir=$(mandir)) $(if $(datadir),--datadir=$(datadir)) $(if $(localstatedir),--localstatedir=$(localstatedir))
 	@ninja -C $(BUILD)
 	$(if $(DESTDIR),DESTDIR=$(abspath $(DESTDIR))) meson install --no-rebuild -C $(BUILD)
+
+# What install has put there; a configuration stays.
+uninstall: $(ninja_file)
+	@ninja -C $(BUILD) uninstall
 
 check-quick:
 	@QUIET=1 tools/deps build

@@ -83,6 +83,7 @@ bool cli_peer_parse(const char *text, struct cli_peer *ret);
 int cmd_attach(struct cli *c, int argc, char **argv);
 int cmd_detach(struct cli *c, int argc, char **argv);
 int cmd_ps(struct cli *c, int argc, char **argv);
+int cmd_top(struct cli *c, int argc, char **argv);
 int cmd_stop(struct cli *c, int argc, char **argv);
 int cmd_run(struct cli *c, int argc, char **argv);
 int cmd_console(struct cli *c, int argc, char **argv);

@@ -181,9 +181,11 @@ static void complete(struct typing *t)
 	static const char *const globals[] = { "--socket", "--json", "--owner", "--all", "--help", "--version", NULL };
 	const struct command *list;
 	unsigned n = cli_commands(&list);
-	if (t->n == 1) {
+	if (t->n == 1 || (t->n == 2 && strcmp(t->words[0], "help") == 0)) {
 		for (unsigned i = 0; i < n; i++)
 			offer(t, list[i].name);
+		if (t->n == 1)
+			offer(t, "help");
 		if (t->words[0][0] == '-')
 			offer_all(t, globals);
 		return;

@@ -36,7 +36,9 @@ char *file_text(const char *name, size_t *ret_len)
 	text[len] = '\0';
 	*ret_len = len;
 	char *fit = realloc(text, len + 1);
-	return fit == NULL ? text : fit;
+	if (fit != NULL)
+		text = fit;
+	return text;
 }
 
 static void say_line(const char *text, size_t offset)

@@ -28,6 +28,9 @@ static const struct command commands[] = {
 		"Gives the interface of APP back.\n  sekisho detach db\n  sekisho --owner alice detach db\n  sekisho --json detach db" },
 	{ "ps", cmd_ps, "ps",
 		"Lists the applications that run.\n  sekisho ps\n  sekisho --all ps\n  sekisho --json ps" },
+	{ "top", cmd_top, "top [-d SECONDS] [-n TIMES]",
+		"What each application does now and did in the last minute, every two seconds; Ctrl-C leaves.\n"
+		"  sekisho top\n  sekisho --all top -d 5\n  sekisho --json top -n 1" },
 	{ "console", cmd_console, "console APP",
 		"The streams of an application that runs without a terminal. Ctrl-] leaves.\n"
 		"  sekisho console web\n  sekisho --owner alice console web\n  sekisho console web </dev/null" },

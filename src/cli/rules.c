@@ -184,7 +184,13 @@ static int rules_list(struct cli *c, const char *app, bool ended, long long unus
 		if (c->all)
 			table_cell(t, cli_text(rule, "owner", id, sizeof(id)));
 		table_cell(t, life);
-		table_cell(t, cli_text(rule, "rule", text, sizeof(text)));
+		/* The last column is not padded, so the terminal's own words do no harm in it. */
+		bool struck = c->colour && json_is_string(json_object_get(rule, "ended"));
+		size_t at = (size_t)snprintf(text, sizeof(text), "%s", struck ? "\033[9m" : "");
+		cli_text(rule, "rule", text + at, sizeof(text) - at - sizeof("\033[0m"));
+		if (struck)
+			strcat(text, "\033[0m");
+		table_cell(t, text);
 	}
 	table_print(t);
 	rules_notes(c, rules);

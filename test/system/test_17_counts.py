@@ -54,3 +54,23 @@ def test_quiet_rules_count(t):
     wait_until(lambda: hits(name) >= 1 and hits(address) >= 1, 10, "both have decided")
     shown = [e for e in sekisho_json("log", "calm") if e["event"] in ("name", "connection", "refused")]
     assert not shown, shown
+
+
+def test_top(t):
+    """`top` shows of each application what lives, what it began and was refused in the last minute, and what waits for an answer."""
+    app = t.app("web")
+    t.rule("allow web to 198.51.100.10 port 7/tcp")
+    sekisho(*"deny web to 198.51.100.30".split())
+    assert tcp_echo(app, "198.51.100.10", 7) and not tcp_echo(app, "198.51.100.30", 7)
+    p = t.start(app, "curl", "-sS", "--max-time", "60", "http://198.51.100.20/")
+    def row():
+        return next(r for r in sekisho_json("top") if r["app"] == "web")
+    wait_until(lambda: row()["waiting"] == 1, 10, "a question waits")
+    got = row()
+    assert got["state"] == "running" and got["live"] == 1 and got["connections"] >= 1 and got["refused"] >= 1, got
+    words = sekisho("top", "-n", "1").splitlines()
+    assert words[0].split() == ["APP", "OWNER", "STATE", "LIVE", "CONN/MIN", "REFUSED/MIN", "WAITING", "STARTED"], words
+    assert any(line.split()[:3] == ["web", "root", "running"] for line in words[1:]), words
+    assert sekisho("top", "-n", "0", check=False)[0] == 2
+    p.kill()
+    p.communicate()
