@@ -156,7 +156,37 @@ struct policy {
 	/* Not of the image: what was attached, by number of the list; bytes NULL: nothing. */
 	struct list_digest digest[POLICY_LISTS_MAX];
 	struct policy_env env;
+	/* policy_join(): rows and numbers of `more` follow on those of this one; bit: a number of this one that does
+	 * not count. Both owned, NULL: none. */
+	struct policy *more;
+	uint64_t *gone;
 };
+
+static inline bool policy_gone(const struct policy *p, uint32_t input)
+{
+	return p->gone != NULL && (p->gone[input / 64] >> input % 64 & 1) != 0;
+}
+
+/* Whose row, or number, it is: *n becomes its own. */
+static inline const struct policy *policy_part(const struct policy *p, size_t *n)
+{
+	if (p->more == NULL || *n < p->n_rules)
+		return p;
+	*n -= p->n_rules;
+	return p->more;
+}
+
+static inline const struct crule *policy_row(const struct policy *p, uint32_t row)
+{
+	size_t own = row;
+	return &policy_part(p, &own)->rules[own];
+}
+
+/* The number of the rule in this row. */
+static inline size_t policy_number(const struct policy *p, uint32_t row)
+{
+	return policy_row(p, row)->input + (p->more == NULL || row < p->n_rules ? 0 : p->n_rules);
+}
 
 extern const size_t image_part_size[PARTS];
 

@@ -26,7 +26,7 @@ static enum policy_answer answer_of(const struct policy *p, uint32_t row)
 {
 	static const enum policy_answer says[] = { POLICY_SAYS_ALLOW, POLICY_SAYS_ASK, POLICY_SAYS_DENY,
 		POLICY_SAYS_DROP };
-	return says[p->rules[row].verb];
+	return says[policy_row(p, row)->verb];
 }
 
 static void no_rule(const struct walk *w, struct policy_verdict *v)
@@ -58,19 +58,19 @@ static void withhold(struct walk *w, struct candidate *best, struct policy_verdi
 	if (!lan && !floor_restricted(w->class))
 		return;
 	if (best->row != NO_ROW) {
-		if (p->rules[best->row].verb != POLICY_ALLOW)
+		if (policy_row(p, best->row)->verb != POLICY_ALLOW)
 			return;
 		const struct name *name = w->name;
 		w->name = NULL;
 		struct candidate c = find_best(w);
 		w->name = name;
-		if (c.row != NO_ROW && p->rules[c.row].verb == POLICY_ALLOW)
+		if (c.row != NO_ROW && policy_row(p, c.row)->verb == POLICY_ALLOW)
 			return;
 	} else {
 		w->lifted = true;
 		*best = find_best(w);
 		w->lifted = false;
-		if (best->row == NO_ROW || p->rules[best->row].verb != POLICY_ALLOW) {
+		if (best->row == NO_ROW || policy_row(p, best->row)->verb != POLICY_ALLOW) {
 			best->row = NO_ROW;
 			return;
 		}
@@ -91,8 +91,8 @@ void policy_decide(const struct policy *p, const struct policy_request *q, struc
 	if (best.row == NO_ROW) {
 		no_rule(&w, &v);
 	} else {
-		const struct crule *c = &p->rules[best.row];
-		v.rule = c->input;
+		const struct crule *c = policy_row(p, best.row);
+		v.rule = policy_number(p, best.row);
 		v.origin = (enum policy_origin)c->origin;
 		v.counted = (c->flags & RULE_COUNTED) != 0;
 		v.log = (c->flags & RULE_LOG) != 0;
@@ -142,7 +142,7 @@ long policy_explain(const struct policy *p, const struct policy_request *q, stru
 	w.visit = visit_all;
 	w.arg = &f;
 	walk_all(&w);
-	uint8_t *seen = calloc(p->n_rules + 1, 1);
+	uint8_t *seen = calloc(policy_n_rules(p) + 1, 1);
 	long n = 0;
 	if (f.failed || seen == NULL)
 		n = -ENOMEM;
@@ -157,7 +157,7 @@ long policy_explain(const struct policy *p, const struct policy_request *q, stru
 		if (seen[f.c[i].row]++ != 0)
 			continue;
 		if ((size_t)n < cap) {
-			ret[n].rule = p->rules[f.c[i].row].input;
+			ret[n].rule = policy_number(p, f.c[i].row);
 			memcpy(ret[n].rank, f.c[i].rank, sizeof(ret[n].rank));
 		}
 		n++;
@@ -169,21 +169,24 @@ long policy_explain(const struct policy *p, const struct policy_request *q, stru
 
 size_t policy_n_rules(const struct policy *p)
 {
-	return p->n_rules;
+	return p->n_rules + (p->more == NULL ? 0 : p->more->n_rules);
 }
 
 const struct policy_fact *policy_rule_meta(const struct policy *p, size_t rule)
 {
+	p = policy_part(p, &rule);
 	return &p->facts[rule];
 }
 
 const char *policy_rule_text(const struct policy *p, size_t rule)
 {
+	p = policy_part(p, &rule);
 	return p->text + p->facts[rule].text;
 }
 
 const char *policy_rule_file(const struct policy *p, size_t rule)
 {
+	p = policy_part(p, &rule);
 	return p->facts[rule].file == POLICY_NO_FILE ? NULL : p->text + p->facts[rule].file;
 }
 
@@ -203,10 +206,18 @@ static size_t id_place(const struct policy *p, const uint8_t id[POLICY_ID_LEN])
 
 size_t policy_rule_by_id(const struct policy *p, const uint8_t id[POLICY_ID_LEN], size_t nth)
 {
-	size_t at = id_place(p, id);
-	if (nth >= p->n_rules - at || memcmp(p->facts[p->by_id[at + nth]].id, id, POLICY_ID_LEN) != 0)
-		return POLICY_NO_RULE;
-	return p->by_id[at + nth];
+	const struct policy *const parts[] = { p, p->more };
+	for (unsigned k = 0; k < 2 && parts[k] != NULL; k++) {
+		const struct policy *part = parts[k];
+		for (size_t at = id_place(part, id); at < part->n_rules; at++) {
+			uint32_t input = part->by_id[at];
+			if (memcmp(part->facts[input].id, id, POLICY_ID_LEN) != 0)
+				break;
+			if (!policy_gone(part, input) && nth-- == 0)
+				return input + (k == 0 ? 0 : p->n_rules);
+		}
+	}
+	return POLICY_NO_RULE;
 }
 
 /* Characters that tell `text` from the id at this place; 0 when there is none or it is the same. */
@@ -222,24 +233,31 @@ static size_t tell_apart(const struct policy *p, size_t place, const char *text)
 	return text[n] == '\0' ? 0 : n + 1;
 }
 
+/* Characters that tell the id from all others of this part. */
+static size_t tell_from_all(const struct policy *p, const uint8_t *id, const char *text)
+{
+	size_t first = id_place(p, id), after = first;
+	while (after < p->n_rules && memcmp(p->facts[p->by_id[after]].id, id, POLICY_ID_LEN) == 0)
+		after++;
+	size_t below = first == 0 ? 0 : tell_apart(p, first - 1, text), above = tell_apart(p, after, text);
+	return below > above ? below : above;
+}
+
 const char *policy_rule_short_id(const struct policy *p, size_t rule, char buf[POLICY_ID_TEXT])
 {
 	enum { SHORTEST = 4 };
-	const uint8_t *id = p->facts[rule].id;
-	size_t first = id_place(p, id), after = first, n = SHORTEST;
+	const uint8_t *id = policy_rule_meta(p, rule)->id;
 	policy_id_text(id, buf);
-	while (after < p->n_rules && memcmp(p->facts[p->by_id[after]].id, id, POLICY_ID_LEN) == 0)
-		after++;
-	size_t below = first == 0 ? 0 : tell_apart(p, first - 1, buf), above = tell_apart(p, after, buf);
-	n = below > n ? below : n;
-	n = above > n ? above : n;
+	size_t n = tell_from_all(p, id, buf), more = p->more == NULL ? 0 : tell_from_all(p->more, id, buf);
+	n = more > n ? more : n;
+	n = n < SHORTEST ? SHORTEST : n;
 	buf[n < POLICY_ID_TEXT - 1 ? n : POLICY_ID_TEXT - 1] = '\0';
 	return buf;
 }
 
 size_t policy_memory(const struct policy *p)
 {
-	return sizeof(*p) + p->head->len;
+	return sizeof(*p) + p->head->len + (p->more == NULL ? 0 : policy_memory(p->more));
 }
 
 const char *policy_answer_text(enum policy_answer a)

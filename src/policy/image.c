@@ -334,23 +334,58 @@ const void *policy_image(const struct policy *p, size_t *ret_len)
 
 size_t policy_n_lists(const struct policy *p)
 {
-	return p->n_lists;
+	return p->n_lists + (p->more == NULL ? 0 : p->more->n_lists);
 }
 
 const char *policy_list_id(const struct policy *p, size_t list)
 {
+	if (list >= p->n_lists)
+		return policy_list_id(p->more, list - p->n_lists);
 	return p->text + p->lists[list].id;
 }
 
 void policy_attach(struct policy *p, size_t list, const struct list_digest *digest)
 {
-	p->digest[list] = *digest;
+	if (list >= p->n_lists)
+		policy_attach(p->more, list - p->n_lists, digest);
+	else
+		p->digest[list] = *digest;
+}
+
+int policy_join(const struct policy *base, struct policy *more, const uint32_t *gone, size_t n_gone,
+	struct policy **ret)
+{
+	struct policy *p = calloc(1, sizeof(*p));
+	uint64_t *bits = n_gone == 0 ? NULL : calloc(base->n_rules / 64 + 1, sizeof(*bits));
+	int err = p == NULL || (n_gone != 0 && bits == NULL) ? -ENOMEM : 0;
+	for (size_t i = 0; i < n_gone && err == 0; i++) {
+		if (gone[i] >= base->n_rules)
+			err = -EINVAL;
+		else
+			bits[gone[i] / 64] |= UINT64_C(1) << gone[i] % 64;
+	}
+	if (err == 0 && more != NULL && (more->more != NULL || more->n_rules > UINT32_MAX / 2 - base->n_rules))
+		err = -EINVAL;
+	if (err != 0) {
+		free(bits);
+		free(p);
+		policy_free(more);
+		return err;
+	}
+	*p = *base;
+	p->own = NULL;
+	p->more = more;
+	p->gone = bits;
+	*ret = p;
+	return 0;
 }
 
 void policy_free(struct policy *p)
 {
 	if (p == NULL)
 		return;
+	policy_free(p->more);
+	free(p->gone);
 	free(p->own);
 	free(p);
 }

@@ -22,6 +22,15 @@ int policy_open_step(struct policy_opening *o, size_t n, struct policy **ret) __
 /* Always, done or not. */
 void policy_opening_free(struct policy_opening *o);
 
+/*
+ * `base` with a few changes: without the rules whose numbers are in `gone`, with those of `more` (taken over, also on
+ * failure; NULL: none), whose numbers follow on its own. It says what one compiled from all of them would say, and is
+ * made in no time. `base` may be joined itself: then only its own rules count. Its bytes must outlive *ret, itself need
+ * not. 0, -ENOMEM, -EINVAL: no such number.
+ */
+int policy_join(const struct policy *base, struct policy *more, const uint32_t *gone, size_t n_gone,
+	struct policy **ret) __attribute__((warn_unused_result));
+
 /* Inside this folder: opens what was just packed, unchecked, and owns it (malloc). */
 int image_own(void *image, size_t len, struct policy **ret);
 

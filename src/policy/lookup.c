@@ -24,7 +24,7 @@ struct lookup {
 static void visit_lookup(struct walk *w, uint32_t row, const struct hit *h)
 {
 	struct lookup *l = w->arg;
-	const struct crule *r = &w->p->rules[row];
+	const struct crule *r = policy_row(w->p, row);
 	if (r->verb < h->least_verb || !walk_owned(w, row, h) || !walk_running(w, row))
 		return;
 	if (l->n == CANDIDATES) {
@@ -84,11 +84,11 @@ static bool judge_at(struct walk *w, const struct lookup *l, uint8_t proto, uint
 	struct policy_lookup_verdict *v)
 {
 	uint32_t row = best_at(w, l, proto, port);
-	const struct crule *r = row == NO_ROW ? NULL : &w->p->rules[row];
+	const struct crule *r = row == NO_ROW ? NULL : policy_row(w->p, row);
 	if (r != NULL && r->verb == POLICY_ALLOW) {
 		bool counted = (r->flags & RULE_COUNTED) != 0;
 		if (v->answer != POLICY_LOOKUP_ALLOWED || counted)
-			v->rule = r->input;
+			v->rule = policy_number(w->p, row);
 		v->answer = POLICY_LOOKUP_ALLOWED;
 		v->counted = v->counted || counted;
 		return l->counted && !v->counted;
@@ -97,7 +97,7 @@ static bool judge_at(struct walk *w, const struct lookup *l, uint8_t proto, uint
 	if (must_refuse && !refused && v->answer == POLICY_LOOKUP_DENIED)
 		v->answer = POLICY_LOOKUP_UNKNOWN;
 	if (v->answer == POLICY_LOOKUP_DENIED && r != NULL && v->rule == POLICY_NO_RULE)
-		v->rule = r->input;
+		v->rule = policy_number(w->p, row);
 	return l->allow || v->answer != POLICY_LOOKUP_UNKNOWN;
 }
 
@@ -151,9 +151,11 @@ void policy_may_resolve(const struct policy *p, const char *app, uint32_t owner,
 	mark(&l, SPACE_ICMP4, 8);
 	mark(&l, SPACE_ICMP6, 128);
 	for (size_t i = 0; i < l.n; i++) {
-		const struct crule *c = &p->rules[l.c[i].row];
+		size_t own = l.c[i].row;
+		const struct policy *part = policy_part(p, &own);
+		const struct crule *c = &part->rules[own];
 		for (uint32_t k = c->ports; k < c->ports + c->n_ports; k++)
-			mark_item(&l, &p->ports[k]);
+			mark_item(&l, &part->ports[k]);
 	}
 	/* More rules on one name than anybody writes: nothing leaves, the connection itself is still judged by all of
 	 * them. */
@@ -179,13 +181,14 @@ static bool inbound_of(const struct policy *p, uint64_t subject, uint32_t owner)
 	}
 	for (; lo < p->n_inbound && p->inbound[lo].subject == subject; lo++) {
 		const struct crule *c = &p->rules[p->inbound[lo].row];
-		if ((c->flags & RULE_OVER) == 0 && (c->owner == POLICY_OWNER_ANY || c->owner == owner))
+		if ((c->flags & RULE_OVER) == 0 && !policy_gone(p, c->input) &&
+			(c->owner == POLICY_OWNER_ANY || c->owner == owner))
 			return true;
 	}
 	return false;
 }
 
-bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t owner)
+static bool part_inbound(const struct policy *p, const char *app, uint32_t owner)
 {
 	uint32_t id = keyview_find(&p->apps, 0, app, strlen(app), keytab_hash(0, app, strlen(app)));
 	if (inbound_of(p, 0, owner))
@@ -202,6 +205,11 @@ bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t o
 	return false;
 }
 
+bool policy_inbound_possible(const struct policy *p, const char *app, uint32_t owner)
+{
+	return part_inbound(p, app, owner) || (p->more != NULL && part_inbound(p->more, app, owner));
+}
+
 struct known_peer {
 	bool known, counted;
 };
@@ -209,10 +217,10 @@ struct known_peer {
 static void visit_peer(struct walk *w, uint32_t row, const struct hit *h)
 {
 	struct known_peer *k = w->arg;
-	if (w->p->rules[row].verb > POLICY_ASK || !walk_owned(w, row, h) || !walk_running(w, row))
+	if (policy_row(w->p, row)->verb > POLICY_ASK || !walk_owned(w, row, h) || !walk_running(w, row))
 		return;
 	k->known = true;
-	k->counted = k->counted || (w->p->rules[row].flags & RULE_COUNTED) != 0;
+	k->counted = k->counted || (policy_row(w->p, row)->flags & RULE_COUNTED) != 0;
 }
 
 bool policy_knows_peer(const struct policy *p, const char *app, uint32_t owner, const char *peer_app,

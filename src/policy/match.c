@@ -66,8 +66,9 @@ static bool window_runs(const struct policy *p, const struct cwindow *c, int64_t
 
 bool walk_running(struct walk *w, uint32_t row)
 {
-	const struct policy *p = w->p;
-	const struct crule *c = &p->rules[row];
+	size_t own = row;
+	const struct policy *p = policy_part(w->p, &own);
+	const struct crule *c = &p->rules[own];
 	int64_t change = POLICY_NEVER;
 	if ((c->flags & RULE_OVER) != 0 || c->deadline_ms <= w->q->now_ms)
 		return false;
@@ -81,7 +82,7 @@ bool walk_running(struct walk *w, uint32_t row)
 
 bool walk_owned(const struct walk *w, uint32_t row, const struct hit *h)
 {
-	uint32_t owner = w->p->rules[row].owner;
+	uint32_t owner = policy_row(w->p, row)->owner;
 	if (owner == POLICY_OWNER_ANY)
 		return true;
 	return owner == w->q->owner && (h->kind != PATTERN_APP || owner == w->q->peer_owner);
@@ -114,22 +115,25 @@ int candidate_better(const struct policy *p, const struct candidate *a, const st
 		if (a->rank[i] != b->rank[i])
 			return a->rank[i] > b->rank[i] ? 1 : -1;
 	}
-	const struct crule *x = &p->rules[a->row], *y = &p->rules[b->row];
+	const struct crule *x = policy_row(p, a->row), *y = policy_row(p, b->row);
 	if (((x->flags ^ y->flags) & RULE_COUNTED) != 0)
 		return (x->flags & RULE_COUNTED) != 0 ? -1 : 1;
 	if (x->deadline_ms != y->deadline_ms)
 		return x->deadline_ms > y->deadline_ms ? 1 : -1;
 	if (origin_order(x->origin) != origin_order(y->origin))
 		return origin_order(x->origin) > origin_order(y->origin) ? 1 : -1;
-	return -memcmp(p->facts[x->input].id, p->facts[y->input].id, POLICY_ID_LEN);
+	return -memcmp(policy_rule_meta(p, policy_number(p, a->row))->id,
+		policy_rule_meta(p, policy_number(p, b->row))->id, POLICY_ID_LEN);
 }
 
 bool walk_match(struct walk *w, uint32_t row, const struct hit *h, struct candidate *ret)
 {
-	const struct crule *c = &w->p->rules[row];
+	size_t own = row;
+	const struct policy *p = policy_part(w->p, &own);
+	const struct crule *c = &p->rules[own];
 	uint32_t port;
 	bool exact;
-	if (!match_port(w->p, c, w->q->proto, w->q->port, &port, &exact) || !walk_owned(w, row, h))
+	if (!match_port(p, c, w->q->proto, w->q->port, &port, &exact) || !walk_owned(w, row, h))
 		return false;
 	if (c->verb < h->least_verb || (c->verb <= POLICY_ASK && !reaches(w, h, exact)))
 		return false;

@@ -28,8 +28,9 @@ static const struct bucket *bucket_of(const struct policy *p, uint64_t key)
 
 static void visit_places(struct walk *w)
 {
-	const struct policy *p = w->p;
+	const struct policy *p = w->part;
 	const struct bucket *found[PLACES];
+	uint32_t behind = p == w->p ? 0 : (uint32_t)w->p->n_rules;
 	for (unsigned k = 0; k < w->n_places; k++) {
 		found[k] = bucket_of(p, w->place[k].key);
 		if (found[k] != NULL)
@@ -39,15 +40,17 @@ static void visit_places(struct walk *w)
 		if (found[k] == NULL)
 			continue;
 		struct bucket b = *found[k];
-		for (uint32_t row = b.first; row < b.first + b.n; row++)
-			w->visit(w, row, &w->place[k].hit);
+		for (uint32_t row = b.first; row < b.first + b.n; row++) {
+			if (!policy_gone(p, p->rules[row].input))
+				w->visit(w, row + behind, &w->place[k].hit);
+		}
 	}
 	w->n_places = 0;
 }
 
 static void add_place(struct walk *w, uint32_t subject, uint32_t object, const struct hit *h)
 {
-	const struct policy *p = w->p;
+	const struct policy *p = w->part;
 	if (w->n_places == PLACES)
 		visit_places(w);
 	struct place *at = &w->place[w->n_places++];
@@ -57,7 +60,7 @@ static void add_place(struct walk *w, uint32_t subject, uint32_t object, const s
 
 static void add_object(struct walk *w, const struct object_hit *o, const struct hit *h)
 {
-	const struct policy *p = w->p;
+	const struct policy *p = w->part;
 	if ((o->who & who_bit(POLICY_SUBJECT_ANY, w->q->dir)) != 0)
 		add_place(w, 0, o->object, h);
 	if (w->app == KEYTAB_NONE)
@@ -73,7 +76,7 @@ static void add_object(struct walk *w, const struct object_hit *o, const struct 
 
 static void read_probe(struct walk *w, const struct probe *b)
 {
-	const struct policy *p = w->p;
+	const struct policy *p = w->part;
 	uint32_t row = keyview_find(&p->patterns, b->hit.kind, b->key, b->len, b->hash);
 	if (row == KEYTAB_NONE)
 		return;
@@ -104,7 +107,7 @@ static uint32_t row_of(const struct keyview *t, uint32_t hash)
 
 static void read_probes(struct walk *w)
 {
-	const struct keyview *t = &w->p->patterns;
+	const struct keyview *t = &w->part->patterns;
 	for (unsigned i = 0; i < w->n_probes; i++) {
 		struct probe *b = &w->probe[i];
 		b->row = row_of(t, b->hash);
@@ -116,7 +119,7 @@ static void read_probes(struct walk *w)
 		if (row == 0)
 			continue;
 		__builtin_prefetch(t->pool + t->rows[row - 1].off);
-		__builtin_prefetch(&w->p->hits[t->rows[row - 1].first]);
+		__builtin_prefetch(&w->part->hits[t->rows[row - 1].first]);
 	}
 	for (unsigned i = 0; i < w->n_probes; i++) {
 		if (w->probe[i].row != 0)
@@ -128,7 +131,7 @@ static void read_probes(struct walk *w)
 /* The key must stay where it is until the walk ends. */
 static struct probe *add_probe(struct walk *w, const uint8_t *key, size_t len, const struct hit *h)
 {
-	const struct keyview *t = &w->p->patterns;
+	const struct keyview *t = &w->part->patterns;
 	struct probe *b = &w->probe[w->n_probes++];
 	b->key = key;
 	b->len = (uint8_t)len;
@@ -160,7 +163,7 @@ static void add_name(struct walk *w, const struct name *n, bool chain)
 
 static void add_addr(struct walk *w, const struct addr *a, bool raw)
 {
-	const uint64_t *have = a->len == 4 ? &w->p->head->prefixes4 : w->p->head->prefixes6;
+	const uint64_t *have = a->len == 4 ? &w->part->head->prefixes4 : w->part->head->prefixes6;
 	unsigned words = a->len == 4 ? 1 : 3;
 	struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6,
 		.least_verb = raw ? POLICY_DENY : POLICY_ALLOW };
@@ -177,15 +180,15 @@ static void add_addr(struct walk *w, const struct addr *a, bool raw)
 
 static void add_list(struct walk *w, size_t list, const struct hit *h)
 {
-	const struct keyrow *r = &w->p->patterns.rows[w->p->lists[list].row];
+	const struct keyrow *r = &w->part->patterns.rows[w->part->lists[list].row];
 	for (uint32_t i = r->first; i < r->first + r->n; i++)
-		add_object(w, &w->p->hits[i], h);
+		add_object(w, &w->part->hits[i], h);
 }
 
 static void add_list_name(struct walk *w, size_t list, const struct name *n, bool chain)
 {
 	struct list_hit found;
-	if (!list_digest_name(&w->p->digest[list], n, &found))
+	if (!list_digest_name(&w->part->digest[list], n, &found))
 		return;
 	struct hit h = { .kind = PATTERN_NAME,
 		.least_verb = chain ? POLICY_ASK : POLICY_ALLOW,
@@ -195,7 +198,7 @@ static void add_list_name(struct walk *w, size_t list, const struct name *n, boo
 
 static void add_list_addr(struct walk *w, size_t list, const struct addr *a, bool raw)
 {
-	int prefix = list_digest_addr(&w->p->digest[list], a);
+	int prefix = list_digest_addr(&w->part->digest[list], a);
 	if (prefix < 0)
 		return;
 	struct hit h = { .kind = a->len == 4 ? PATTERN_NET4 : PATTERN_NET6,
@@ -208,8 +211,8 @@ static void add_list_addr(struct walk *w, size_t list, const struct addr *a, boo
 static void add_lists(struct walk *w)
 {
 	const struct policy_request *q = w->q;
-	for (size_t i = 0; i < w->p->n_lists; i++) {
-		if (w->p->digest[i].bytes == NULL)
+	for (size_t i = 0; i < w->part->n_lists; i++) {
+		if (w->part->digest[i].bytes == NULL)
 			continue;
 		if (w->name != NULL)
 			add_list_name(w, i, w->name, false);
@@ -246,7 +249,7 @@ static void add_peer_app(struct walk *w)
 	if (app == NULL)
 		return;
 	size_t len = strlen(app);
-	uint32_t id = keyview_find(&w->p->apps, 0, app, len, keytab_hash(0, app, len));
+	uint32_t id = keyview_find(&w->part->apps, 0, app, len, keytab_hash(0, app, len));
 	struct hit h = { .kind = PATTERN_APP, .rank = RANK_APP };
 	if (id == KEYTAB_NONE)
 		return;
@@ -255,10 +258,22 @@ static void add_peer_app(struct walk *w)
 	add_probe(w, key, sizeof(id), &h);
 }
 
-void walk_all(struct walk *w)
+/* False: nothing to meet. */
+static bool part_begin(struct walk *w, const struct policy *part)
+{
+	const char *app = w->q->app;
+	if (part == NULL || part->n_rules == 0)
+		return false;
+	w->part = part;
+	w->app = app == NULL ? KEYTAB_NONE
+			     : keyview_find(&part->apps, 0, app, strlen(app), keytab_hash(0, app, strlen(app)));
+	return true;
+}
+
+static void walk_part(struct walk *w, const struct policy *part)
 {
 	const struct policy_request *q = w->q;
-	if (w->p->n_rules == 0)
+	if (!part_begin(w, part))
 		return;
 	if (w->name != NULL)
 		add_name(w, w->name, false);
@@ -275,19 +290,28 @@ void walk_all(struct walk *w)
 	visit_places(w);
 }
 
+void walk_all(struct walk *w)
+{
+	walk_part(w, w->p);
+	walk_part(w, w->p->more);
+}
+
 void walk_peer_app(struct walk *w)
 {
-	if (w->p->n_rules == 0)
-		return;
-	add_peer_app(w);
-	read_probes(w);
-	visit_places(w);
+	const struct policy *const parts[] = { w->p, w->p->more };
+	for (unsigned i = 0; i < 2; i++) {
+		if (!part_begin(w, parts[i]))
+			continue;
+		add_peer_app(w);
+		read_probes(w);
+		visit_places(w);
+	}
 }
 
 void walk_init(struct walk *w, const struct policy *p, const struct policy_request *q)
 {
 	/* The tables of the walk are written before they are read. */
-	w->p = p;
+	w->p = w->part = p;
 	w->q = q;
 	w->name = q->dir == POLICY_OUT ? q->name : NULL;
 	w->addr = (struct addr){ 0 };
@@ -296,10 +320,6 @@ void walk_init(struct walk *w, const struct policy *p, const struct policy_reque
 	w->app = KEYTAB_NONE;
 	w->change_ms = POLICY_NEVER;
 	w->n_probes = w->n_places = 0;
-	if (q->app != NULL) {
-		size_t len = strlen(q->app);
-		w->app = keyview_find(&p->apps, 0, q->app, len, keytab_hash(0, q->app, len));
-	}
 	if (q->addr != NULL && q->addr->len != 0) {
 		w->addr = floor_unwrap(q->addr);
 		w->class = floor_class(&p->env, q->addr);

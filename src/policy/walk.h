@@ -34,6 +34,7 @@ struct place {
 
 struct walk {
 	const struct policy *p;
+	const struct policy *part; /* p, or what is joined to it, while its rules are met */
 	const struct policy_request *q;
 	const struct name *name; /* may be left out though the request has one */
 	struct addr addr;	 /* unwrapped; len 0: none */
@@ -41,7 +42,7 @@ struct walk {
 	bool has_class;
 	bool lifted; /* as if the class needed no rule of its own: to see what a name would have been allowed */
 	bool all_ports;
-	uint32_t app; /* KEYTAB_NONE: no rule names it */
+	uint32_t app; /* of `part`; KEYTAB_NONE: no rule names it */
 	void (*visit)(struct walk *w, uint32_t row, const struct hit *h);
 	void *arg;
 	int64_t change_ms;

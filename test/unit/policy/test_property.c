@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "naive.h"
 #include "policy/id.h"
+#include "policy/image.h"
 #include "policy/list_digest.h"
 #include "policy/parse.h"
 #include "policy/policy.h"
 #include "policy/print.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -437,8 +439,147 @@ static void test_lookups(void **unused)
 	}
 }
 
+/* Rules dealt out to a base and to what is joined to it, some of the base's gone again; the whole has them in one. */
+struct joined {
+	struct policy_entry base[RULES_MAX], more[RULES_MAX], whole[RULES_MAX];
+	size_t n_base, n_more, n_whole;
+	size_t from[2 * RULES_MAX]; /* number in the join → in the whole */
+	uint32_t gone[RULES_MAX];
+	size_t n_gone;
+};
+
+static void deal(struct joined *j, const struct policy_entry *rules, size_t n)
+{
+	enum { STAYS, COMES, GOES, CHANGES, WAYS };
+	size_t in_base[RULES_MAX], in_more[RULES_MAX];
+	*j = (struct joined){ 0 };
+	for (size_t i = 0; i < n; i++) {
+		unsigned way = rnd(WAYS);
+		if (way != COMES) {
+			in_base[j->n_base] = way == STAYS ? j->n_whole : SIZE_MAX;
+			if (way != STAYS)
+				j->gone[j->n_gone++] = (uint32_t)j->n_base;
+			j->base[j->n_base] = rules[i];
+			/* As it was: it ran, and had not been charged. */
+			if (way == CHANGES)
+				j->base[j->n_base].meta.ended = POLICY_RUNNING;
+			j->n_base++;
+		}
+		if (way == COMES || way == CHANGES) {
+			in_more[j->n_more] = j->n_whole;
+			j->more[j->n_more++] = rules[i];
+		}
+		if (way != GOES)
+			j->whole[j->n_whole++] = rules[i];
+	}
+	memcpy(j->from, in_base, j->n_base * sizeof(*in_base));
+	memcpy(j->from + j->n_base, in_more, j->n_more * sizeof(*in_more));
+}
+
+static void same_matches(const struct joined *j, const struct policy *p, const struct policy *whole,
+	const struct policy_request *q)
+{
+	struct policy_match a[RULES_MAX], b[RULES_MAX];
+	long n = policy_explain(p, q, a, RULES_MAX);
+	assert_int_equal(n, policy_explain(whole, q, b, RULES_MAX));
+	for (long i = 0; i < n; i++) {
+		assert_int_equal(j->from[a[i].rule], b[i].rule);
+		assert_memory_equal(a[i].rank, b[i].rank, sizeof(a[i].rank));
+		assert_string_equal(policy_rule_text(p, a[i].rule), policy_rule_text(whole, b[i].rule));
+	}
+}
+
+static void joined_says(const struct joined *j, const struct policy *p, const struct policy *whole)
+{
+	struct question x;
+	struct policy_verdict v, u;
+	struct policy_lookup_verdict l, m;
+	make_question(&x);
+	policy_decide(p, &x.q, &v);
+	policy_decide(whole, &x.q, &u);
+	if (v.answer != u.answer || (v.rule == POLICY_NO_RULE ? v.rule : j->from[v.rule]) != u.rule ||
+		v.next_change_ms != u.next_change_ms || v.counted != u.counted)
+		fail_msg("seed %llu: joined rules say something else", (unsigned long long)seed);
+	same_matches(j, p, whole, &x.q);
+	policy_may_resolve(p, x.q.app, x.q.owner, &x.name, x.q.now_ms, &l);
+	policy_may_resolve(whole, x.q.app, x.q.owner, &x.name, x.q.now_ms, &m);
+	assert_int_equal(l.answer, m.answer);
+	assert_int_equal(l.counted, m.counted);
+	assert_int_equal(policy_inbound_possible(p, x.q.app, x.q.owner),
+		policy_inbound_possible(whole, x.q.app, x.q.owner));
+	bool c, d;
+	assert_int_equal(policy_knows_peer(p, x.q.app, x.q.owner, "db", 1000, x.q.now_ms, &c),
+		policy_knows_peer(whole, x.q.app, x.q.owner, "db", 1000, x.q.now_ms, &d));
+	assert_int_equal(c, d);
+}
+
+static void same_ids(const struct joined *j, const struct policy *p, const struct policy *whole)
+{
+	for (size_t i = 0; i < j->n_base + j->n_more; i++) {
+		const uint8_t *id = policy_rule_meta(p, i)->id;
+		size_t at = policy_rule_by_id(p, id, 0), in_whole = policy_rule_by_id(whole, id, 0);
+		assert_int_equal(at == POLICY_NO_RULE ? at : j->from[at], in_whole);
+		assert_int_equal(policy_rule_by_id(p, id, 1), POLICY_NO_RULE);
+	}
+}
+
+static void joined_policy(unsigned *pairs)
+{
+	struct policy_entry rules[RULES_MAX];
+	struct joined j;
+	struct world w;
+	struct policy *base, *more, *p, *again, *whole;
+	size_t n = 0;
+	make_world(&w, rules);
+	choose_few();
+	for (unsigned i = 1 + rnd(RULES_MAX); i > 0; i--)
+		add_rule(rules, &n, &w.in);
+	deal(&j, rules, n);
+	struct policy_input in = w.in;
+	in.rules = j.base;
+	in.n_rules = j.n_base;
+	assert_int_equal(policy_compile(&in, &base, NULL), 0);
+	in.rules = j.more;
+	in.n_rules = j.n_more;
+	assert_int_equal(policy_compile(&in, &more, NULL), 0);
+	in.rules = j.whole;
+	in.n_rules = j.n_whole;
+	assert_int_equal(policy_compile(&in, &whole, NULL), 0);
+	/* Of what was joined before nothing is left. */
+	assert_int_equal(policy_join(base, NULL, j.gone, j.n_gone / 2, &again), 0);
+	assert_int_equal(policy_join(again, more, j.gone, j.n_gone, &p), 0);
+	policy_free(again);
+	attach(&w, p);
+	attach(&w, whole);
+	same_ids(&j, p, whole);
+	for (int i = 0; i < QUESTIONS; i++, ++*pairs)
+		joined_says(&j, p, whole);
+	uint32_t none = (uint32_t)j.n_base;
+	assert_int_equal(policy_join(base, NULL, &none, 1, &again), -EINVAL);
+	policy_free(p);
+	policy_free(base);
+	policy_free(whole);
+	for (size_t i = 0; i < n; i++)
+		policy_rule_fini(&rules[i].rule);
+	free_world(&w);
+}
+
+static void test_joined(void **unused)
+{
+	(void)unused;
+	unsigned pairs = 0;
+	uint64_t first = start();
+	for (unsigned i = 0; i < rounds(400); i++) {
+		seed = first + i;
+		state = seed * 0x9e3779b97f4a7c15U | 1;
+		joined_policy(&pairs);
+	}
+	print_message("%u pairs\n", pairs);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_two_evaluators), cmocka_unit_test(test_lookups) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_two_evaluators), cmocka_unit_test(test_lookups),
+		cmocka_unit_test(test_joined) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
