@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { EV_OPENFLOW = ROLE_COUNT };
-enum { POLICY_BYTES_MAX = 256 << 20, WRITE_DOWN_MS = 4, POLICIES = 4 };
+enum { POLICY_BYTES_MAX = 256 << 20, WRITE_DOWN_MS = 4, POLICIES = 8 };
 
 struct gate_role {
 	struct role *r;
@@ -32,7 +32,8 @@ struct gate_role {
 	struct mapped {
 		void *at; /* NULL: free */
 		size_t len;
-	} policy[POLICIES]; /* what the gate may still read */
+		uint64_t base; /* its number; 0: what is joined to one */
+	} policy[POLICIES];    /* what the gate may still read */
 };
 
 static void conns_close(struct gate_role *o)
@@ -155,40 +156,80 @@ static void take_switch(struct gate_role *o, struct frame *f)
 	f->n_fds = 0;
 }
 
-/* Of the policies mapped those that are in use stay: the one in force, the one being checked, the next. */
-static struct mapped *policies_tidy(struct gate_role *o)
+/* Of what is mapped that stays which is in use: the policy in force, the one being checked, the next. */
+static void policies_tidy(struct gate_role *o)
 {
-	struct mapped *unused = NULL;
 	for (unsigned i = 0; i < POLICIES; i++) {
 		struct mapped *m = &o->policy[i];
-		if (m->at != NULL && !gate_policy_uses(o->g, m->at)) {
-			munmap(m->at, m->len);
-			*m = (struct mapped){ 0 };
-		}
-		if (m->at == NULL)
-			unused = m;
+		if (m->at == NULL || gate_policy_uses(o->g, m->at))
+			continue;
+		munmap(m->at, m->len);
+		*m = (struct mapped){ 0 };
 	}
-	return unused;
 }
 
-/* The sealed memfd of a policy: mapped only when nobody can change or shrink it any more. */
+/* A sealed memfd: mapped only when nobody can change or shrink it any more. NULL: it is none, or there is no room. */
+static struct mapped *policy_map(struct gate_role *o, int fd, size_t len)
+{
+	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+	struct mapped *m = NULL;
+	for (unsigned i = 0; i < POLICIES && m == NULL; i++)
+		m = o->policy[i].at == NULL ? &o->policy[i] : NULL;
+	if (m == NULL || len == 0 || len > POLICY_BYTES_MAX || (fcntl(fd, F_GET_SEALS) & seals) != seals ||
+		lseek(fd, 0, SEEK_END) != (off_t)len)
+		return NULL;
+	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return NULL;
+	*m = (struct mapped){ .at = map, .len = len };
+	return m;
+}
+
+static struct mapped *policy_base(struct gate_role *o, const struct ipc_policy *p, const struct frame *f)
+{
+	struct mapped *m = NULL;
+	if (p->len != 0) {
+		m = f->n_fds < 1 ? NULL : policy_map(o, f->fds[0], p->len);
+		if (m != NULL)
+			m->base = p->base;
+		return m;
+	}
+	for (unsigned i = 0; i < POLICIES && m == NULL; i++)
+		m = o->policy[i].at != NULL && o->policy[i].base == p->base ? &o->policy[i] : NULL;
+	return m;
+}
+
+/* False: not what it says it is. */
+static bool policy_read(struct gate_role *o, const struct ipc_policy *p, const struct frame *f, struct gate_image *ret)
+{
+	unsigned delta = p->len != 0;
+	size_t gone = (size_t)p->n_gone * sizeof(uint32_t), len = p->more_len + gone;
+	if (p->base == 0 || p->more_len % sizeof(uint64_t) != 0 || f->n_fds != delta + (len != 0))
+		return false;
+	const struct mapped *base = policy_base(o, p, f), *m = NULL;
+	if (base != NULL && len != 0)
+		m = policy_map(o, f->fds[delta], len);
+	if (base == NULL || (len != 0 && m == NULL))
+		return false;
+	*ret = (struct gate_image){ .base = base->at, .len = base->len, .n_gone = p->n_gone };
+	if (p->more_len != 0) {
+		ret->more = m->at;
+		ret->more_len = p->more_len;
+	}
+	if (gone != 0)
+		ret->gone = (const uint32_t *)m->at + p->more_len / sizeof(uint32_t);
+	return true;
+}
+
 static void take_policy(struct gate_role *o, const struct frame *f)
 {
 	struct ipc_policy p;
-	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-	struct mapped *m = policies_tidy(o);
-	if (!ipc_policy_get(f->body, f->len, &p) || f->n_fds != 1 || p.len == 0 || p.len > POLICY_BYTES_MAX ||
-		(fcntl(f->fds[0], F_GET_SEALS) & seals) != seals || lseek(f->fds[0], 0, SEEK_END) != (off_t)p.len) {
-		role_result(o->r, ROLE_DESK, f->id, -EBADMSG, 0, "the policy is not a sealed file of that length");
-		return;
-	}
-	void *map = m == NULL ? MAP_FAILED : mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
-	if (map == MAP_FAILED) {
-		role_result(o->r, ROLE_DESK, f->id, -ENOMEM, 0, "the policy cannot be mapped");
-		return;
-	}
-	*m = (struct mapped){ .at = map, .len = p.len };
-	gate_policy(o->g, f->id, p.generation, map, p.len);
+	struct gate_image i;
+	policies_tidy(o);
+	if (ipc_policy_get(f->body, f->len, &p) && policy_read(o, &p, f, &i))
+		gate_policy(o->g, f->id, p.generation, &i);
+	else
+		role_result(o->r, ROLE_DESK, f->id, -EBADMSG, 0, "the policy is not in sealed files of that length");
 }
 
 static void from_desk(struct gate_role *o, struct frame *f)

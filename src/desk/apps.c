@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "desk/app.h"
+#include "desk/rule.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -204,6 +205,8 @@ void app_begin(struct desk *d, struct client *c, struct app *a, uint8_t ask)
 			"an application of that name is being rehearsed; choose another name");
 	else
 		client_fail(d, c, "org.sekisho.Failed", "the rehearsal cannot begin: %s", strerror(-err));
+	if (a->rehearsal != NULL)
+		policy_forget(d, a->rehearsal);
 	app_clear(a);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "desk/build.h"
 #include "desk/main.h"
 
 #include <errno.h>
@@ -15,7 +16,8 @@
 static const char *const desk_calls[] = { "accept4", "openat", "open", "stat", "lstat", "access", "faccessat",
 	"faccessat2", "unlink", "unlinkat", "fsync", "fdatasync", "ftruncate", "pread64", "pwrite64", "fallocate",
 	"rename", "renameat", "renameat2", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink",
-	"memfd_create", "dup3", "statx", "clock_nanosleep", NULL };
+	"memfd_create", "dup2", "dup3", "statx", "clock_nanosleep", "pipe2", "wait4", "close_range", "setitimer",
+	"set_robust_list", NULL };
 
 void desk_flush_later(struct desk *d)
 {
@@ -188,6 +190,7 @@ static void gate_lost(struct desk *d)
 	d->in_force = 0;
 	questions_gate_lost(d);
 	clients_in_force(d);
+	rules_report(d);
 }
 
 static void desk_event(struct desk *d, const struct loop_event *ev)
@@ -209,8 +212,14 @@ static void desk_event(struct desk *d, const struct loop_event *ev)
 		client_event(d, ev);
 		break;
 	case DESK_NETLINK:
-		if (host_route_event(&d->host, &d->role->conf.plan) && d->loaded && rules_activate(d, NULL) != 0)
+		if (!host_route_event(&d->host, &d->role->conf.plan))
+			break;
+		d->env++;
+		if (d->loaded && rules_activate(d, NULL) != 0)
 			log_msg(LOG_ERROR, "a policy with the host's new addresses could not be made");
+		break;
+	case DESK_COMPILED:
+		compile_event(d);
 		break;
 	}
 }
@@ -219,6 +228,7 @@ static void desk_tick(struct desk *d)
 {
 	rules_charges_settle(d);
 	rules_expire(d);
+	compile_tick(d);
 	learn_tick(d);
 	questions_tick(d);
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
@@ -309,7 +319,7 @@ int desk_main(struct role *r)
 	int err = host_open(&d.host, &r->conf.plan);
 	if (err != 0)
 		log_msg(LOG_ERROR, "the host's users or addresses cannot be read: %s", strerror(-err));
-	const struct role_confine confine = { .root_dir = root, .extra = desk_calls };
+	const struct role_confine confine = { .root_dir = root, .extra = desk_calls, .fork = true };
 	if (err == 0)
 		err = role_confine(r, &confine);
 	if (err == 0)

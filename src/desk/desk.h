@@ -47,11 +47,13 @@
  *   uses.c         hits of rules
  *   refusals.c     how often a refusal is told
  *   log.c          history and those who follow it
+ *   policy.c       the policy: a base and what was touched since
+ *   compile.c      a large base, by a process beside
  *   gate.c         what the gate is given: the policy, numbers, grants, synthetic names
  *
  * Invariant of every change: first durable (store_commit), then in force (the gate says so), then acknowledged.
  */
-enum desk_event { DESK_LISTEN = ROLE_COUNT, DESK_CLIENT, DESK_NETLINK };
+enum desk_event { DESK_LISTEN = ROLE_COUNT, DESK_CLIENT, DESK_NETLINK, DESK_COMPILED };
 enum {
 	DESK_CLIENTS = IPC_AUTH_CLIENTS,
 	DESK_CLIENTS_PER_UID = 64,
@@ -176,14 +178,19 @@ struct rule {
 	char *line;	       /* canonical, owned */
 	char *file;	       /* owned; NULL: an answer */
 	char id[POLICY_ID_TEXT];
-	int64_t seq;			   /* row in the store; 0: a file's rule without a life */
-	int64_t ended_ms;		   /* e.meta.ended says why */
-	int64_t boot_ms;		   /* CLOCK_BOOTTIME at e.meta.created_ms; 0: not known in this boot */
-	uint32_t run;			   /* `until exit`: bound to this run; 0: the next one */
-	bool older_boot;		   /* made before the host was started */
-	bool stays;			   /* a file's: its line is in the new files, too */
-	bool end_unsaved;		   /* it has ended, and its row does not say so yet */
-	uint32_t learning;		   /* made by that learning, in memory alone; 0: not */
+	int64_t seq;	   /* row in the store; 0: a file's rule without a life */
+	int64_t ended_ms;  /* e.meta.ended says why */
+	int64_t boot_ms;   /* CLOCK_BOOTTIME at e.meta.created_ms; 0: not known in this boot */
+	uint32_t run;	   /* `until exit`: bound to this run; 0: the next one */
+	bool older_boot;   /* made before the host was started */
+	bool stays;	   /* a file's: its line is in the new files, too */
+	bool end_unsaved;  /* it has ended, and its row does not say so yet */
+	uint32_t learning; /* made by that learning, in memory alone; 0: not */
+	struct place {
+		uint64_t base; /* 0: in none */
+		uint32_t at;   /* number + 1; 0: it was not there */
+		bool touched;
+	} place[2];			   /* in the base in use, in the one that is being made (build.h) */
 	struct rule *next;		   /* in its bucket of the index */
 	struct heap_node by_wall, by_boot; /* `ends`, while it runs */
 };
@@ -294,7 +301,11 @@ struct desk {
 	struct use *uses;  /* sorted by id; owned */
 	size_t n_uses, cap_uses;
 	bool uses_dirty;
-	struct policy *policy;
+	struct policy *policy; /* base and what was touched since, joined */
+	struct base *base, *base_coming;
+	uint64_t last_base, env; /* env: counts the host's addresses */
+	void *more;		 /* what is joined, as bytes for the gate; NULL: nothing */
+	size_t more_len;
 	struct policy_doc *docs[256];
 	char *doc_names[256];
 	unsigned n_docs;
@@ -308,6 +319,8 @@ struct desk {
 	struct ipc_text new_errors;
 	struct profile *profiles[DESK_PROFILES], *new_profiles[DESK_PROFILES];
 	unsigned n_profiles, n_new_profiles;
+	uint32_t report; /* main's request, answered when report_generation is in force; 0: none */
+	uint64_t report_generation;
 
 	struct charge charges[256];
 	unsigned n_charges;
@@ -439,6 +452,8 @@ int rules_load(struct desk *d) __attribute__((warn_unused_result));
 void rules_file(struct desk *d, struct frame *f);
 void rules_reload(struct desk *d);
 void rules_files_end(struct desk *d, uint32_t id);
+/* Tells main that the files are in force, once they are. */
+void rules_report(struct desk *d);
 /* Compiles what is in memory and hands it to the gate as a new generation. 0, or negative errno and the old policy
  * stays; ret_error (512 bytes) may be NULL. */
 int rules_activate(struct desk *d, char *ret_error) __attribute__((warn_unused_result));

@@ -13,6 +13,27 @@
 #include <string.h>
 #include <unistd.h>
 
+struct rule_list {
+	struct rule **v;
+	size_t n, cap;
+};
+
+/* Between their end and their policy: files that were read, waiting to be compiled or being compiled. */
+static struct reading {
+	bool busy;    /* its base is being compiled */
+	bool waiting; /* for another base's process to end */
+	uint32_t id;  /* of main's request */
+	struct rule_list l;
+	size_t answers;
+} reading;
+
+static void list_drop(struct rule_list *l, size_t from)
+{
+	for (size_t i = from; i < l->n; i++)
+		rule_free(l->v[i]);
+	free(l->v);
+}
+
 static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
 {
 	for (unsigned i = 0; i < *n; i++) {
@@ -22,8 +43,13 @@ static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
 	*n = 0;
 }
 
+/* Of what is read, and of what has been read and is not compiled yet: the newer takes its place. */
 void rules_reload(struct desk *d)
 {
+	if (reading.busy)
+		compile_forget(d);
+	list_drop(&reading.l, reading.answers);
+	reading = (struct reading){ 0 };
 	docs_free(d->new_docs, d->new_names, &d->n_new_docs);
 	profiles_reload(d);
 	ipc_text_set(&d->new_errors, "");
@@ -189,11 +215,6 @@ static int file_rule(struct desk *d, const struct policy_entry *e, const char *f
 	return 0;
 }
 
-struct rule_list {
-	struct rule **v;
-	size_t n, cap;
-};
-
 static int list_add(struct rule_list *l, struct rule *r)
 {
 	if (l->n == l->cap) {
@@ -247,17 +268,11 @@ static int store_file_rules(struct desk *d, const struct rule_list *l, size_t an
 	return commit_or_undo(d, err);
 }
 
-static void list_drop(struct rule_list *l, size_t from)
-{
-	for (size_t i = from; i < l->n; i++)
-		rule_free(l->v[i]);
-	free(l->v);
-}
-
 /* The new files take the place of the old. */
 static void install_files(struct desk *d, struct rule_list *l, size_t answers, struct build *b)
 {
 	index_ids_forget(d);
+	policy_drop(d);
 	for (size_t i = 0; i < d->n_rules; i++) {
 		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
 			continue;
@@ -301,32 +316,145 @@ static void hold_all(struct desk *d)
 	d->new_names[d->n_new_docs++] = name;
 }
 
+static void reading_begin(struct desk *d);
+
+static void reading_end(struct desk *d, int err, const char *error)
+{
+	if (error[0] != '\0')
+		file_error(d, "%s\n", error);
+	else if (d->new_errors.len == 0)
+		file_error(d, "the policy files cannot be used: %s\n", strerror(-err));
+	(void)role_result(d->role, ROLE_MAIN, reading.id, err, 0, d->new_errors.s);
+	reading.busy = false;
+	rules_reload(d);
+}
+
+/* What happened to a line's rule while the policy was compiled: counted, used up, over. */
+static void catch_up(struct desk *d, struct base *b, struct rule *r)
+{
+	const struct rule *k = known_admin_rule(d, r);
+	if (k == NULL || (k->e.meta.times_left == r->e.meta.times_left && k->e.meta.ended == r->e.meta.ended))
+		return;
+	r->ended_ms = k->ended_ms;
+	r->end_unsaved = k->end_unsaved;
+	r->e.meta.times_left = k->e.meta.times_left;
+	r->e.meta.ended = k->e.meta.ended;
+	base_touch(b, r);
+}
+
+/* The answers as they are by now, then the files' rules. */
+static int reading_now(struct desk *d)
+{
+	struct rule_list now = { 0 };
+	int err = 0;
+	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
+			err = list_add(&now, d->rules[i]);
+	}
+	size_t answers = now.n;
+	for (size_t i = reading.answers; i < reading.l.n && err == 0; i++)
+		err = list_add(&now, reading.l.v[i]);
+	if (err != 0) {
+		free(now.v);
+		return err;
+	}
+	free(reading.l.v);
+	reading.l = now;
+	reading.answers = answers;
+	return 0;
+}
+
+/* Durable, then installed, then told: once it is in force. */
+static void reading_done(struct desk *d, struct build *b)
+{
+	char error[512] = "";
+	int err = reading_now(d);
+	if (err == 0)
+		err = index_room(d, reading.l.n);
+	if (err == 0)
+		err = store_file_rules(d, &reading.l, reading.answers);
+	if (err != 0) {
+		build_free(b);
+		reading_end(d, err, error);
+		return;
+	}
+	struct reading r = reading;
+	reading = (struct reading){ 0 };
+	install_files(d, &r.l, r.answers, b);
+	d->report = r.id;
+	d->report_generation = d->generation;
+	rules_report(d);
+}
+
+void rules_report(struct desk *d)
+{
+	if (d->report == 0 || (d->in_force < d->report_generation && d->role->chan[ROLE_GATE] != NULL))
+		return;
+	(void)role_result(d->role, ROLE_MAIN, d->report, 0, (uint32_t)d->n_rules, NULL);
+	d->report = 0;
+}
+
+void files_compiled(struct desk *d, struct base *b, int err, const char *error)
+{
+	struct build w = { 0 };
+	if (b != NULL && reading.busy && err == 0) {
+		base_leave_files(b);
+		for (size_t i = reading.answers; i < reading.l.n; i++)
+			catch_up(d, b, reading.l.v[i]);
+	}
+	if (b != NULL && err == 0)
+		err = build_rebase(d, b, &w);
+	else
+		base_free(b);
+	/* Another base was made at once meanwhile: what was read is compiled again. */
+	if (b == NULL && reading.busy) {
+		list_drop(&reading.l, reading.answers);
+		reading = (struct reading){ .id = reading.id, .waiting = true };
+	}
+	if (b != NULL && reading.busy && err != 0)
+		reading_end(d, err, error);
+	else if (b != NULL && reading.busy)
+		reading_done(d, &w);
+	else if (b != NULL && err == 0)
+		build_install(d, &w);
+	else if (b != NULL)
+		log_msg(LOG_ERROR, "the policy goes on as it is, in parts: %s",
+			error[0] != '\0' ? error : strerror(-err));
+	if (reading.waiting)
+		reading_begin(d);
+}
+
+static void reading_begin(struct desk *d)
+{
+	char error[512] = "";
+	struct build b = { 0 };
+	struct base *base;
+	reading.waiting = false;
+	int err = new_rules(d, &reading.l, &reading.answers);
+	bool beside = d->loaded && d->base != NULL && reading.l.n > BASE_SMALL;
+	if (err == 0 && !beside)
+		err = build_policy(d, reading.l.v, reading.l.n, d->new_docs, d->n_new_docs, &b, error);
+	if (err == 0 && beside)
+		err = base_begin(d, reading.l.v, reading.l.n, d->new_docs, d->n_new_docs, &base);
+	if (err == 0 && beside)
+		err = compile_begin(d, base);
+	if (err != 0)
+		reading_end(d, err, error);
+	else if (beside)
+		reading.busy = true;
+	else
+		reading_done(d, &b);
+}
+
 void rules_files_end(struct desk *d, uint32_t id)
 {
 	if (d->damaged[0] != '\0')
 		hold_all(d);
-	struct rule_list l = { 0 };
-	struct build b;
-	size_t answers = 0;
-	char error[512] = "";
-	int err = d->new_errors.len > 0 ? -EINVAL : new_rules(d, &l, &answers);
-	if (err == 0) {
-		err = build_policy(d, l.v, l.n, d->new_docs, d->n_new_docs, &b, error);
-		if (err == 0 && (err = index_room(d, l.n)) != 0)
-			build_free(&b);
-		if (err == 0 && (err = store_file_rules(d, &l, answers)) != 0)
-			build_free(&b);
-	}
-	if (err != 0) {
-		if (error[0] != '\0')
-			file_error(d, "%s\n", error);
-		else if (d->new_errors.len == 0)
-			file_error(d, "the policy files cannot be used: %s\n", strerror(-err));
-		list_drop(&l, answers);
-		(void)role_result(d->role, ROLE_MAIN, id, err, 0, d->new_errors.s);
-		rules_reload(d);
-		return;
-	}
-	install_files(d, &l, answers, &b);
-	(void)role_result(d->role, ROLE_MAIN, id, 0, (uint32_t)d->n_rules, NULL);
+	reading.id = id;
+	if (d->new_errors.len > 0)
+		reading_end(d, -EINVAL, "");
+	else if (compile_busy())
+		reading.waiting = true;
+	else
+		reading_begin(d);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the gate is given. The policy: compiled here first, so that what cannot be compiled is never sent, then as bytes
- * that nobody can change. Its memory beside the gate: it sends a copy of each grant and each synthetic name, and a new
- * gate gets them all back. Numbers of grants are never given twice: a block is durable before the gate may use it.
+ * that nobody can change: a base, once, and with it or without it what has changed since. Its memory beside the gate:
+ * it sends a copy of each grant and each synthetic name, and a new gate gets them all back. Numbers of grants are never
+ * given twice: a block is durable before the gate may use it.
  */
 #include "base/log.h"
 #include "desk/build.h"
@@ -17,160 +18,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static bool superseded(const struct desk *d, const struct rule *r)
-{
-	return rule_by_id(d, r->e.meta.id) != NULL;
-}
-
-static void append(void *to, size_t *n, const void *from, size_t n_from, size_t size)
-{
-	if (n_from > 0)
-		memcpy((char *)to + *n * size, from, n_from * size);
-	*n += n_from;
-}
-
-/* The definitions of all files side by side; shallow. */
-static int definitions_join(struct policy_doc *const *docs, unsigned n_docs, struct definitions *ret)
-{
-	size_t groups = 1, sets = 1, lists = 1;
-	for (unsigned i = 0; i < n_docs; i++) {
-		groups += docs[i]->n_groups;
-		sets += docs[i]->n_sets;
-		lists += docs[i]->n_lists;
-	}
-	*ret = (struct definitions){ .groups = calloc(groups, sizeof(*ret->groups)),
-		.sets = calloc(sets, sizeof(*ret->sets)),
-		.lists = calloc(lists, sizeof(*ret->lists)) };
-	if (ret->groups == NULL || ret->sets == NULL || ret->lists == NULL) {
-		free(ret->groups);
-		free(ret->sets);
-		free(ret->lists);
-		*ret = (struct definitions){ 0 };
-		return -ENOMEM;
-	}
-	for (unsigned i = 0; i < n_docs; i++) {
-		append(ret->groups, &ret->n_groups, docs[i]->groups, docs[i]->n_groups, sizeof(*ret->groups));
-		append(ret->sets, &ret->n_sets, docs[i]->sets, docs[i]->n_sets, sizeof(*ret->sets));
-		append(ret->lists, &ret->n_lists, docs[i]->lists, docs[i]->n_lists, sizeof(*ret->lists));
-	}
-	return 0;
-}
-
-void build_free(struct build *b)
-{
-	free(b->def.groups);
-	free(b->def.sets);
-	free(b->def.lists);
-	free(b->entries);
-	free(b->by_index);
-	policy_free(b->policy);
-}
-
-/* Running rules, and used-up ones so that the gate lets what they admitted run to its own end. */
-static int build_entries(const struct desk *d, struct rule *const *rules, size_t n, struct build *b)
-{
-	b->entries = calloc(n + PLAN_SLOTS, sizeof(*b->entries));
-	b->by_index = calloc(n + PLAN_SLOTS, sizeof(struct rule *));
-	if (b->entries == NULL || b->by_index == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		struct rule *r = rules[i];
-		if (!rule_running(r) && (r->e.meta.ended != POLICY_END_USED || superseded(d, r)))
-			continue;
-		b->by_index[b->in.n_rules] = r;
-		b->entries[b->in.n_rules++] = r->e;
-	}
-	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
-		struct rule *r = d->apps[i].rehearsal;
-		if (r == NULL)
-			continue;
-		b->by_index[b->in.n_rules] = r;
-		b->entries[b->in.n_rules++] = r->e;
-	}
-	b->in.rules = b->entries;
-	return 0;
-}
-
-static void build_error(const struct build *b, const struct policy_error *e, char *ret)
-{
-	const struct rule *r = e->rule < b->in.n_rules ? b->by_index[e->rule] : NULL;
-	if (r != NULL && r->file != NULL)
-		snprintf(ret, 512, "%s:%u:1: error: %s", r->file, e->line, e->message);
-	else
-		snprintf(ret, 512, "%s", e->message);
-}
-
-int build_policy(const struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs,
-	unsigned n_docs, struct build *ret, char *ret_error)
-{
-	*ret = (struct build){ 0 };
-	int err = definitions_join(docs, n_docs, &ret->def);
-	if (err == 0)
-		err = build_entries(d, rules, n, ret);
-	struct policy_error e = { .rule = SIZE_MAX };
-	if (err == 0) {
-		ret->in.groups = ret->def.groups;
-		ret->in.n_groups = ret->def.n_groups;
-		ret->in.sets = ret->def.sets;
-		ret->in.n_sets = ret->def.n_sets;
-		ret->in.lists = ret->def.lists;
-		ret->in.n_lists = ret->def.n_lists;
-		ret->in.env = host_env(&d->host);
-		err = policy_compile(&ret->in, &ret->policy, &e);
-	}
-	if (err == 0)
-		return 0;
-	if (ret_error != NULL && e.message[0] != '\0')
-		build_error(ret, &e, ret_error);
-	else if (ret_error != NULL)
-		snprintf(ret_error, 512, "the policy cannot be compiled: %s", strerror(-err));
-	build_free(ret);
-	return err;
-}
-
-/* What `d` owns of the last build, so that it is freed by the next. */
-static struct build current;
-
-void build_install(struct desk *d, struct build *b)
-{
-	build_free(&current);
-	current = *b;
-	d->input = b->in;
-	d->entries = b->entries;
-	d->by_index = b->by_index;
-	d->policy = b->policy;
-	index_ids(d);
-	d->generation++;
-	rules_send(d);
-}
-
-/* The image in a memfd that nobody can change any more; -1 with the reason logged. */
-static int image_memfd(const struct policy *p, uint32_t *ret_len)
-{
-	size_t len, done = 0;
-	const char *image = policy_image(p, &len);
-	int fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	while (fd >= 0 && done < len) {
-		ssize_t n = write(fd, image + done, len - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	if (fd >= 0 && done == len && len <= UINT32_MAX &&
-		fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-		*ret_len = (uint32_t)len;
-		return fd;
-	}
-	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
 /* The last two stay open here: whoever lets go of a memfd last pays for its pages, and that must not be the gate. */
-static void image_keep(int fd)
+void image_keep(int fd)
 {
 	static int kept[2] = { -1, -1 };
 	if (kept[0] >= 0)
@@ -179,16 +28,47 @@ static void image_keep(int fd)
 	kept[1] = fd;
 }
 
+/* What was joined and what is gone, as ipc.h says; -1 with the reason logged. */
+static int delta_memfd(const struct desk *d)
+{
+	const struct base *b = d->base;
+	int fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	size_t gone = b->n_gone * sizeof(*b->gone);
+	bool ok = fd >= 0 && (d->more_len == 0 || write(fd, d->more, d->more_len) == (ssize_t)d->more_len) &&
+		  (gone == 0 || write(fd, b->gone, gone) == (ssize_t)gone) &&
+		  fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+	if (ok)
+		return fd;
+	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 void rules_send(struct desk *d)
 {
+	struct base *b = d->base;
+	int fds[2];
+	unsigned n = 0;
 	if (!d->loaded || !d->gate_synced)
 		return;
-	struct ipc_policy m = { .generation = d->generation };
-	int fd = image_memfd(d->policy, &m.len);
-	if (fd < 0)
+	struct ipc_policy m = { .generation = d->generation,
+		.base = b->number,
+		.more_len = (uint32_t)d->more_len,
+		.n_gone = (uint32_t)b->n_gone };
+	if (!b->given) {
+		if ((fds[n] = base_memfd(b)) < 0)
+			return;
+		m.len = (uint32_t)b->len;
+		n++;
+	}
+	bool delta = m.more_len + m.n_gone > 0;
+	if (delta && (fds[n++] = delta_memfd(d)) < 0)
 		return;
-	(void)role_send_msg(d->role, ROLE_GATE, IPC_POLICY, (uint32_t)d->generation & 0x7fffffffU, policy, &m, &fd, 1);
-	image_keep(fd);
+	b->given = role_send_msg(d->role, ROLE_GATE, IPC_POLICY, (uint32_t)d->generation & 0x7fffffffU, policy, &m, fds,
+		n);
+	if (delta)
+		close(fds[n - 1]);
 }
 
 void rules_result(struct desk *d, const struct frame *f, const struct ipc_result *r)
@@ -197,12 +77,15 @@ void rules_result(struct desk *d, const struct frame *f, const struct ipc_result
 	if (r->err != 0) {
 		log_msg(LOG_ERROR, "the gate does not take the policy: %s", r->text.s);
 		log_text(d, "switch", "the gate does not take the policy; the one before it stays in force");
+		/* Perhaps it lacks the base. */
+		d->base->given = false;
 		return;
 	}
 	if (generation > d->generation || generation <= d->in_force)
 		return;
 	d->in_force = generation;
 	d->waits_changed = true;
+	rules_report(d);
 	clients_in_force(d);
 }
 
@@ -293,6 +176,7 @@ void gate_sync(struct desk *d)
 	if (!d->loaded || d->role->chan[ROLE_GATE] == NULL)
 		return;
 	d->gate_synced = true;
+	d->base->given = false;
 	apps_sync(d, ROLE_GATE);
 	give_names(d);
 	for (unsigned i = 0; i < DESK_GRANT_BUCKETS; i++) {

@@ -79,6 +79,7 @@ size_t index_owned(const struct desk *d, uint32_t owner)
 void index_wake(struct desk *d, struct rule *r)
 {
 	struct rule_index *x = &d->index;
+	policy_touch(d, r);
 	if (!rule_running(r) || r->e.meta.deadline_ms == POLICY_NEVER || r->by_wall.at != 0)
 		return;
 	deadline_set(&r->ends, r->e.meta.deadline_ms, clock_wall_ms(), clock_boot_ms());
@@ -184,6 +185,7 @@ void index_drop(struct desk *d, struct rule *r)
 {
 	struct rule_index *x = &d->index;
 	struct rule **at = bucket_of(x, r->e.meta.id);
+	policy_forget(d, r);
 	while (*at != NULL && *at != r)
 		at = &(*at)->next;
 	if (*at == NULL)

@@ -261,8 +261,10 @@ int rehearse_begin(struct desk *d, struct app *a)
 	/* The fleet's place is above every other's. */
 	if (err == 0)
 		err = rule_new(&parsed, POLICY_ORIGIN_FLEET, a->gate.owner, &a->rehearsal);
-	if (err == 0)
+	if (err == 0) {
 		a->rehearsal->e.meta.created_ms = clock_wall_ms();
+		policy_touch(d, a->rehearsal);
+	}
 	return err;
 }
 
@@ -273,8 +275,10 @@ void rehearse_end(struct desk *d, struct app *a)
 		return;
 	/* The policy in use still points to it until another has been made. */
 	a->rehearsal = NULL;
-	if (rules_activate(d, NULL) == 0)
+	rule_set_end(d, r, POLICY_END_EXIT);
+	if (rules_activate(d, NULL) == 0) {
+		policy_forget(d, r);
 		rule_free(r);
-	else
+	} else
 		log_msg(LOG_ERROR, "a policy without the rehearsal of %s could not be made", a->gate.name);
 }

@@ -171,15 +171,15 @@ static int rule_from_row(struct desk *d, const struct store_rule *row)
 		deadline_set(&r->ends, row->deadline_ms, row->created_ms, clock_boot_ms());
 	if (rule_running(r) && r->older_boot) {
 		if (r->e.rule.lives.until == POLICY_UNTIL_REBOOT)
-			rule_set_end(r, POLICY_END_REBOOT);
+			rule_set_end(d, r, POLICY_END_REBOOT);
 		else if (r->e.rule.lives.until == POLICY_UNTIL_LOGOUT)
-			rule_set_end(r, POLICY_END_LOGOUT);
+			rule_set_end(d, r, POLICY_END_LOGOUT);
 	}
 	/* Killed between a last count, or an app's end, and its consequence. */
 	if (rule_running(r) && r->e.rule.lives.times != 0 && r->e.meta.times_left == 0)
-		rule_set_end(r, POLICY_END_USED);
+		rule_set_end(d, r, POLICY_END_USED);
 	if (rule_running(r) && r->e.rule.lives.until == POLICY_UNTIL_EXIT && r->run != 0 && !run_alive(d, r->run))
-		rule_set_end(r, POLICY_END_EXIT);
+		rule_set_end(d, r, POLICY_END_EXIT);
 	r->end_unsaved = row->end == POLICY_RUNNING && !rule_running(r);
 	d->ends_unsaved = d->ends_unsaved || r->end_unsaved;
 	err = rule_append(d, r);

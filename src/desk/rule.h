@@ -18,7 +18,7 @@ int rule_store(struct desk *d, struct rule *r) __attribute__((warn_unused_result
  * rule cannot be added again. Tried again with the next rule that is added. */
 void rules_save_ends(struct desk *d);
 /* In memory alone. */
-void rule_set_end(struct rule *r, enum policy_end why);
+void rule_set_end(struct desk *d, struct rule *r, enum policy_end why);
 /* Ends the transaction of which `err` tells: durable from here on, or nothing happened. */
 int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
 
@@ -29,6 +29,15 @@ int file_text_read(int fd, char **ret, size_t *ret_len) __attribute__((warn_unus
 
 /* In the log, and to those who watch; only after the commit, for the log tells what is so. */
 void rule_log(struct desk *d, const struct rule *r, const char *event, uint32_t who);
+/* policy.c. It was added, ended or runs again: the next build has it as it is now. */
+void policy_touch(struct desk *d, struct rule *r);
+/* Before it is freed. */
+void policy_forget(struct desk *d, struct rule *r);
+/* The base in use is no longer any. Another one is installed before anything is asked. */
+void policy_drop(struct desk *d);
+/* files.c: the base was compiled (0) or was not (NULL: it is no longer wanted); takes it over. */
+struct base;
+void files_compiled(struct desk *d, struct base *b, int err, const char *error);
 /* index.c. Every rule of d->rules is in the index. 0, -ENOMEM. */
 int index_add(struct desk *d, struct rule *r) __attribute__((warn_unused_result));
 /* Room for so many rules: then index_add cannot fail for one of the answers' owners or of a file. 0, -ENOMEM. */

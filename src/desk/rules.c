@@ -249,7 +249,7 @@ int rules_activate(struct desk *d, char *ret_error)
 {
 	struct build b;
 	rules_forget(d);
-	int err = build_policy(d, d->rules, d->n_rules, d->docs, d->n_docs, &b, ret_error);
+	int err = build_change(d, &b, ret_error);
 	if (err == 0)
 		build_install(d, &b);
 	return err;
@@ -262,10 +262,11 @@ static void rule_unend(struct desk *d, struct rule *r)
 	index_wake(d, r);
 }
 
-void rule_set_end(struct rule *r, enum policy_end why)
+void rule_set_end(struct desk *d, struct rule *r, enum policy_end why)
 {
 	r->e.meta.ended = why;
 	r->ended_ms = clock_wall_ms();
+	policy_touch(d, r);
 }
 
 static int store_ends(struct desk *d, struct rule **rules, size_t n, const struct change *by)
@@ -326,7 +327,7 @@ int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum 
 {
 	int err = store_commit(d->store);
 	for (size_t i = 0; i < n; i++)
-		rule_set_end(rules[i], why);
+		rule_set_end(d, rules[i], why);
 	struct change by = { .who = who };
 	if (err == 0)
 		err = change_begin(d, &by);
@@ -390,11 +391,11 @@ int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, bool 
 	for (size_t i = 0; i < n && err == 0; i++) {
 		replaced[i] = rule_by_id(d, rules[i]->e.meta.id);
 		if (replaced[i] != NULL)
-			rule_set_end(replaced[i], POLICY_END_REPLACED);
+			rule_set_end(d, replaced[i], POLICY_END_REPLACED);
 		err = rule_append(d, rules[i]);
 	}
 	if (err == 0)
-		err = build_policy(d, d->rules, d->n_rules, d->docs, d->n_docs, &b, ret_error);
+		err = build_change(d, &b, ret_error);
 	else
 		snprintf(ret_error, 512,
 			"there are too many rules (%d of one person, %d in all; ended ones count for seven days)",

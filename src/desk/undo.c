@@ -91,7 +91,7 @@ static void step(struct undo *u, struct rule *r, bool back, const struct store_j
 		r->ended_ms = 0;
 		index_wake(u->d, r);
 	} else {
-		rule_set_end(r, POLICY_END_REMOVED);
+		rule_set_end(u->d, r, POLICY_END_REMOVED);
 	}
 	json_array_append_new(json_object_get(report, back ? "restored" : "removed"), json_string(r->line));
 }
@@ -252,7 +252,7 @@ static bool undo_do(struct undo *u)
 	struct desk *d = u->d;
 	struct build b;
 	char error[512] = "";
-	int err = build_policy(d, d->rules, d->n_rules, d->docs, d->n_docs, &b, error);
+	int err = build_change(d, &b, error);
 	if (err == 0) {
 		err = store_commit(d->store);
 		if (err == 0)

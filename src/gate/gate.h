@@ -40,10 +40,20 @@ void gate_last_error(const struct gate *g, unsigned *ret_type, unsigned *ret_cod
 bool gate_synced(const struct gate *g);
 struct out *gate_messages(struct gate *g);
 
-/* From desk. Requests are answered by IPC_RESULT among gate_messages(). `image` (policy/image.h) is checked and
- * taken over by later ticks; a bad one keeps the old policy. It must stay readable as long as gate_policy_uses() it. */
-void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const void *image, size_t len);
-bool gate_policy_uses(const struct gate *g, const void *image);
+/* A compiled policy that desk gave (policy/image.h), and what is joined to it. */
+struct gate_image {
+	const void *base;
+	size_t len;
+	const void *more; /* NULL: nothing was added */
+	size_t more_len;
+	const uint32_t *gone;
+	size_t n_gone;
+};
+/* From desk. Requests are answered by IPC_RESULT among gate_messages(). A base is checked and taken over by later
+ * ticks, what is joined to the base in force at once; a bad one keeps the old policy. All must stay readable as long as
+ * gate_policy_uses() the base, `more` or `gone`. */
+void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const struct gate_image *image);
+bool gate_policy_uses(const struct gate *g, const void *bytes);
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *app);
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref);
 void gate_block(struct gate *g, const struct ipc_block *b);

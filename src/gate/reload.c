@@ -34,16 +34,14 @@ void reload_judge(struct gate *g)
 	g->policy_next_wall_ms = POLICY_NEVER;
 }
 
-static void swap(struct gate *g, struct policy *p)
+static void swap(struct gate *g, struct policy *p, const struct image *i)
 {
 	struct reload *r = &g->reload;
 	policy_free(g->policy);
 	g->policy = p;
-	g->generation = r->coming.generation;
-	r->current = r->coming.image;
-	r->request = r->coming.request;
-	r->coming = r->later;
-	r->later = (struct image){ 0 };
+	g->generation = i->generation;
+	r->current = i->i;
+	r->request = i->request;
 	if (!g->sync_end) {
 		answer(g, r->request, 0);
 		r->request = 0;
@@ -54,10 +52,21 @@ static void swap(struct gate *g, struct policy *p)
 	reload_judge(g);
 }
 
-static void refuse(struct gate *g, int err)
+/* What has changed since the base was compiled: little, so it is looked at in one go. */
+static int join(const struct policy *base, const struct gate_image *i, struct policy **ret)
 {
-	struct reload *r = &g->reload;
-	answer(g, r->coming.request, err);
+	struct policy *more = NULL;
+	int err = 0;
+	if (i->more != NULL) {
+		struct policy_opening *o = policy_open(i->more, i->more_len);
+		err = o == NULL ? -ENOMEM : policy_open_step(o, SIZE_MAX, &more);
+		policy_opening_free(o);
+	}
+	return err != 0 ? err : policy_join(base, more, i->gone, i->n_gone, ret);
+}
+
+static void next_image(struct reload *r)
+{
 	r->coming = r->later;
 	r->later = (struct image){ 0 };
 }
@@ -65,40 +74,58 @@ static void refuse(struct gate *g, int err)
 static void open_some(struct gate *g, size_t rows)
 {
 	struct reload *r = &g->reload;
-	struct policy *p;
-	if (r->coming.image == NULL)
+	struct policy *base = NULL, *p;
+	if (r->coming.i.base == NULL)
 		return;
 	if (r->opening == NULL)
-		r->opening = policy_open(r->coming.image, r->coming.len);
-	int err = r->opening == NULL ? -ENOMEM : policy_open_step(r->opening, rows, &p);
+		r->opening = policy_open(r->coming.i.base, r->coming.i.len);
+	int err = r->opening == NULL ? -ENOMEM : policy_open_step(r->opening, rows, &base);
 	if (err == -EAGAIN)
 		return;
 	policy_opening_free(r->opening);
 	r->opening = NULL;
 	if (err == 0)
-		swap(g, p);
+		err = join(base, &r->coming.i, &p);
+	policy_free(base);
+	struct image i = r->coming;
+	next_image(r);
+	if (err == 0)
+		swap(g, p, &i);
 	else
-		refuse(g, err);
+		answer(g, i.request, err);
 }
 
-void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const void *image, size_t len)
+void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const struct gate_image *image)
 {
 	struct reload *r = &g->reload;
-	struct image i = { .image = image, .len = len, .generation = generation, .request = request };
+	struct image i = { .i = *image, .generation = generation, .request = request };
+	struct policy *p;
 	/* Of those that wait only the newest counts. */
-	if (r->coming.image == NULL)
+	if (r->coming.i.base == NULL && g->policy != NULL && image->base == r->current.base) {
+		int err = join(g->policy, image, &p);
+		if (err == 0)
+			swap(g, p, &i);
+		else
+			answer(g, request, err);
+	} else if (r->coming.i.base == NULL || r->coming.i.base == image->base) {
 		r->coming = i;
-	else
+	} else {
 		r->later = i;
+	}
 	/* Without a policy nothing is decided that could be delayed. */
-	while (g->policy == NULL && r->coming.image != NULL)
+	while (g->policy == NULL && r->coming.i.base != NULL)
 		open_some(g, SIZE_MAX);
 }
 
-bool gate_policy_uses(const struct gate *g, const void *image)
+static bool uses(const struct gate_image *i, const void *bytes)
+{
+	return bytes == i->base || bytes == i->more || bytes == i->gone;
+}
+
+bool gate_policy_uses(const struct gate *g, const void *bytes)
 {
 	const struct reload *r = &g->reload;
-	return image == r->current || image == r->coming.image || image == r->later.image;
+	return uses(&r->current, bytes) || uses(&r->coming.i, bytes) || uses(&r->later.i, bytes);
 }
 
 void reload_forget(struct gate *g, const struct grant *gr)
@@ -133,7 +160,7 @@ static void judge_some(struct gate *g)
 
 bool reload_busy(const struct gate *g)
 {
-	return g->reload.coming.image != NULL || g->reload.judging;
+	return g->reload.coming.i.base != NULL || g->reload.judging;
 }
 
 void reload_tick(struct gate *g)

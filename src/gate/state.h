@@ -135,17 +135,15 @@ struct conn {
 	bool broken; /* something could not be sent: give the connection up */
 };
 
-/* A compiled policy that desk gave, and its number. */
 struct image {
-	const void *image; /* NULL: none */
-	size_t len;
+	struct gate_image i; /* .base NULL: none */
 	uint64_t generation;
 	uint32_t request;
 };
 
 struct reload {
 	struct image coming, later; /* being checked, and the one after it */
-	const void *current;	    /* of the policy in force */
+	struct gate_image current;  /* of the policy in force */
 	struct policy_opening *opening;
 	bool judging, again; /* grants and held packets under a new policy; it changed meanwhile */
 	struct grant *next;

@@ -195,7 +195,10 @@ static void io_cut(struct io *io, struct ipc_cut *m)
 static void io_policy(struct io *io, struct ipc_policy *m)
 {
 	io_u64(io, &m->generation);
+	io_u64(io, &m->base);
 	io_u32(io, &m->len);
+	io_u32(io, &m->more_len);
+	io_u32(io, &m->n_gone);
 }
 
 static void io_block(struct io *io, struct ipc_block *m)

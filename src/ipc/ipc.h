@@ -77,8 +77,8 @@ enum ipc_type {
 			      next IPC_SWITCH_EVENT */
 	IPC_LINK_FD, /* switchd → main: ipc_text path: connect this socket below run_dir and answer with the fd */
 
-	IPC_POLICY = 96,  /* desk → gate: ipc_policy + fd: sealed memfd of policy/image.h bytes; answered RESULT when
-			     active */
+	IPC_POLICY = 96,  /* desk → gate: ipc_policy + sealed memfds: the base's policy/image.h bytes, unless given
+			     before;  what has changed, unless nothing has; answered RESULT when active */
 	IPC_APP_ADD,	  /* desk → gate: ipc_app; answered RESULT when its flows are in */
 	IPC_APP_DEL,	  /* desk → gate: ipc_app_ref; answered RESULT when its flows are out and its zones flushed */
 	IPC_GRANT_BLOCK,  /* desk → gate: ipc_block: durable numbers never used before */
@@ -188,9 +188,13 @@ struct ipc_cut {
 	uint32_t mark;
 };
 
+/* A policy is a base, compiled in one, and what has changed since (policy_join()). */
 struct ipc_policy {
 	uint64_t generation;
-	uint32_t len; /* bytes in the memfd */
+	uint64_t base;	   /* its number */
+	uint32_t len;	   /* bytes of the base's memfd; 0: the one of that number was given before */
+	uint32_t more_len; /* bytes of the image of what was added; 0: nothing */
+	uint32_t n_gone;   /* u32 numbers of the base's rules that are gone, behind that image */
 };
 
 struct ipc_block {

@@ -54,6 +54,17 @@ static int filter_inet_sockets(scmp_filter_ctx ctx)
 	return err;
 }
 
+/* As fork() calls it: no thread, no namespace, nothing shared. clone3() hides its flags: as if the kernel were too old.
+ */
+static int filter_fork(scmp_filter_ctx ctx)
+{
+	const scmp_datum_t flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+	int err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_EQ, flags, 0));
+	if (err == 0)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	return err;
+}
+
 static int filter_load(const struct role_confine *c)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -62,6 +73,8 @@ static int filter_load(const struct role_confine *c)
 	int err = filter_allow(ctx, common_calls);
 	if (err == 0)
 		err = filter_allow(ctx, c->extra);
+	if (err == 0 && c->fork)
+		err = filter_fork(ctx);
 	if (err == 0 && c->inet_sockets)
 		err = filter_inet_sockets(ctx);
 	if (err == 0)

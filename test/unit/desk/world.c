@@ -96,22 +96,54 @@ void give_policy(const char *text)
 	sent(frame_send(m, IPC_POLICY_END, 1, NULL, 0, NULL, 0));
 }
 
+static void map(const struct frame *f, unsigned i, struct image *ret, size_t len)
+{
+	assert_true(i < f->n_fds);
+	*ret = (struct image){ .at = mmap(NULL, len, PROT_READ, MAP_SHARED, f->fds[i], 0), .len = len };
+	assert_ptr_not_equal(ret->at, MAP_FAILED);
+}
+
+static void unmap(struct image *i)
+{
+	if (i->at != NULL)
+		munmap(i->at, i->len);
+	*i = (struct image){ 0 };
+}
+
+static struct policy *opened(const void *bytes, size_t len)
+{
+	struct policy *p;
+	struct policy_opening *o = policy_open(bytes, len);
+	assert_non_null(o);
+	assert_int_equal(policy_open_step(o, SIZE_MAX, &p), 0);
+	policy_opening_free(o);
+	return p;
+}
+
+/* As the gate does: a base, kept until another comes, and what is joined to it. */
 static void take_policy(struct frame *f)
 {
 	struct ipc_policy p;
 	assert_true(ipc_policy_get(f->body, f->len, &p));
-	assert_int_equal(f->n_fds, 1);
 	assert_true(p.generation > w.generation);
 	policy_free(w.policy);
-	if (w.image != NULL)
-		munmap(w.image, w.image_len);
-	w.image_len = p.len;
-	w.image = mmap(NULL, p.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
-	assert_ptr_not_equal(w.image, MAP_FAILED);
-	struct policy_opening *o = policy_open(w.image, p.len);
-	assert_non_null(o);
-	assert_int_equal(policy_open_step(o, SIZE_MAX, &w.policy), 0);
-	policy_opening_free(o);
+	unmap(&w.delta);
+	if (p.len != 0) {
+		policy_free(w.base);
+		unmap(&w.image);
+		map(f, 0, &w.image, p.len);
+		w.base = opened(w.image.at, p.len);
+		w.base_number = p.base;
+		w.n_bases++;
+	}
+	assert_int_equal(p.base, w.base_number);
+	size_t len = p.more_len + p.n_gone * sizeof(uint32_t);
+	assert_int_equal(f->n_fds, (p.len != 0) + (len != 0));
+	if (len != 0)
+		map(f, p.len != 0, &w.delta, len);
+	struct policy *more = p.more_len == 0 ? NULL : opened(w.delta.at, p.more_len);
+	const uint32_t *gone = len == 0 ? NULL : (const uint32_t *)w.delta.at + p.more_len / sizeof(uint32_t);
+	assert_int_equal(policy_join(w.base, more, gone, p.n_gone, &w.policy), 0);
 	w.generation = p.generation;
 	w.held_id = f->id;
 	if (!w.hold_policy)
@@ -375,6 +407,9 @@ int world_teardown(void **state)
 	if (w.pid > 0)
 		end_desk(SIGKILL);
 	policy_free(w.policy);
+	policy_free(w.base);
+	unmap(&w.image);
+	unmap(&w.delta);
 	close(w.listener);
 	if (w.stream >= 0)
 		close(w.stream);

@@ -18,9 +18,13 @@ struct world {
 	int listener;
 	pid_t pid;
 	struct frame_chan *chan[ROLE_COUNT];
-	void *image; /* what the gate was given last */
-	size_t image_len;
-	struct policy *policy;
+	struct image {
+		void *at;
+		size_t len;
+	} image, delta; /* what the gate was given last */
+	struct policy *base, *policy;
+	uint64_t base_number;
+	unsigned n_bases;
 	uint64_t generation;
 	const char *file;   /* name of the policy file; NULL: 10-test.rules */
 	unsigned n_doctors; /* times main was asked for its checks */

@@ -283,7 +283,8 @@ void world_policy(struct world *w)
 	size_t len;
 	assert_int_equal(policy_compile(&in, &p, NULL), 0);
 	const void *image = policy_image(p, &len);
-	gate_policy(w->g, 1, ++w->generation, image, len);
+	struct gate_image given_image = { .base = image, .len = len };
+	gate_policy(w->g, 1, ++w->generation, &given_image);
 	for (unsigned i = 0; !w->hold_reload && i < 1000 && gate_deadline(w->g) == w->boot_ms; i++)
 		gate_tick(w->g);
 	for (unsigned i = 0; i < WORLD_POLICIES; i++) {

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A large base is compiled by another process, for it takes half a second: a fork of this one, which inherits the rules
+ * as they are, closes every socket, writes the image into a memfd made beforehand, seals it and ends. It can do nothing
+ * else: it has this process's uid, root and system-call filter. The desk goes on meanwhile, with the base it has and
+ * what is joined to it, so that a process that dies costs nothing but another try. One at a time; what came later is in
+ * the next one.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "desk/build.h"
+#include "desk/rule.h"
+#include "policy/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LATEST_S = 60, AGAIN_MS = 1000, BYTES_MAX = 256 << 20 };
+
+/* What the other process says at its end. */
+struct outcome {
+	int err;
+	uint64_t len;
+	struct policy_error error;
+};
+
+static struct {
+	pid_t pid; /* 0: none */
+	int pipe, memfd;
+	int64_t again_ms; /* boot time; not before */
+} job;
+
+static int write_all(int fd, const void *p, size_t len)
+{
+	const char *from = p;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, from + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int image_write(int fd, const struct policy *p, uint64_t *ret_len)
+{
+	size_t len;
+	const void *image = policy_image(p, &len);
+	int err = len > BYTES_MAX ? -E2BIG : write_all(fd, image, len);
+	if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		err = -errno;
+	*ret_len = len;
+	return err;
+}
+
+int base_memfd(struct base *b)
+{
+	uint64_t len = 0;
+	if (b->fd >= 0)
+		return b->fd;
+	b->fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err = b->fd < 0 ? -errno : image_write(b->fd, b->policy, &len);
+	b->len = (size_t)len;
+	if (err == 0)
+		return b->fd;
+	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(-err));
+	if (b->fd >= 0)
+		close(b->fd);
+	b->fd = -1;
+	return -1;
+}
+
+/* Sockets first: a client whose connection the desk closes must not wait for this. */
+static _Noreturn void child(const struct base *b, int pipe, int memfd)
+{
+	const struct itimerval latest = { .it_value.tv_sec = LATEST_S };
+	struct outcome o = { .error.rule = SIZE_MAX };
+	struct policy *p;
+	if (dup2(pipe, STDIN_FILENO) < 0 || dup2(memfd, STDOUT_FILENO) < 0)
+		_exit(1);
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	setitimer(ITIMER_REAL, &latest, NULL);
+	o.err = policy_compile(&b->in, &p, &o.error);
+	if (o.err == 0)
+		o.err = image_write(STDOUT_FILENO, p, &o.len);
+	_exit(write_all(STDIN_FILENO, &o, sizeof(o)) == 0 ? 0 : 1);
+}
+
+static void job_close(struct desk *d)
+{
+	loop_del(d->role->loop, job.pipe);
+	close(job.pipe);
+	if (job.memfd >= 0)
+		close(job.memfd);
+	while (waitpid(job.pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	job.pid = 0;
+}
+
+int compile_begin(struct desk *d, struct base *b)
+{
+	int fds[2] = { -1, -1 }, err = 0;
+	if (job.pid != 0) {
+		base_free(b);
+		return -EBUSY;
+	}
+	job.memfd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (job.memfd < 0 || pipe2(fds, O_CLOEXEC) != 0)
+		err = -errno;
+	if (err == 0)
+		err = loop_add(d->role->loop, fds[0], EPOLLIN, DESK_COMPILED, 0);
+	pid_t pid = err != 0 ? -1 : fork();
+	if (pid == 0)
+		child(b, fds[1], job.memfd);
+	if (err == 0 && pid < 0) {
+		err = -errno;
+		loop_del(d->role->loop, fds[0]);
+	}
+	if (fds[1] >= 0)
+		close(fds[1]);
+	if (err == 0) {
+		job.pid = pid;
+		job.pipe = fds[0];
+		d->base_coming = b;
+		return 0;
+	}
+	if (fds[0] >= 0)
+		close(fds[0]);
+	if (job.memfd >= 0)
+		close(job.memfd);
+	base_free(b);
+	return err;
+}
+
+bool compile_busy(void)
+{
+	return job.pid != 0;
+}
+
+void compile_forget(struct desk *d)
+{
+	base_free(d->base_coming);
+	d->base_coming = NULL;
+}
+
+/* Opened where it lies, after everything in it was checked. */
+static int image_open(struct base *b, int fd, uint64_t len)
+{
+	if (len == 0 || len > BYTES_MAX || lseek(fd, 0, SEEK_END) != (off_t)len)
+		return -EBADMSG;
+	b->map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	if (b->map == MAP_FAILED) {
+		b->map = NULL;
+		return -errno;
+	}
+	b->len = len;
+	struct policy_opening *o = policy_open(b->map, len);
+	int err = o == NULL ? -ENOMEM : policy_open_step(o, SIZE_MAX, &b->policy);
+	policy_opening_free(o);
+	return err;
+}
+
+void compile_event(struct desk *d)
+{
+	struct outcome o = { 0 };
+	char error[512] = "";
+	ssize_t n = read(job.pipe, &o, sizeof(o));
+	struct base *b = d->base_coming;
+	int err = n == (ssize_t)sizeof(o) ? o.err : -ECHILD;
+	if (err == -ECHILD)
+		snprintf(error, sizeof(error), "the process that compiles the policy died");
+	if (err == 0 && b != NULL)
+		err = image_open(b, job.memfd, o.len);
+	if (err == 0 && b != NULL) {
+		b->fd = job.memfd;
+		job.memfd = -1;
+	}
+	job_close(d);
+	d->base_coming = NULL;
+	if (b != NULL && err != 0 && error[0] == '\0')
+		base_error(b, &o.error, err, error);
+	if (err != 0)
+		job.again_ms = clock_boot_ms() + AGAIN_MS;
+	files_compiled(d, b, err, error);
+}
+
+void compile_tick(struct desk *d)
+{
+	const struct base *b = d->base;
+	struct base *next;
+	if (b == NULL || job.pid != 0 || clock_boot_ms() < job.again_ms)
+		return;
+	if (b->n_touched + b->n_gone <= BASE_TOUCHED && b->env == d->env)
+		return;
+	job.again_ms = clock_boot_ms() + AGAIN_MS;
+	int err = base_begin(d, d->rules, d->n_rules, d->docs, d->n_docs, &next);
+	if (err == 0)
+		err = compile_begin(d, next);
+	if (err != 0)
+		log_msg(LOG_WARNING, "the policy cannot be compiled beside: %s", strerror(-err));
+}
