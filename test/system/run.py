@@ -249,6 +249,8 @@ class Context:
                 a.detach()
         for namespace in self.lab.namespaces():  # also those that no app of ours was attached with
             self.lab.remove_namespace(namespace)
+        # What a dead daemon cut stands on the far side for hours, and answers a later SYN from the same port as it would its own peer.
+        sh("ss -tnK state connected", ns="net", check=False)
         for path, text in self.shared.etc.items():
             if read(path) != text:
                 with open(path, "w") as f:
