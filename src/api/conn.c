@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OUT_FIRST = 4096, OUT_KEPT = 65536 };
+
 struct api_conn {
 	struct api_in in;
 	bool open, more, oneway;
@@ -122,7 +124,8 @@ static int out_append(struct api_conn *c, const char *p, size_t len)
 	if (len > API_BACKLOG_MAX - c->out_len)
 		return -ENOBUFS;
 	if (c->out_len + len > c->out_cap) {
-		size_t cap = c->out_len + len < 4096 ? 4096 : (c->out_len + len) * 2;
+		size_t cap = c->out_len + len < OUT_FIRST ? OUT_FIRST : (c->out_len + len) * 2;
+		cap = cap > API_BACKLOG_MAX ? API_BACKLOG_MAX : cap;
 		char *n = realloc(c->out, cap);
 		if (n == NULL)
 			return -ENOMEM;
@@ -183,4 +186,10 @@ void api_conn_sent(struct api_conn *c, size_t n)
 {
 	c->out_len -= n;
 	memmove(c->out, c->out + n, c->out_len);
+	/* What one long reply needed is not kept for short ones. */
+	if (c->out_len != 0 || c->out_cap <= OUT_KEPT)
+		return;
+	free(c->out);
+	c->out = NULL;
+	c->out_cap = 0;
 }
