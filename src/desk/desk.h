@@ -313,7 +313,7 @@ struct desk {
 	bool loaded; /* the admin's files have been read */
 	bool gate_synced;
 	struct policy_doc *new_docs[256]; /* between RELOAD and POLICY_END */
-	char *new_names[256];
+	char *new_names[256], *new_texts[256];
 	char new_digests[256][65]; /* SHA-256 of the files */
 	unsigned n_new_docs;
 	struct ipc_text new_errors;

@@ -5,6 +5,7 @@
 #include "desk/build.h"
 #include "desk/rule.h"
 #include "desk/undo.h"
+#include "policy/check.h"
 
 #include <errno.h>
 #include <openssl/sha.h>
@@ -34,6 +35,14 @@ static void list_drop(struct rule_list *l, size_t from)
 	free(l->v);
 }
 
+static void texts_free(struct desk *d)
+{
+	for (unsigned i = 0; i < sizeof(d->new_texts) / sizeof(d->new_texts[0]); i++) {
+		free(d->new_texts[i]);
+		d->new_texts[i] = NULL;
+	}
+}
+
 static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
 {
 	for (unsigned i = 0; i < *n; i++) {
@@ -51,6 +60,7 @@ void rules_reload(struct desk *d)
 	list_drop(&reading.l, reading.answers);
 	reading = (struct reading){ 0 };
 	docs_free(d->new_docs, d->new_names, &d->n_new_docs);
+	texts_free(d);
 	profiles_reload(d);
 	ipc_text_set(&d->new_errors, "");
 }
@@ -70,7 +80,7 @@ void file_error(struct desk *d, const char *fmt, ...)
 
 int file_text_read(int fd, char **ret, size_t *ret_len)
 {
-	char *buf = malloc(POLICY_FILE_MAX + 1);
+	char *buf = malloc(POLICY_FILE_MAX + 2);
 	size_t len = 0;
 	if (buf == NULL)
 		return -ENOMEM;
@@ -87,20 +97,24 @@ int file_text_read(int fd, char **ret, size_t *ret_len)
 			break;
 		len += (size_t)n;
 	}
-	*ret = buf;
+	buf[len] = '\0';
+	char *fit = realloc(buf, len + 1);
+	*ret = fit == NULL ? buf : fit;
 	*ret_len = len;
 	return 0;
 }
 
 /* A file has no owner who could log out. */
-static bool logout_refused(struct desk *d, const struct policy_doc *doc, const char *name)
+static bool logout_refused(struct desk *d, const struct policy_doc *doc, const char *name, const char *text, size_t len)
 {
+	struct policy_diag at;
 	bool found = false;
 	for (size_t i = 0; i < doc->n_rules; i++) {
 		if (doc->rules[i].rule.lives.until != POLICY_UNTIL_LOGOUT)
 			continue;
-		file_error(d, "%s:%u:1: error: \"until logout\" is for a person's own answers, not for files\n", name,
-			doc->rules[i].meta.line);
+		policy_place(text, len, doc->rules[i].meta.line, "until", &at);
+		file_error(d, "%s:%u:%u: error: \"until logout\" is for a person's own answers, not for files\n", name,
+			at.line, at.col);
 		found = true;
 	}
 	return found;
@@ -114,6 +128,43 @@ static bool lists_refused(struct desk *d, const struct policy_doc *doc, const ch
 		file_error(d, "%s:%u:1: error: list %s: lists cannot be loaded yet; name its members in a set\n", name,
 			doc->lists[i].line, doc->lists[i].id);
 	return doc->n_lists > 0;
+}
+
+/* So that what is wrong between files can name them; `name` lives as long as the document. */
+static void doc_name(struct policy_doc *doc, const char *name)
+{
+	for (size_t i = 0; i < doc->n_groups; i++)
+		doc->groups[i].file = name;
+	for (size_t i = 0; i < doc->n_sets; i++)
+		doc->sets[i].file = name;
+	for (size_t i = 0; i < doc->n_lists; i++)
+		doc->lists[i].file = name;
+}
+
+static void say_finding(struct desk *d, const struct policy_input *in, const struct policy_finding *f)
+{
+	struct policy_diag at = { .line = f->line, .col = 1 };
+	char line[POLICY_PRINT_MAX] = "";
+	for (unsigned k = 0; f->file != NULL && k < d->n_new_docs; k++) {
+		if (d->new_texts[k] != NULL && strcmp(d->new_names[k], f->file) == 0)
+			policy_finding_diag(f, d->new_texts[k], strlen(d->new_texts[k]), &at);
+	}
+	if (f->file != NULL)
+		file_error(d, "%s:%u:%u: error: %s\n", f->file, at.line, at.col, f->message);
+	else if (f->rule < in->n_rules && policy_print_rule(&in->rules[f->rule].rule, line, sizeof(line)) > 0)
+		file_error(d, "the answer \"%.200s\": %s\n", line, f->message);
+	else
+		file_error(d, "%s\n", f->message);
+}
+
+bool files_refused(struct desk *d, const struct policy_input *in)
+{
+	enum { SAID_MAX = 16 };
+	static struct policy_finding found[SAID_MAX];
+	long n = policy_check_refs(in, found, SAID_MAX);
+	for (long i = 0; i < n && i < SAID_MAX; i++)
+		say_finding(d, in, &found[i]);
+	return n > 0;
 }
 
 static void digest_of(const char *text, size_t len, char ret[65])
@@ -148,20 +199,23 @@ void rules_file(struct desk *d, struct frame *f)
 		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
 	if (err == 0)
 		digest_of(text, len, d->new_digests[d->n_new_docs]);
-	free(text);
 	if (err == 0 && copy != NULL &&
-		(logout_refused(d, d->new_docs[d->n_new_docs], shown) ||
+		(logout_refused(d, d->new_docs[d->n_new_docs], shown, text, len) ||
 			lists_refused(d, d->new_docs[d->n_new_docs], shown))) {
 		policy_doc_free(d->new_docs[d->n_new_docs]);
 		d->new_docs[d->n_new_docs] = NULL;
 		free(copy);
+		free(text);
 		return;
 	}
 	if (err == 0 && copy != NULL) {
+		doc_name(d->new_docs[d->n_new_docs], copy);
+		d->new_texts[d->n_new_docs] = text;
 		d->new_names[d->n_new_docs++] = copy;
 		return;
 	}
 	free(copy);
+	free(text);
 	for (size_t i = 0; i < n_diags && i < 8; i++)
 		file_error(d, "%s:%u:%u: error: %s\n", shown, diags[i].line, diags[i].col, diags[i].message);
 	if (n_diags == 0)
@@ -292,6 +346,7 @@ static void install_files(struct desk *d, struct rule_list *l, size_t answers, s
 	memcpy(d->doc_names, d->new_names, sizeof(d->doc_names));
 	d->n_docs = d->n_new_docs;
 	d->n_new_docs = 0;
+	texts_free(d);
 	profiles_install(d);
 	d->loaded = true;
 	build_install(d, b);
@@ -402,6 +457,8 @@ void files_compiled(struct desk *d, struct base *b, int err, const char *error)
 		for (size_t i = reading.answers; i < reading.l.n; i++)
 			catch_up(d, b, reading.l.v[i]);
 	}
+	if (b != NULL && reading.busy && err == -EINVAL && files_refused(d, &b->in))
+		error = "";
 	if (b != NULL && err == 0)
 		err = build_rebase(d, b, &w);
 	else

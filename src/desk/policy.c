@@ -151,7 +151,8 @@ int build_policy(struct desk *d, struct rule *const *rules, size_t n, struct pol
 	}
 	err = policy_compile(&ret->base->in, &ret->base->policy, &e);
 	if (err != 0) {
-		base_error(ret->base, &e, err, ret_error);
+		bool said = err == -EINVAL && docs == d->new_docs && files_refused(d, &ret->base->in);
+		base_error(ret->base, &e, err, said ? NULL : ret_error);
 		build_free(ret);
 	}
 	return err;

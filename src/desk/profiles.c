@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Profiles of applications: read with the policy files, all of both taken or none. */
+#include "base/log.h"
 #include "desk/app.h"
 #include "desk/rule.h"
 
@@ -24,10 +25,16 @@ void profile_file(struct desk *d, struct frame *f)
 {
 	struct ipc_text name;
 	struct profile_error e = { 0 };
-	char *text = NULL;
+	char *text = NULL, shown[1200];
 	size_t len = 0;
-	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1 || d->n_new_profiles == DESK_PROFILES)
+	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1)
 		return;
+	if (d->n_new_profiles == DESK_PROFILES) {
+		if (d->new_errors.len == 0)
+			file_error(d, "there are more than %d profiles\n", DESK_PROFILES);
+		return;
+	}
+	text_escape(name.s, strlen(name.s), shown, sizeof(shown));
 	int err = file_text_read(f->fds[0], &text, &len);
 	if (err == 0)
 		err = profile_parse(name.s, text, len, &d->new_profiles[d->n_new_profiles], &e);
@@ -35,9 +42,9 @@ void profile_file(struct desk *d, struct frame *f)
 	if (err == 0)
 		d->n_new_profiles++;
 	else if (e.line != 0)
-		file_error(d, "apps/%s:%u:%u: error: %s\n", name.s, e.line, e.col, e.text);
+		file_error(d, "apps/%s:%u:%u: error: %s\n", shown, e.line, e.col, e.text);
 	else
-		file_error(d, "apps/%s: error: cannot be read: %s\n", name.s, strerror(-err));
+		file_error(d, "apps/%s: error: cannot be read: %s\n", shown, strerror(-err));
 }
 
 const struct profile *profile_of(const struct desk *d, const char *app)

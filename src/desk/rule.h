@@ -24,6 +24,8 @@ int commit_or_undo(struct desk *d, int err) __attribute__((warn_unused_result));
 
 /* What is wrong with a file of the admin's, for the report. */
 void file_error(struct desk *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What is wrong between the files that were just read, each with its place; false: nothing is. */
+bool files_refused(struct desk *d, const struct policy_input *in);
 /* All of it, at most POLICY_FILE_MAX and a byte; *ret is the caller's. */
 int file_text_read(int fd, char **ret, size_t *ret_len) __attribute__((warn_unused_result));
 

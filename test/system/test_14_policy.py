@@ -107,3 +107,32 @@ def test_why_between_apps(t):
     assert then["verdict"] == "drop" and then["rule"].startswith("drop db from") and len(then["matched"]) == 1, then
     assert then["receiver"]["matched"][0]["rule"] == then["rule"], then
     assert "at db: drop" in sekisho("why", "web", "app:db:5432")
+
+
+@alone()
+def test_reload_says_every_place(t):
+    """Files that do not fit together are refused on SIGHUP with every error and its place, answers that would lose a group too."""
+    def files(**texts):
+        for name, text in texts.items():
+            with open(f"{POLICY_DIR}/{name}.rules", "w") as f:
+                f.write(text)
+    def hangup(refused):
+        before, refusals = status()["policy_generation"], t.daemon.count("the policy stays as it was")
+        t.daemon.process.send_signal(signal.SIGHUP)
+        if refused:
+            wait_until(lambda: t.daemon.count("the policy stays as it was") > refusals, 10, "the files are refused")
+        else:
+            wait_until(lambda: status()["policy_generation"] > before and status()["policy_in_force"], 10, "the files are in force")
+    files(a="group office = { web }\nallow @office to 192.0.2.1\n")
+    hangup(False)
+    sekisho("allow", "@office", "to", "192.0.2.2")
+    files(a="group offic = { web }\n  allow @office to 192.0.2.1\nset s = { set:q }\n", b="deny web to 192.0.2.9 until logout\n")
+    hangup(True)
+    assert t.daemon.count("b.rules:1:23: error: \"until logout\"") == 1, t.daemon.tail()
+    files(b="\n deny web to set:s\nset offic = { lan }\n")
+    hangup(True)
+    for words in ('a.rules:2:9: error: no group "office" is defined; did you mean "offic"?', 'a.rules:3:11: error: no set "q" is defined',
+                  'b.rules:3:5: error: "offic" is defined already, as a group in a.rules line 1',
+                  'the answer "allow @office to 192.0.2.2": no group "office" is defined'):
+        assert t.daemon.count(words) == 1, (words, t.daemon.tail())
+    assert "allow @office to 192.0.2.1" in sekisho("policy", "show")
