@@ -33,7 +33,7 @@ class Shell:
         os.write(self.fd, begin.encode())
         self.until("READY> .*READY> |READY> $")
 
-    def until(self, pattern, seconds=20):
+    def until(self, pattern, seconds=60):
         end = time.monotonic() + seconds
         while True:
             plain = re.sub(r"\x1b\[[0-9;?>]*[A-Za-z]|\x1b[=>()][A-Z0-9]?|\x1b\][^\x07]*\x07|[\r\x08]", "", self.said)

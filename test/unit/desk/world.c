@@ -27,7 +27,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 30000 };
 
 #ifdef DESK_UNCONFINED
 int role_confine(struct role *r, const struct role_confine *c)

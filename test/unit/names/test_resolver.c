@@ -53,7 +53,7 @@ static void relay(const char *name, uint16_t qtype)
 {
 	struct ipc_relay m = { .lookup_id = next_id, .qtype = qtype, .name = named(name) };
 	assert_int_equal(ipc_send(w.chan[ROLE_GATE], IPC_RELAY, 0, relay, &m, NULL, 0), 0);
-	struct frame f = world_recv(&w, ROLE_NAMES, 8000);
+	struct frame f = world_recv(&w, ROLE_NAMES, 30000);
 	assert_int_equal(f.type, IPC_RELAYED);
 	assert_int_equal(f.id, next_id);
 	assert_true(ipc_relayed_get(f.body, f.len, &relayed));
@@ -178,7 +178,7 @@ static void test_many_at_once(void **state)
 	}
 	static bool seen[MANY];
 	for (unsigned i = 0; i < MANY; i++) {
-		struct frame f = world_recv(&w, ROLE_GATE, 8000);
+		struct frame f = world_recv(&w, ROLE_GATE, 30000);
 		assert_true(ipc_resolved_get(f.body, f.len, &resolved));
 		assert_in_range(f.id, first, first + MANY - 1);
 		assert_false(seen[f.id - first]);

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { PORT = 53, PATIENCE_MS = 5000 };
+enum { PORT = 53, PATIENCE_MS = 20000 };
 
 static struct world w;
 static const uint8_t query_www[] = { 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 'w', 'W', 'w', 7, 'e', 'x', 'a', 'm',

@@ -30,7 +30,7 @@ ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --pidfile="$dir/ovsdb.
 ovs-vsctl --db="unix:$dir/db.sock" --no-wait init
 ovs-vswitchd "unix:$dir/db.sock" --pidfile="$dir/vswitchd.pid" --detach --no-chdir \
 	--log-file="$dir/vswitchd.log" -vconsole:off
-ovs-vsctl --db="unix:$dir/db.sock" --timeout=20 add-br br0 \
+ovs-vsctl --db="unix:$dir/db.sock" --timeout=60 add-br br0 \
 	-- set bridge br0 datapath_type=netdev fail_mode=secure protocols=OpenFlow15 other_config:disable-in-band=true \
 	-- add-port br0 sg -- set interface sg ofport_request=1 -- add-port br0 su -- set interface su ofport_request=2
 "$1" "$dir/br0.mgmt"

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 5000, CONTROLLER_ID = 7 };
+enum { PATIENCE_MS = 20000, CONTROLLER_ID = 7 };
 
 static const char *socket_path;
 static struct ofp_session *session;

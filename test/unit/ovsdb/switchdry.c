@@ -32,7 +32,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 10000, SKIP = 77, ZONE = 40001 };
+enum { PATIENCE_MS = 30000, SKIP = 77, ZONE = 40001 };
 
 static char run_dir[] = "/tmp/sekisho-switchdry-XXXXXX";
 static struct ovs ovs;

@@ -38,7 +38,7 @@ run() { # run OPTIONS... -- COMMAND...: leaves out, err, rc
 		shift
 	done
 	rc=0
-	timeout 60 "$vmtry" $opts "$state" "$init" "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	timeout 200 "$vmtry" $opts "$state" "$init" "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
 }
 has() { grep -q -- "$1" "$tmp/$2"; }
 lacks() { ! grep -q -- "$1" "$tmp/$2"; }
@@ -73,7 +73,7 @@ ok "what a program leaves behind does not hold its end" [ $rc = 0 ]
 
 : >"$tmp/err"
 # The shell is named, since script takes it from the environment; --foreground, or the VM's terminal belongs to a group it is not in.
-printf 'hello\n' | SHELL=/bin/sh script -qec "stty rows 33 cols 101; timeout --foreground 60 $vmtry -t $state $init -- sh -c 'stty size; read x; echo \"<\$x>\"; tty; exit 3'" /dev/null \
+printf 'hello\n' | SHELL=/bin/sh script -qec "stty rows 33 cols 101; timeout --foreground 200 $vmtry -t $state $init -- sh -c 'stty size; read x; echo \"<\$x>\"; tty; exit 3'" /dev/null \
 	>"$tmp/out" 2>&1
 rc=$?
 ok "tty: window size" has '33 101' out
@@ -109,10 +109,10 @@ ok "nor another tree seen" lacks 'SAW-HOST\|ESCAPED' out
 # The processes' jails, while the guest runs.
 mkfifo "$tmp/in"
 exec 9<>"$tmp/in"
-timeout 60 "$vmtry" -v "$state" "$init" -- sh -c 'echo up; read x' <"$tmp/in" >"$tmp/out" 2>"$tmp/err" &
+timeout 200 "$vmtry" -v "$state" "$init" -- sh -c 'echo up; read x' <"$tmp/in" >"$tmp/out" 2>"$tmp/err" &
 pid=$!
 n=0
-while [ $n -lt 200 ] && ! grep -q up "$tmp/out"; do
+while [ $n -lt 1200 ] && ! grep -q up "$tmp/out"; do
 	n=$((n + 1))
 	sleep 0.1
 done
@@ -144,7 +144,7 @@ ip netns exec "$ns" sh -c "ip link set lo up; ip tuntap add vmt0 mode tap vnet_h
 	ip addr add 2001:db8::1/64 dev vmt0 nodad; ip link set vmt0 up"
 rc=0
 ip netns exec "$ns" sh -c 'sysctl -qw net.ipv6.conf.vmt0.disable_ipv6=0' 2>/dev/null
-ip netns exec "$ns" timeout 60 "$vmtry" -u 0 -T vmt0 "$state" "$init" -- sh -c \
+ip netns exec "$ns" timeout 200 "$vmtry" -u 0 -T vmt0 "$state" "$init" -- sh -c \
 	'ip -o addr show dev eth0; ip route; ip -6 route; cat /etc/resolv.conf; busybox ping -c2 -W2 192.0.2.1' </dev/null >"$tmp/out" 2>"$tmp/err" || rc=$?
 ok "IPv4 address" has '192.0.2.2/30' out
 ok "IPv4 gateway" has 'default via 192.0.2.1' out
