@@ -377,13 +377,16 @@ void build_free(struct build *b)
 
 static void base_use(struct desk *d, struct base *b)
 {
+	static const struct policy_input none;
 	struct base *old = d->base;
 	if (old != NULL && old->fd >= 0) {
 		image_keep(old->fd);
 		old->fd = -1;
 	}
 	d->base = b;
-	d->input = b == NULL ? (struct policy_input){ 0 } : b->in;
+	d->input = none;
+	if (b != NULL)
+		d->input = b->in;
 	d->entries = b == NULL ? NULL : b->entries;
 	d->by_index = b == NULL ? NULL : b->by_index;
 	policy_free(d->policy);
