@@ -424,9 +424,10 @@ int names_main(struct role *r)
 	struct names *n = &all;
 	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
 		return -ENOMEM;
+	unsigned v6_bytes = plan_guest_prefix(&r->conf.plan, true) / 8;
 	n->r = r;
-	n->front = front_new(seed);
-	n->tcp_clients = clients_new(seed);
+	n->front = front_new(seed, v6_bytes);
+	n->tcp_clients = clients_new(seed, v6_bytes);
 	if (n->front == NULL || n->tcp_clients == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < TCP_MAX; i++)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Half full at most, so that probing stays short. */
-enum { SLOTS = 2 * CLIENTS_MAX, V6_CLIENT_BYTES = 8 };
+enum { SLOTS = 2 * CLIENTS_MAX };
 
 struct slot {
 	struct addr who; /* len 0: free */
@@ -14,15 +14,18 @@ struct slot {
 
 struct clients {
 	uint64_t seed;
+	unsigned v6_bytes;
 	unsigned n;
 	struct slot slot[SLOTS];
 };
 
-struct clients *clients_new(uint64_t seed)
+struct clients *clients_new(uint64_t seed, unsigned v6_bytes)
 {
 	struct clients *c = calloc(1, sizeof(*c));
-	if (c != NULL)
-		c->seed = seed;
+	if (c == NULL)
+		return NULL;
+	c->seed = seed;
+	c->v6_bytes = v6_bytes < 16 ? v6_bytes : 16;
 	return c;
 }
 
@@ -31,11 +34,11 @@ void clients_free(struct clients *c)
 	free(c);
 }
 
-static struct addr client_of(const struct addr *a)
+static struct addr client_of(const struct clients *c, const struct addr *a)
 {
 	struct addr who = *a;
 	if (who.len == 16)
-		memset(who.b + V6_CLIENT_BYTES, 0, sizeof(who.b) - V6_CLIENT_BYTES);
+		memset(who.b + c->v6_bytes, 0, sizeof(who.b) - c->v6_bytes);
 	return who;
 }
 
@@ -59,7 +62,7 @@ static unsigned find(const struct clients *c, const struct addr *who)
 
 bool clients_take(struct clients *c, const struct addr *a, unsigned limit)
 {
-	struct addr who = client_of(a);
+	struct addr who = client_of(c, a);
 	struct slot *s = &c->slot[find(c, &who)];
 	if (s->n >= limit || (s->who.len == 0 && (c->n >= CLIENTS_MAX || who.len == 0)))
 		return false;
@@ -87,7 +90,7 @@ static void fill_hole(struct clients *c, unsigned at)
 
 void clients_drop(struct clients *c, const struct addr *a)
 {
-	struct addr who = client_of(a);
+	struct addr who = client_of(c, a);
 	unsigned at = find(c, &who);
 	if (c->slot[at].n == 0 || --c->slot[at].n > 0)
 		return;
@@ -97,6 +100,6 @@ void clients_drop(struct clients *c, const struct addr *a)
 
 unsigned clients_count(const struct clients *c, const struct addr *a)
 {
-	struct addr who = client_of(a);
+	struct addr who = client_of(c, a);
 	return c->slot[find(c, &who)].n;
 }

@@ -29,10 +29,10 @@ struct front {
 	struct waiting at[FRONT_MAX];
 };
 
-struct front *front_new(uint64_t seed)
+struct front *front_new(uint64_t seed, unsigned v6_bytes)
 {
 	struct front *f = calloc(1, sizeof(*f));
-	if (f == NULL || (f->clients = clients_new(seed)) == NULL) {
+	if (f == NULL || (f->clients = clients_new(seed, v6_bytes)) == NULL) {
 		free(f);
 		return NULL;
 	}

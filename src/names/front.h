@@ -18,8 +18,8 @@ enum { FRONT_MAX = 4096, FRONT_CLIENT_MAX = 256, FRONT_PATIENCE_MS = 11000 };
 
 struct front;
 
-/* NULL: no memory. `seed` is random. */
-struct front *front_new(uint64_t seed);
+/* NULL: no memory. `seed` is random, `v6_bytes` as in names/clients.h. */
+struct front *front_new(uint64_t seed, unsigned v6_bytes);
 void front_free(struct front *f);
 
 enum front_take { FRONT_ASK, FRONT_REPLY, FRONT_DROP };

@@ -81,7 +81,7 @@ static void check_relay(const struct dns_response *r, const struct upstream_resu
 	static uint8_t query[DNS_HEADER_BYTES + NAME_WIRE_MAX + 4], msg[DNS_MESSAGE_MAX];
 	upstream_relay(&r->name, r->type, res, &m);
 	check(m.len <= IPC_RELAY_MAX);
-	struct front *f = front_new(1);
+	struct front *f = front_new(1, 8);
 	struct wr w = wr_init(query, sizeof(query));
 	wr_u32(&w, 0);
 	wr_u16(&w, 1);

@@ -19,7 +19,7 @@ static size_t last_len;
 static int setup(void **state)
 {
 	(void)state;
-	f = front_new(7);
+	f = front_new(7, 8);
 	return f == NULL;
 }
 
@@ -163,6 +163,21 @@ static void test_client_is_a_64(void **state)
 	b[9] = 77;
 	assert_int_equal(ask_from(addr_v6(b), "a.example", DNS_A, false, 0), FRONT_REPLY);
 	b[7] = 1;
+	assert_int_equal(ask_from(addr_v6(b), "a.example", DNS_A, false, 0), FRONT_ASK);
+}
+
+/* On a LAN the guests share its /64: one that fills its places takes none from the others. */
+static void test_clients_of_a_lan(void **state)
+{
+	(void)state;
+	uint8_t b[16] = { 0xfd, 1, [15] = 1 };
+	front_free(f);
+	f = front_new(7, 16);
+	assert_non_null(f);
+	for (unsigned i = 0; i < FRONT_CLIENT_MAX; i++)
+		assert_int_equal(ask_from(addr_v6(b), "a.example", DNS_A, false, 0), FRONT_ASK);
+	assert_int_equal(ask_from(addr_v6(b), "a.example", DNS_A, false, 0), FRONT_REPLY);
+	b[15] = 2;
 	assert_int_equal(ask_from(addr_v6(b), "a.example", DNS_A, false, 0), FRONT_ASK);
 }
 
@@ -310,7 +325,7 @@ static void test_clients_property(void **state)
 	(void)state;
 	enum { WHO = CLIENTS_MAX + 500, STEPS = 400000, LIMIT = 3 };
 	static unsigned n[WHO];
-	struct clients *c = clients_new(3);
+	struct clients *c = clients_new(3, 8);
 	unsigned distinct = 0;
 	uint32_t dice = 1;
 	assert_non_null(c);
@@ -341,7 +356,8 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = { T(test_kinds), T(test_denied_says_why), T(test_long_reason),
-		T(test_per_client), T(test_client_is_a_64), T(test_full), T(test_expiry), T(test_place_used_again),
-		T(test_relayed), T(test_relayed_lies), T(test_relayed_too_big), T(test_clients_property) };
+		T(test_per_client), T(test_client_is_a_64), T(test_clients_of_a_lan), T(test_full), T(test_expiry),
+		T(test_place_used_again), T(test_relayed), T(test_relayed_lies), T(test_relayed_too_big),
+		T(test_clients_property) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ static int bound(int family, int type)
 	const struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) };
 	int on = 1, fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
 	if (family == AF_INET6) {
 		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)), 0);
 		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)), 0);
@@ -42,11 +44,11 @@ static int bound(int family, int type)
 	return fd;
 }
 
-static void start(void)
+static void start(const char *settings)
 {
 	int fds[] = { bound(AF_INET, SOCK_DGRAM), bound(AF_INET6, SOCK_DGRAM), bound(AF_INET, SOCK_STREAM),
 		bound(AF_INET6, SOCK_STREAM) };
-	world_start(&w, ROLE_NAMES, "", fds, 4);
+	world_start(&w, ROLE_NAMES, settings, fds, 4);
 	for (unsigned i = 0; i < 4; i++)
 		close(fds[i]);
 }
@@ -238,6 +240,42 @@ static void test_connections_per_client(void **state)
 	close(again);
 }
 
+/* Over a source of its own in fd07::/64, which is all this host's. */
+static int connected_from(uint8_t host)
+{
+	const struct sockaddr_in6 to = { .sin6_family = AF_INET6,
+		.sin6_port = htons(PORT),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	const struct sockaddr_in6 from = { .sin6_family = AF_INET6, .sin6_addr.s6_addr = { 0xfd, 7, [15] = host } };
+	int on = 1, fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof(from)), 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* The guests of a LAN share its /64: the connections of one are not another's. */
+static void test_connections_on_a_lan(void **state)
+{
+	(void)state;
+	enum { LIMIT = 16 };
+	uint8_t buf[512], framed[2 + sizeof(query_www)] = { 0, sizeof(query_www) };
+	struct ipc_lookup l;
+	int fd[LIMIT + 1];
+	memcpy(framed + 2, query_www, sizeof(query_www));
+	for (unsigned i = 0; i <= LIMIT; i++)
+		fd[i] = connected_from(1);
+	assert_int_equal(receive(fd[LIMIT], buf, sizeof(buf), PATIENCE_MS), 0);
+	int other = connected_from(2);
+	assert_int_equal(send(other, framed, sizeof(framed), 0), sizeof(framed));
+	gate_says(asked(&l), ANSWER_ADDRESS, 7);
+	receive_all(other, buf, 2 + sizeof(query_www) + 16);
+	for (unsigned i = 0; i <= LIMIT; i++)
+		close(fd[i]);
+	close(other);
+}
+
 /* More queries in one stream than may wait: the rest is read as answers go out, and none is lost. */
 static void test_pipelined(void **state)
 {
@@ -332,10 +370,15 @@ int main(void)
 		cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_relayed),
 	};
-	if (!world_enter(&w))
+	static const char lan_settings[] = "uplink = port:lan0\nlan_ipv6 = fd07::1-fd07::ff/64 via fe80::1\n";
+	const struct CMUnitTest on_a_lan[] = { cmocka_unit_test(test_connections_on_a_lan) };
+	if (!world_enter(&w) || system("ip -6 route add local fd07::/64 dev lo") != 0)
 		return 77;
-	start();
+	start("");
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	failed += world_stop(&w) != 0;
+	start(lan_settings);
+	failed += cmocka_run_group_tests(on_a_lan, NULL, NULL);
 	failed += world_stop(&w) != 0;
 	world_leave(&w);
 	return failed;
