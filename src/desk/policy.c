@@ -377,7 +377,7 @@ void build_free(struct build *b)
 
 static void base_use(struct desk *d, struct base *b)
 {
-	static const struct policy_input none;
+	static const struct policy_input none = { 0 };
 	struct base *old = d->base;
 	if (old != NULL && old->fd >= 0) {
 		image_keep(old->fd);
