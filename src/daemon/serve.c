@@ -79,6 +79,8 @@ static void policy_result(struct sekishod *d, const struct frame *f)
 	if (!ipc_result_get(f->body, f->len, &r))
 		return;
 	if (r.err == 0) {
+		if (d->policy_good)
+			log_msg(LOG_NOTICE, "the policy files are in force: %u rules", r.value);
 		d->policy_good = true;
 		return;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "desk/desk.h"
+#include "desk/group.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -126,6 +126,14 @@ static void lacks(struct desk *d, struct client *c, enum right right)
 	auth_deny(d, c, right, text);
 }
 
+void api_serve(struct desk *d, struct client *c)
+{
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (strcmp(calls[i].method, c->call.method) == 0)
+			calls[i].serve(d, c);
+	}
+}
+
 void api_dispatch(struct desk *d, struct client *c)
 {
 	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
@@ -140,6 +148,8 @@ void api_dispatch(struct desk *d, struct client *c)
 			client_fail(d, c, "org.sekisho.Failed", "the daemon is still starting; try again in a moment");
 		else if (d->role->stopping)
 			client_fail(d, c, "org.sekisho.Failed", "the daemon is stopping");
+		else if (calls[i].serve == rules_api_add || calls[i].serve == questions_answer)
+			group_queue(c);
 		else
 			calls[i].serve(d, c);
 		return;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/group.h"
 #include "desk/main.h"
 
 #include <errno.h>
@@ -257,11 +258,14 @@ static void desk_serve(struct desk *d)
 		struct loop_event ev;
 		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)),
 			earlier(earlier(d->flush_at_ms, d->refusals_at_ms), learn_next_ms(d)));
-		if (d->again)
+		if (d->again || group_waits())
 			until = 0;
 		d->again = false;
-		if (loop_next(d->role->loop, until, &ev))
+		bool came = loop_next(d->role->loop, until, &ev);
+		if (came)
 			desk_event(d, &ev);
+		if (group_waits() && (!came || group_due(d)))
+			group_run(d);
 		desk_tick(d);
 	}
 	desk_flush(d);

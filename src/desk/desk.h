@@ -47,6 +47,7 @@
  *   uses.c         hits of rules
  *   refusals.c     how often a refusal is told
  *   log.c          history and those who follow it
+ *   group.c        calls that add rules, many in one commit
  *   policy.c       the policy: a base and what was touched since
  *   compile.c      a large base, by a process beside
  *   gate.c         what the gate is given: the policy, numbers, grants, synthetic names
@@ -76,6 +77,7 @@ enum {
 
 enum client_wait {
 	CLIENT_READY,
+	CLIENT_QUEUED, /* for group_run() */
 	CLIENT_POLICY,
 	CLIENT_DOCTOR,
 	CLIENT_APP,
@@ -479,10 +481,7 @@ int rule_append(struct desk *d, struct rule *r) __attribute__((warn_unused_resul
 /* An answer of `owner`'s from a parsed rule (taken over, also on failure); not yet in memory or store. */
 int rule_make(struct desk *d, struct policy_rule *parsed, uint32_t owner, struct rule **ret)
 	__attribute__((warn_unused_result));
-/* All or nothing: rules become durable and a new policy; they are the desk's on success, freed otherwise. `replaced[i]`
- * is the rule that each took the place of, or NULL. `why` (may be NULL) is for the journal. */
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, bool admin, const char *why,
-	struct rule **replaced, char *ret_error) __attribute__((warn_unused_result));
+/* All or nothing: durable, and a new policy on its way to the gate. */
 int rules_end(struct desk *d, struct rule **rules, size_t n, uint32_t who, enum policy_end why)
 	__attribute__((warn_unused_result));
 

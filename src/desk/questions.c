@@ -6,6 +6,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "desk/group.h"
 #include "desk/question.h"
 #include "policy/suggest.h"
 
@@ -265,9 +266,10 @@ static bool would_win(struct desk *d, struct client *c, const struct policy_rule
 	return false;
 }
 
-static void answered(struct desk *d, struct client *c, struct question *q, const struct rule *r,
-	const struct rule *replaced)
+static void answered(struct desk *d, struct client *c, const struct group_item *item)
 {
+	struct question *q = question_by_id(d, item->question);
+	const struct rule *r = item->rules[0], *replaced = item->replaced[0];
 	char ids[16], short_id[POLICY_ID_TEXT];
 	snprintf(ids, sizeof(ids), "q%u", q->id);
 	rule_short_id(d, r->id, short_id);
@@ -291,9 +293,15 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 {
 	struct policy_rule parsed;
 	struct policy_diag diag = { 0 };
-	struct rule *r, *replaced;
-	char error[512] = "", why[64];
-	snprintf(why, sizeof(why), "answer to question q%u", q->id);
+	struct rule *r;
+	char error[512] = "";
+	struct group_item item = { .client = (int)(c - d->clients),
+		.rules = &r,
+		.n = 1,
+		.who = c->uid,
+		.question = q->id,
+		.done = answered };
+	snprintf(item.why, sizeof(item.why), "answer to question q%u", q->id);
 	int err = policy_parse_rule(line, strlen(line), &parsed, &diag);
 	if (err == -EINVAL || err == -E2BIG) {
 		client_bad_rule(d, c, 0, &diag);
@@ -306,11 +314,9 @@ static void answer_rule(struct desk *d, struct client *c, struct question *q, co
 	if (err == 0)
 		err = rule_make(d, &parsed, q->owner, &r);
 	if (err == 0)
-		err = rules_add(d, &r, 1, c->uid, c->admin, why, &replaced, error);
+		err = group_add(d, &item, c->admin, error);
 	if (err != 0)
 		client_fail(d, c, "org.sekisho.Failed", "%s", error[0] != '\0' ? error : strerror(-err));
-	else
-		answered(d, c, q, r, replaced);
 }
 
 void questions_answer(struct desk *d, struct client *c)
@@ -325,7 +331,7 @@ void questions_answer(struct desk *d, struct client *c)
 		return;
 	}
 	struct question *q = question_by_text(d, c, id);
-	if (q == NULL) {
+	if (q == NULL || group_answers(q->id)) {
 		client_fail(d, c, "org.sekisho.Changed",
 			"question %.20s does not wait for you: it was answered elsewhere, or there is no such question",
 			id);

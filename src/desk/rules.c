@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/group.h"
 #include "desk/rule.h"
 #include "desk/undo.h"
 
@@ -378,48 +379,44 @@ static bool room_for(const struct desk *d, struct rule *const *rules, size_t n, 
 	return admin || (own + n <= DESK_RULES_PER_OWNER && d->n_rules + n <= DESK_RULES_MAX);
 }
 
-int rules_add(struct desk *d, struct rule **rules, size_t n, uint32_t who, bool admin, const char *why,
-	struct rule **replaced, char *ret_error)
+void rules_untry(struct desk *d, struct group_item *item)
 {
-	struct change by = { .who = who, .why = why };
-	struct build b;
-	rules_save_ends(d);
-	size_t before = d->n_rules;
-	int err = room_for(d, rules, n, admin) ? 0 : -E2BIG;
-	for (size_t i = 0; i < n; i++)
-		replaced[i] = NULL;
-	for (size_t i = 0; i < n && err == 0; i++) {
-		replaced[i] = rule_by_id(d, rules[i]->e.meta.id);
-		if (replaced[i] != NULL)
-			rule_set_end(d, replaced[i], POLICY_END_REPLACED);
-		err = rule_append(d, rules[i]);
+	for (size_t i = item->n; i-- > 0;) {
+		if (d->n_rules > 0 && d->rules[d->n_rules - 1] == item->rules[i])
+			index_drop(d, d->rules[--d->n_rules]);
+		rule_free(item->rules[i]);
+		if (item->replaced[i] != NULL)
+			rule_unend(d, item->replaced[i]);
 	}
+}
+
+int rules_try(struct desk *d, struct group_item *item, bool admin, bool *ret_stored, char *ret_error)
+{
+	struct change by = { .who = item->who, .why = item->why[0] == '\0' ? NULL : item->why };
+	int err = room_for(d, item->rules, item->n, admin) ? 0 : -E2BIG;
+	*ret_stored = true;
 	if (err == 0)
-		err = build_change(d, &b, ret_error);
+		err = build_check(d, item->rules, item->n, ret_error);
 	else
 		snprintf(ret_error, 512,
 			"there are too many rules (%d of one person, %d in all; ended ones count for seven days)",
 			DESK_RULES_PER_OWNER, DESK_RULES_MAX);
-	if (err == 0) {
-		err = store_commit(d->store);
-		if (err == 0)
-			err = commit_or_undo(d, store_adds(d, rules, n, replaced, &by));
-		if (err != 0) {
-			snprintf(ret_error, 512, "the rule cannot be stored: %s", strerror(-err));
-			build_free(&b);
-		}
+	for (size_t i = 0; i < item->n && err == 0; i++) {
+		item->replaced[i] = rule_by_id(d, item->rules[i]->e.meta.id);
+		if (item->replaced[i] != NULL)
+			rule_set_end(d, item->replaced[i], POLICY_END_REPLACED);
+		err = rule_append(d, item->rules[i]);
 	}
 	if (err != 0) {
-		while (d->n_rules > before)
-			index_drop(d, d->rules[--d->n_rules]);
-		for (size_t i = 0; i < n; i++) {
-			if (replaced[i] != NULL)
-				rule_unend(d, replaced[i]);
-			rule_free(rules[i]);
-		}
+		rules_untry(d, item);
 		return err;
 	}
-	build_install(d, &b);
-	log_adds(d, rules, n, replaced, who);
-	return 0;
+	err = store_adds(d, item->rules, item->n, item->replaced, &by);
+	*ret_stored = err == 0;
+	return err;
+}
+
+void rules_tried(struct desk *d, const struct group_item *item)
+{
+	log_adds(d, item->rules, item->n, item->replaced, item->who);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "desk/desk.h"
+#include "desk/group.h"
 #include "policy/check.h"
 
 #include <errno.h>
@@ -129,24 +129,32 @@ static bool same_twice(struct rule *const *rules, size_t n)
 	return false;
 }
 
+static void added(struct desk *d, struct client *c, const struct group_item *item)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < item->n; i++)
+		json_array_append_new(list, added_json(d, item->rules[i], item->replaced[i], c));
+	client_reply_in_force(d, c, json_pack("{s:o}", "added", list), d->generation);
+}
+
 static void add_rules(struct desk *d, struct client *c, struct rule **rules, size_t n)
 {
-	struct rule **replaced = calloc(n, sizeof(*replaced));
+	struct group_item item = { .client = (int)(c - d->clients),
+		.rules = rules,
+		.n = n,
+		.who = c->uid,
+		.done = added };
 	char error[512] = "";
-	if (replaced == NULL || same_twice(rules, n)) {
+	if (same_twice(rules, n)) {
 		for (size_t i = 0; i < n; i++)
 			rule_free(rules[i]);
 		client_fail(d, c, "org.sekisho.Failed",
 			"two of the rules are the same rule (same subject, direction, peer and ports); nothing was changed");
-	} else if (rules_add(d, rules, n, c->uid, c->admin, NULL, replaced, error) != 0) {
-		client_fail(d, c, "org.sekisho.Failed", "%s", error);
-	} else {
-		json_t *added = json_array();
-		for (size_t i = 0; i < n; i++)
-			json_array_append_new(added, added_json(d, rules[i], replaced[i], c));
-		client_reply_in_force(d, c, json_pack("{s:o}", "added", added), d->generation);
+		return;
 	}
-	free(replaced);
+	int err = group_add(d, &item, c->admin, error);
+	if (err != 0)
+		client_fail(d, c, "org.sekisho.Failed", "%s", error[0] != '\0' ? error : strerror(-err));
 }
 
 static bool number_ok(struct desk *d, struct client *c, size_t n, size_t least)

@@ -216,12 +216,43 @@ static void test_new_gate(void **state)
 	assert_int_equal(judge("b.example.org"), POLICY_SAYS_ALLOW);
 }
 
+/* Calls that come together are committed together and answered each for itself; a bad one spoils none. */
+static void test_together(void **state)
+{
+	enum { CALLS = 40 };
+	struct call c[CALLS];
+	char line[80];
+	(void)state;
+	begin();
+	for (unsigned i = 0; i < CALLS; i++) {
+		snprintf(line, sizeof(line),
+			i == 7 ? "allow @nobody to x.example.org" : "%s web to n%u.example.org port 443/tcp",
+			i % 2 ? "deny" : "allow", i / 2);
+		call_begin(&c[i], "org.sekisho.Rules.Add", json_pack("{s:[s]}", "rules", line), NULL);
+	}
+	for (unsigned i = 0; i < CALLS; i++) {
+		json_t *r = call_next(&c[i]);
+		assert_true((json_object_get(r, "error") != NULL) == (i == 7));
+		json_decref(r);
+		call_end(&c[i]);
+	}
+	/* Of each two the later one stands, but where it was the bad one. */
+	unsigned n = 0;
+	json_t *list = expect("org.sekisho.Rules.List", json_pack("{s:b}", "ended", 1)), *r;
+	size_t k;
+	json_array_foreach(json_object_get(list, "rules"), k, r) n += strcmp(str(r, "state"), "active") == 0;
+	assert_int_equal(n, CALLS / 2);
+	assert_int_equal(json_array_size(json_object_get(list, "rules")), CALLS - 1);
+	json_decref(list);
+	json_decref(expect("org.sekisho.Rules.Undo", json_pack("{s:i}", "count", 3)));
+}
+
 int main(void)
 {
 #define DESK_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_joined), DESK_TEST(test_another_base),
 		DESK_TEST(test_beside), DESK_TEST(test_newest_wins), DESK_TEST(test_worker_dies),
-		DESK_TEST(test_report), DESK_TEST(test_new_gate) };
+		DESK_TEST(test_report), DESK_TEST(test_new_gate), DESK_TEST(test_together) };
 	signal(SIGPIPE, SIG_IGN);
 	if (geteuid() != 0 || !private_users())
 		return 77;
