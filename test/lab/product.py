@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The product as a test sees it: the daemon's processes, the command line, an agent that answers questions, attached apps."""
+import datetime
 import json
 import os
 import re
@@ -59,7 +60,7 @@ class Daemon:
         with open(self.conf, "w") as f:
             f.write(text if text is not None else "".join(f"{k} = {v}\n" for k, v in self.settings.items()))
 
-    def start(self, timeout=60, text=None):
+    def start(self, timeout=150, text=None):
         self.write_conf(text)
         os.makedirs(POLICY_DIR, exist_ok=True)
         kernel = f"{build_dir()}/guest/kernel"  # fetched beforehand by data/fetch-guest-kernel: there is no network here
@@ -387,7 +388,8 @@ class Log:
     """`sekisho log -f --json`, followed from now on; into a file, so that a test that looks late has not been a slow reader."""
     count = 0
 
-    def __init__(self):
+    def __init__(self, since=None):
+        self.since = time.time() if since is None else since  # the program begins with lines of before
         Log.count += 1
         path = f"{LAB}/log.{Log.count}"
         with open(path, "w") as out:
@@ -397,7 +399,8 @@ class Log:
 
     def more(self):
         *lines, self.rest = (self.rest + self.file.read()).split("\n")
-        self.seen.extend(json.loads(line) for line in lines if line.startswith("{"))
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        self.seen.extend(e for e in entries if datetime.datetime.fromisoformat(e["time"]).timestamp() >= self.since - 0.001)
 
     def find(self, predicate=None, timeout=20, **members):
         """The first entry, seen or to come, that fits; LabError after the time limit."""
@@ -424,8 +427,8 @@ class Log:
 
 
 def wait_for(predicate, timeout=20, **members):
-    """Follows the log until an entry fits; the entry."""
-    log = Log()
+    """Follows the log, from its first entry, until one fits; the entry."""
+    log = Log(since=0)
     try:
         return log.find(predicate, timeout, **members)
     finally:

@@ -38,10 +38,10 @@ def test_a_question_allow_deny(t):
 def test_b_expiry_cuts(t):
     """A rule of a few seconds ends a live stream, also one whose packets the kernel forwards alone."""
     app = t.app("web")
-    t.rule("allow web to 198.51.100.10 port 1234/tcp for 20s")
+    t.rule("allow web to 198.51.100.10 port 1234/tcp for 40s")
     stream = Stream(t, app)
-    assert stream.alive(10)
-    assert stream.silent_for(5, 40), "the stream outlived its rule"
+    assert stream.alive(30)
+    assert stream.silent_for(5, 100), "the stream outlived its rule"
 
 
 def test_c_gate_and_all_killed(t):
@@ -56,7 +56,7 @@ def test_c_gate_and_all_killed(t):
     works_again(app, 60)
     t.daemon.kill_all()
     assert status(app, "http://203.0.113.66/", 2) != 0
-    t.daemon.start(60)
+    t.daemon.start()
     t.watch_port()
     works_again(app, 60)
     assert status(app, OTHER) != 0
@@ -67,7 +67,7 @@ def test_d_frozen_vswitchd(t):
     app = t.app("web")
     t.rule("allow web to 198.51.100.10 port 1234/tcp")
     stream = Stream(t, app)
-    assert stream.alive(10)
+    assert stream.alive(30)
     vswitchd = t.daemon.ovs_pid("ovs-vswitchd")
     os.kill(vswitchd, signal.SIGSTOP)
     try:
@@ -90,4 +90,4 @@ def test_e_udp_and_zone(t):
 
 
 for test in (test_a_question_allow_deny, test_b_expiry_cuts, test_c_gate_and_all_killed, test_d_frozen_vswitchd, test_e_udp_and_zone):
-    test.time_limit = 150
+    test.time_limit = 400

@@ -10,7 +10,7 @@ from lab import Inside, LAB, build_dir, sh, wait_until
 from product import environment, sekisho
 from run import alone
 from test_01_main import page, refused, udp_echo
-from test_04_faults import Stream, two_rules, works_again
+from test_04_faults import Stream, kept_stream, two_rules, works_again
 from test_03_spoof import WEB4, WEB6, assert_works, datagram4, datagram6
 from frames import ethernet
 
@@ -164,7 +164,7 @@ def test_address_given_again(t):
 def test_gate_dies(t):
     """gate killed: its successor asks for the neighbours that living connections need; they live on."""
     app = two_rules(t)
-    stream = Stream(t, app)
+    stream = kept_stream(t, app)
     t.daemon.kill_role("gate")
     assert stream.alive(20), "the live connection did not survive the death of gate"
     works_again(app)

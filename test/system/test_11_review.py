@@ -8,7 +8,7 @@ import socket
 from lab import wait_until
 from product import RUN_DIR, Lines, sekisho, sekisho_json
 from run import alone
-from test_04_faults import STREAM, Stream
+from test_04_faults import STREAM, Stream, kept_stream
 
 NOBODY = 65534
 STREAM_RULE = "web to 198.51.100.10 port 1234/tcp"
@@ -105,7 +105,7 @@ def test_used_up_connection_survives_gate(t):
     """What `once` admitted runs to its own end, also when gate dies meanwhile."""
     app = t.app("web")
     t.rule(f"allow {STREAM_RULE} once")
-    stream = Stream(t, app)
+    stream = kept_stream(t, app)
     assert stream.alive()
     before = t.daemon.role_pids("gate")
     t.daemon.kill_role("gate")
