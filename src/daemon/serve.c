@@ -80,7 +80,7 @@ static void policy_result(struct sekishod *d, const struct frame *f)
 		return;
 	if (r.err == 0) {
 		if (d->policy_good)
-			log_msg(LOG_NOTICE, "the policy files are in force: %u rules", r.value);
+			log_msg(LOG_NOTICE, "the policy files are in force: %s", r.text.s);
 		d->policy_good = true;
 		return;
 	}

@@ -323,6 +323,7 @@ struct desk {
 	unsigned n_profiles, n_new_profiles;
 	uint32_t report; /* main's request, answered when report_generation is in force; 0: none */
 	uint64_t report_generation;
+	char report_text[96];
 
 	struct charge charges[256];
 	unsigned n_charges;

@@ -419,6 +419,22 @@ static int reading_now(struct desk *d)
 	return 0;
 }
 
+/* What the files' rules are beside those before. */
+static void report_write(struct desk *d, const struct reading *r)
+{
+	size_t now = r->l.n - r->answers, before = 0, stay = 0;
+	for (size_t i = 0; i < d->n_rules; i++) {
+		before += d->rules[i]->e.meta.origin == POLICY_ORIGIN_ADMIN;
+		stay += d->rules[i]->e.meta.origin == POLICY_ORIGIN_ADMIN && d->rules[i]->stays;
+	}
+	/* A desk that is new does not know what there was. */
+	if (d->loaded)
+		snprintf(d->report_text, sizeof(d->report_text), "%zu rules (%zu added, %zu removed)", now, now - stay,
+			before - stay);
+	else
+		snprintf(d->report_text, sizeof(d->report_text), "%zu rules", now);
+}
+
 /* Durable, then installed, then told: once it is in force. */
 static void reading_done(struct desk *d, struct build *b)
 {
@@ -435,6 +451,7 @@ static void reading_done(struct desk *d, struct build *b)
 	}
 	struct reading r = reading;
 	reading = (struct reading){ 0 };
+	report_write(d, &r);
 	install_files(d, &r.l, r.answers, b);
 	d->report = r.id;
 	d->report_generation = d->generation;
@@ -445,7 +462,7 @@ void rules_report(struct desk *d)
 {
 	if (d->report == 0 || (d->in_force < d->report_generation && d->role->chan[ROLE_GATE] != NULL))
 		return;
-	(void)role_result(d->role, ROLE_MAIN, d->report, 0, (uint32_t)d->n_rules, NULL);
+	(void)role_result(d->role, ROLE_MAIN, d->report, 0, (uint32_t)d->n_rules, d->report_text);
 	d->report = 0;
 }
 

@@ -69,6 +69,32 @@ def test_show_and_diff_with_the_daemon(t):
     assert code == 1 and out == "-deny any to 192.0.2.0/24\n+deny any to 192.0.2.0/25\n", (code, out)
 
 
+@alone()
+def test_many_rules(t):
+    """20,000 rules of a file are compiled beside; an answer decides at once, is still there when they are read again, and the log says when and what."""
+    lines = [f"deny app{i % 50} to host{i}.example.net\n" for i in range(20000)]
+
+    def read(said, *more):
+        before = t.daemon.count(said)
+        with open(f"{POLICY_DIR}/many.rules", "w") as f:
+            f.writelines([*lines, *more])
+        t.daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: t.daemon.count(said) > before, 60, said)
+
+    def verdict(name):
+        return sekisho_json("why", "app7", f"{name}:443")[0]["verdict"]
+
+    read("the policy files are in force: 20000 rules (20000 added, 0 removed)")
+    assert verdict("host7.example.net") == "deny" and verdict("www.example.org") == "ask"
+    sekisho(*"allow app7 to host7.example.net port 443/tcp".split())
+    assert verdict("host7.example.net") == "allow"
+    read("the policy files are in force: 20001 rules (1 added, 0 removed)", "deny any to www.example.org\n")
+    assert verdict("host7.example.net") == "allow" and verdict("www.example.org") == "deny"
+    assert len(sekisho("rules").splitlines()) == 1 + 20002
+    sekisho("undo")
+    assert verdict("host7.example.net") == "deny"
+
+
 @no_daemon
 def test_check_places(t):
     """What only several lines together show is wrong has its file, line and column, what was expected, a near miss and a caret."""

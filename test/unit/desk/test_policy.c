@@ -189,7 +189,7 @@ static void test_report(void **state)
 	unsigned n = w.n_policy_results;
 	uint64_t generation = w.generation;
 	w.hold_policy = true;
-	give_policy("deny web to a.example.org\n");
+	give_policy("deny web to a.example.org\ndeny web to b.example.org\n");
 	UNTIL(w.generation > generation);
 	for (unsigned i = 0; i < 20; i++)
 		json_decref(expect("org.sekisho.Admin.Status", NULL));
@@ -198,6 +198,11 @@ static void test_report(void **state)
 	assert_int_equal(ipc_send_result(w.chan[ROLE_GATE], w.held_id, 0, 0, NULL), 0);
 	UNTIL(w.n_policy_results > n);
 	assert_int_equal(w.policy_result.err, 0);
+	assert_string_equal(w.policy_result.text.s, "2 rules (2 added, 0 removed)");
+	give_policy("deny web to b.example.org\nallow web to a.example.org\n");
+	UNTIL(w.n_policy_results > n + 1);
+	/* A line that is another one is one gone and one come. */
+	assert_string_equal(w.policy_result.text.s, "2 rules (1 added, 1 removed)");
 }
 
 /* A gate that is new gets the base again, and what is joined. */
