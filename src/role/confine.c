@@ -8,6 +8,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -24,9 +25,9 @@
 static const char *const common_calls[] = { "read", "write", "readv", "writev", "close", "fstat", "newfstatat", "lseek",
 	"mmap", "mprotect", "munmap", "mremap", "madvise", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
 	"sigaltstack", "sendmsg", "recvmsg", "sendto", "recvfrom", "epoll_create1", "epoll_ctl", "epoll_wait",
-	"epoll_pwait", "poll", "ppoll", "fcntl", "dup", "clock_gettime", "clock_getres", "gettimeofday", "getpid",
-	"gettid", "getrandom", "futex", "restart_syscall", "exit", "exit_group", "shutdown", "getsockopt", "sysinfo",
-	"setsockopt", "getsockname", "getpeername", "tgkill", "sched_yield", NULL };
+	"epoll_pwait", "poll", "ppoll", "dup", "clock_gettime", "clock_getres", "gettimeofday", "getpid", "gettid",
+	"getrandom", "futex", "restart_syscall", "exit", "exit_group", "shutdown", "getsockopt", "sysinfo",
+	"setsockopt", "getsockname", "getpeername", "sched_yield", NULL };
 
 static int filter_allow(scmp_filter_ctx ctx, const char *const *calls)
 {
@@ -65,6 +66,22 @@ static int filter_fork(scmp_filter_ctx ctx)
 	return err;
 }
 
+/* abort() signals its own process. Keepers share one uid, so whoever takes one over must not end the others; nor have a
+ * descriptor's owner (F_SETOWN) signalled by the kernel. */
+static int filter_own_signals(scmp_filter_ctx ctx)
+{
+	static const int commands[] = { F_DUPFD_CLOEXEC, F_ADD_SEALS, F_GET_SEALS };
+	int err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+		SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+	/* Up to here: duplicates, flags, locks. */
+	if (err == 0)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_LE, F_SETLKW, 0));
+	for (unsigned i = 0; err == 0 && i < sizeof(commands) / sizeof(commands[0]); i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)commands[i], 0));
+	return err;
+}
+
 static int filter_load(const struct role_confine *c)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -75,6 +92,8 @@ static int filter_load(const struct role_confine *c)
 		err = filter_allow(ctx, c->extra);
 	if (err == 0 && c->fork)
 		err = filter_fork(ctx);
+	if (err == 0)
+		err = filter_own_signals(ctx);
 	if (err == 0 && c->inet_sockets)
 		err = filter_inet_sockets(ctx);
 	if (err == 0)

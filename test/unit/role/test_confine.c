@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a confined process may still make of sockets. Needs root (else 77). */
+/* What a confined process may still make of sockets and signals. Needs root (else 77). */
 #include "role/role.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,10 +56,57 @@ static void test_inet_sockets(void **state)
 	assert_int_equal(try_socket(true, AF_PACKET, SOCK_DGRAM, 0), 128 + SIGSYS);
 }
 
+enum signal_way { OWN_TGKILL, OTHERS_TGKILL, SET_OWNER, SET_FLAGS };
+
+static int try_signal(enum signal_way way, pid_t other, int fd)
+{
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct role_confine c = { 0 };
+		if (role_confine(&role, &c) != 0)
+			_exit(1);
+		pid_t to = way == OWN_TGKILL ? getpid() : other;
+		if (way == SET_OWNER)
+			_exit(fcntl(fd, F_SETOWN, to) == 0 ? MADE : REFUSED);
+		if (way == SET_FLAGS)
+			_exit(fcntl(fd, F_SETFL, O_NONBLOCK) == 0 ? MADE : REFUSED);
+		_exit(syscall(SYS_tgkill, to, to, 0) == 0 ? MADE : REFUSED);
+	}
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Two keepers have one uid: the guest that took one over must not end the other. */
+static void test_signals(void **state)
+{
+	(void)state;
+	int ends[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	pid_t other = fork();
+	assert_true(other >= 0);
+	if (other == 0) {
+		struct role_confine c = { 0 };
+		char byte;
+		close(ends[1]);
+		_exit(role_confine(&role, &c) == 0 && write(ends[0], "", 1) == 1 ? (int)read(ends[0], &byte, 1) : 1);
+	}
+	char byte;
+	close(ends[0]);
+	assert_int_equal(read(ends[1], &byte, 1), 1);
+	assert_int_equal(try_signal(OWN_TGKILL, other, ends[1]), MADE);
+	assert_int_equal(try_signal(SET_FLAGS, other, ends[1]), MADE);
+	assert_int_equal(try_signal(OTHERS_TGKILL, other, ends[1]), 128 + SIGSYS);
+	assert_int_equal(try_signal(SET_OWNER, other, ends[1]), 128 + SIGSYS);
+	close(ends[1]);
+	assert_int_equal(waitpid(other, NULL, 0), other);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/sekisho-confine-XXXXXX", empty[64];
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_inet_sockets) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_inet_sockets), cmocka_unit_test(test_signals) };
 	if (geteuid() != 0)
 		return SKIP;
 	conf_defaults(&role.conf);
