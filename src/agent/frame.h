@@ -12,15 +12,18 @@
  * The frames between client ⇄ keeper ⇄ the guest's agent, the same on a Unix stream and on virtio-serial:
  *   type u8, stream u8, zero u16, length u32 big-endian <= AGENT_BODY_MAX, body.
  *
- *   guest → keeper → client   hello, started, then data/eof of stdout and stderr, credit of stdin, one exit; nothing
- * after exit client → keeper → guest   data/eof of stdin, credit of stdout and stderr, winch, signal keeper → guest
- * exec, once, after hello (the client's request reached us by the control socket, not as a frame)
+ *   guest → keeper → client: hello, started, then data/eof of stdout and stderr, credit and eof of stdin, one exit;
+ *     nothing after exit
+ *   client → keeper → guest: data/eof of stdin, credit and eof of stdout and stderr, winch, signal
+ *   keeper → guest: exec, once, after hello (the client's request reached us by the control socket, not as a frame)
+ *
+ * An eof from a stream's reader says that nobody reads it any more; data that is under way may still come.
  *
  * Each side may send AGENT_WINDOW bytes of data per stream before it needs a credit; a credit returns bytes that were
  * consumed.
  */
 enum { AGENT_HEADER = 8, AGENT_BODY_MAX = 65536, AGENT_FRAME_MAX = AGENT_HEADER + AGENT_BODY_MAX };
-enum { AGENT_VERSION = 2, AGENT_WINDOW = 262144, AGENT_DATA_MAX = 32768, AGENT_REASON_MAX = 4096 };
+enum { AGENT_VERSION = 3, AGENT_WINDOW = 262144, AGENT_DATA_MAX = 32768, AGENT_REASON_MAX = 4096 };
 
 enum agent_type {
 	AGENT_HELLO = 1, /* body: u32 AGENT_VERSION */

@@ -32,9 +32,11 @@ static int check_data(struct agent_session *s, enum agent_side from, const struc
 static int check_eof(struct agent_session *s, enum agent_side from, const struct agent_frame *f)
 {
 	/* The guest, too, knows when its program's stdin has ended: under an earlier keeper. */
-	if ((stream_sender(f->stream) != from && f->stream != AGENT_STDIN) || s->ended[f->stream])
+	bool reader = stream_sender(f->stream) != from && f->stream != AGENT_STDIN;
+	bool *said = reader ? &s->unread[f->stream] : &s->ended[f->stream];
+	if (*said)
 		return -EPROTO;
-	s->ended[f->stream] = true;
+	*said = true;
 	return 0;
 }
 

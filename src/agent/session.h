@@ -16,7 +16,8 @@ struct agent_session {
 	enum agent_phase phase;
 	uint32_t credit[AGENT_STREAMS]; /* bytes the stream's sender may still send; agent_session_init() gives
 					   AGENT_WINDOW */
-	bool ended[AGENT_STREAMS];	/* eof was sent */
+	bool ended[AGENT_STREAMS];	/* eof was sent by the sender, of stdin by either side */
+	bool unread[AGENT_STREAMS];	/* the client said that it does not read on */
 	bool started;			/* the guest said so */
 };
 

@@ -26,7 +26,9 @@ struct stream {
 	bool escape; /* what it says on stdout */
 	bool deaf;   /* its stdin has ended: only the way out is read */
 	int code;
-	uint32_t credit; /* of stdin */
+	uint32_t credit;	      /* of stdin */
+	uint32_t owed[AGENT_STREAMS]; /* bytes written and not yet returned */
+	bool unread[AGENT_STREAMS];   /* nobody reads what we write */
 	size_t out_len;
 	uint8_t out[OUT_MAX]; /* frames not yet written */
 	struct agent_in in;
@@ -48,14 +50,6 @@ static void raw_off(struct stream *s)
 {
 	if (s->tty)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &s->saved);
-}
-
-static void put(struct stream *s, void (*fill)(struct wr *, const void *), const void *arg)
-{
-	struct wr w = wr_init(s->out + s->out_len, sizeof(s->out) - s->out_len);
-	fill(&w, arg);
-	if (wr_ok(&w))
-		s->out_len += w.len;
 }
 
 static void fill_signal(struct wr *w, const void *arg)
@@ -82,8 +76,16 @@ static void fill_credit(struct wr *w, const void *arg)
 
 static void fill_eof(struct wr *w, const void *arg)
 {
-	(void)arg;
-	agent_put(w, AGENT_EOF, AGENT_STDIN, NULL, 0);
+	agent_put(w, AGENT_EOF, *(const enum agent_stream *)arg, NULL, 0);
+}
+
+static bool put(struct stream *s, void (*fill)(struct wr *, const void *), const void *arg)
+{
+	struct wr w = wr_init(s->out + s->out_len, sizeof(s->out) - s->out_len);
+	fill(&w, arg);
+	if (wr_ok(&w))
+		s->out_len += w.len;
+	return wr_ok(&w);
 }
 
 static void take_signal(struct stream *s)
@@ -96,9 +98,9 @@ static void take_signal(struct stream *s)
 			s->over = true;
 			s->code = s->kind == STREAM_CONSOLE ? EXIT_DONE : 128 + number;
 		} else if (si.ssi_signo != SIGWINCH)
-			put(s, fill_signal, &number);
+			(void)put(s, fill_signal, &number);
 		else if (s->tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0)
-			put(s, fill_winch, &ws);
+			(void)put(s, fill_winch, &ws);
 	}
 }
 
@@ -112,7 +114,7 @@ static void take_stdin(struct stream *s)
 	if (n <= 0) {
 		s->stdin_ended = true;
 		if (s->kind == STREAM_PROGRAM)
-			put(s, fill_eof, NULL);
+			(void)put(s, fill_eof, &(enum agent_stream){ AGENT_STDIN });
 		return;
 	}
 	if (s->kind == STREAM_CONSOLE && s->tty && memchr(buf, CTRL_BRACKET, (size_t)n) != NULL) {
@@ -128,19 +130,20 @@ static void take_stdin(struct stream *s)
 	s->credit -= (uint32_t)n;
 }
 
-/* Blocking on purpose: a reader of ours that is slow slows the program, by the credit it does not get. */
-static void write_all(int fd, const uint8_t *p, size_t len)
+/* Blocking on purpose: a reader of ours that is slow slows the program, by the credit it does not get. False: nobody
+ * reads. */
+static bool write_all(int fd, const uint8_t *p, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = write(fd, p, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return; /* nobody reads any more; the program goes on, as under a shell whose pipe broke it
-				   would get SIGPIPE */
+			return false;
 		p += n;
 		len -= (size_t)n;
 	}
+	return true;
 }
 
 /* Line by line, so that line ends stay. */
@@ -153,9 +156,9 @@ static void write_escaped(const uint8_t *p, size_t len)
 		if (end != NULL && n > 0 && p[n - 1] == '\r')
 			shown--;
 		text_escape((const char *)p, shown, text, sizeof(text));
-		write_all(STDOUT_FILENO, (const uint8_t *)text, strlen(text));
+		(void)write_all(STDOUT_FILENO, (const uint8_t *)text, strlen(text));
 		if (end != NULL)
-			write_all(STDOUT_FILENO, (const uint8_t *)"\n", 1);
+			(void)write_all(STDOUT_FILENO, (const uint8_t *)"\n", 1);
 		n += end != NULL;
 		p += n;
 		len -= n;
@@ -168,10 +171,22 @@ static void take_data(struct stream *s, const struct agent_frame *f)
 		write_escaped(f->body, f->len);
 		return;
 	}
-	struct credit c = { .stream = f->stream, .bytes = (uint32_t)f->len };
-	write_all(f->stream == AGENT_STDERR ? STDERR_FILENO : STDOUT_FILENO, f->body, f->len);
-	if (s->kind != STREAM_OUTPUT)
-		put(s, fill_credit, &c);
+	bool taken = s->unread[f->stream] ||
+		     write_all(f->stream == AGENT_STDERR ? STDERR_FILENO : STDOUT_FILENO, f->body, f->len);
+	/* The program is told as by a pipe of its own. What it has said already is thrown away. */
+	if (!taken && s->kind == STREAM_PROGRAM)
+		s->unread[f->stream] = put(s, fill_eof, &f->stream);
+	s->owed[f->stream] += (uint32_t)f->len;
+}
+
+/* One frame for all that a turn took, however many frames it was: what does not fit is said next time, never lost. */
+static void return_credit(struct stream *s)
+{
+	for (unsigned i = AGENT_STDOUT; i < AGENT_STREAMS && s->kind != STREAM_OUTPUT; i++) {
+		const struct credit c = { .stream = i, .bytes = s->owed[i] };
+		if (c.bytes > 0 && put(s, fill_credit, &c))
+			s->owed[i] = 0;
+	}
 }
 
 static void take_exit(struct stream *s, const struct agent_frame *f)
@@ -260,6 +275,7 @@ static int turn(struct stream *s)
 	int err = s->out_len > 0 ? flush(s) : 0;
 	if (err == 0 && p[0].revents & (POLLIN | POLLHUP))
 		err = take_bytes(s);
+	return_credit(s);
 	return err;
 }
 

@@ -150,6 +150,28 @@ static int take_winch(const struct agent_frame *f)
 	return 0;
 }
 
+static void stream_ended(enum agent_stream stream, int *fd)
+{
+	if (*fd == S->run.in)
+		S->run.in = -1;
+	close(*fd);
+	*fd = -1;
+	struct wr w = out_begin();
+	agent_put(&w, AGENT_EOF, stream, NULL, 0);
+	out_end(&w);
+}
+
+/* Of its output: the program is to hear of it as from any pipe. A terminal has no such end. */
+static void take_eof(enum agent_stream stream)
+{
+	if (stream == AGENT_STDIN)
+		S->stdin_eof = true;
+	else if (stream == AGENT_STDOUT && !S->tty && S->run.out >= 0)
+		stream_ended(stream, &S->run.out);
+	else if (stream == AGENT_STDERR && S->run.err >= 0)
+		stream_ended(stream, &S->run.err);
+}
+
 static int take_frame(const struct agent_frame *f)
 {
 	uint8_t sig;
@@ -157,7 +179,7 @@ static int take_frame(const struct agent_frame *f)
 	case AGENT_DATA:
 		return take_stdin(f);
 	case AGENT_EOF:
-		S->stdin_eof = true;
+		take_eof(f->stream);
 		return 0;
 	case AGENT_WINCH:
 		return take_winch(f);
@@ -322,17 +344,6 @@ static void return_credit(bool all)
 static bool may_read(enum agent_stream stream, int fd)
 {
 	return fd >= 0 && S->credit[stream] > 0 && sizeof(S->out) - S->out_len >= 2 * AGENT_FRAME_MAX;
-}
-
-static void stream_ended(enum agent_stream stream, int *fd)
-{
-	if (*fd == S->run.in)
-		S->run.in = -1;
-	close(*fd);
-	*fd = -1;
-	struct wr w = out_begin();
-	agent_put(&w, AGENT_EOF, stream, NULL, 0);
-	out_end(&w);
 }
 
 static void read_stream(enum agent_stream stream, int *fd)

@@ -86,6 +86,18 @@ def test_read_only_root(t):
 
 
 @vm_state
+def test_reader_leaves(t):
+    """`run … | head`: a program that nobody reads any more ends by SIGPIPE, as in any pipeline."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "head", "--", "yes"], env=environment(), stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    t.processes.append(p)
+    assert p.stdout.readline() == b"y\n"
+    p.stdout.close()
+    t.script.app("head", *t.vm_addresses)
+    assert p.wait(60) == 141, p.returncode
+
+
+@vm_state
 def test_late_reader(t):
     """What a program said last reaches a reader who comes after the end, as in a pager, and so does its status."""
     p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "pager", "--", "sh", "-c", "seq 1 100000; seq 1 40000 >&2; exit 3"],
