@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* The version counts changes of this file, of the sockets beside it and of what is spoken over them. */
-enum { MAGIC = 0x736b766d, VERSION = 3, STATE_MAX = 1024, BOOT_ID_LEN = 36 };
+enum { MAGIC = 0x736b766d, VERSION = 4, STATE_MAX = 1024, BOOT_ID_LEN = 36 };
 
 static int boot_id(uint8_t ret[BOOT_ID_LEN])
 {

@@ -19,6 +19,7 @@ struct bench {
 	int client, guest, qmp, console, log;
 	int64_t now;
 	struct agent_in in;
+	bool wide; /* the client's socket is as main makes it, which takes root */
 };
 
 static struct bench B;
@@ -43,6 +44,8 @@ static int setup(void **state)
 	e.strings_len = 5;
 	struct vm_relay_fds fds;
 	B.client = end_of(&fds.client);
+	const int room = 4 * AGENT_WINDOW;
+	B.wide = setsockopt(fds.client, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) == 0;
 	B.guest = end_of(&fds.guest);
 	B.qmp = end_of(&fds.qmp);
 	B.console = end_of(&fds.console);
@@ -187,6 +190,74 @@ static void test_more_than_credit(void **state)
 	} while (f.type != AGENT_EXIT);
 	assert_int_equal(passed, AGENT_WINDOW);
 	assert_int_equal(vm_relay_exit(B.relay)->status, 125);
+}
+
+static void say_bytes(enum agent_stream stream, unsigned n, uint8_t first)
+{
+	struct wr w = wr_init(buf, sizeof(buf));
+	for (unsigned i = 0; i < n; i++, first++)
+		agent_put(&w, AGENT_DATA, stream, &first, 1);
+	assert_true(wr_ok(&w));
+	for (size_t done = 0; done < w.len;) {
+		ssize_t n_sent = send(B.guest, w.buf + done, w.len - done, MSG_NOSIGNAL);
+		assert_true(n_sent > 0);
+		done += (size_t)n_sent;
+		turn();
+	}
+}
+
+/* The guest ends, time passes, then the client reads: nothing is missing. */
+static void end_and_read(size_t n_out, size_t n_err)
+{
+	size_t got[AGENT_STREAMS] = { 0 };
+	struct agent_frame f = { .type = AGENT_HELLO };
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_exit(&w, 4, 0, NULL);
+	send_bytes(B.guest, &w);
+	close(B.guest);
+	B.guest = -1;
+	turn();
+	B.now += VM_RELAY_LAST_MS;
+	vm_relay_tick(B.relay, B.now);
+	assert_true(vm_relay_done(B.relay));
+	vm_relay_free(B.relay);
+	B.relay = NULL;
+	while (f.type != AGENT_EXIT) {
+		assert_true(next_frame(B.client, &f));
+		for (size_t i = 0; f.type == AGENT_DATA && i < f.len; i++)
+			assert_int_equal(f.body[i], (uint8_t)got[f.stream]++);
+	}
+	assert_int_equal(got[AGENT_STDOUT], n_out);
+	assert_int_equal(got[AGENT_STDERR], n_err);
+}
+
+/* A program that writes byte by byte: each fills a socket like some hundred. */
+static void test_late_reader_of_bytes(void **state)
+{
+	(void)state;
+	enum { SINGLE = 8000, MORE = 10000 };
+	if (!B.wide)
+		skip();
+	start();
+	for (unsigned i = 0; i < SINGLE; i++)
+		say_bytes(AGENT_STDOUT, 1, (uint8_t)i);
+	say_bytes(AGENT_STDOUT, MORE, (uint8_t)SINGLE);
+	end_and_read(SINGLE + MORE, 0);
+}
+
+/* All that it may say ahead. */
+static void test_late_reader_of_windows(void **state)
+{
+	(void)state;
+	enum { TURNS = 8, PIECES = AGENT_WINDOW / TURNS };
+	if (!B.wide)
+		skip();
+	start();
+	for (unsigned i = 0; i < TURNS; i++) {
+		say_bytes(AGENT_STDOUT, PIECES, 0);
+		say_bytes(AGENT_STDERR, PIECES, 0);
+	}
+	end_and_read(AGENT_WINDOW, AGENT_WINDOW);
 }
 
 static void test_dies_without_exit(void **state)
@@ -552,9 +623,10 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define A(f) cmocka_unit_test_setup_teardown(f, setup_adopted, teardown)
 	const struct CMUnitTest tests[] = { T(test_life), T(test_garbage), T(test_more_than_credit),
-		T(test_dies_without_exit), T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules),
-		T(test_console_is_bounded), T(test_leave), T(test_detach), T(test_pause), A(test_clients_come_and_go),
-		A(test_output_ring), A(test_adopted_runs), A(test_adopted_had_ended), A(test_adopted_mute),
+		T(test_late_reader_of_bytes), T(test_late_reader_of_windows), T(test_dies_without_exit),
+		T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules), T(test_console_is_bounded),
+		T(test_leave), T(test_detach), T(test_pause), A(test_clients_come_and_go), A(test_output_ring),
+		A(test_adopted_runs), A(test_adopted_had_ended), A(test_adopted_mute),
 		A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
