@@ -50,8 +50,8 @@ struct vm_channels {
 enum { VM_ERROR_MAX = 256 };
 
 /* Does a VM boot here under KVM? Opening /dev/kvm proves nothing, so a guest without NIC and root is booted, for at
- * most 3 s; the verdict is kept beside the guest's kernel, by the host's release. Takes kernel, uid and dir from
- * `spec`; leaves dir empty. */
+ * most 3 s, and once more for 10 s at the next start when it kept silent; the verdict is kept beside the guest's
+ * kernel, by the host's release. Takes kernel, uid and dir from `spec`; leaves dir empty. */
 bool vm_kvm_works(const struct vm_spec *spec);
 
 /* 0 or negative errno with one sentence in `error` (VM_ERROR_MAX) for people; no process is left behind on error. */

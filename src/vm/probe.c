@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether KVM boots a guest here. */
+#include "vm/probe.h"
+
 #include "agent/frame.h"
 #include "base/clock.h"
 #include "vm/backend.h"
@@ -16,7 +18,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { PROBE_MS = 3000, KVM_API = 12, PROBE_MIB = 128, VERDICT_MAX = 1024 };
+enum { KVM_API = 12, PROBE_MIB = 128, VERDICT_MAX = 1024 };
 
 static bool kvm_opens(void)
 {
@@ -30,18 +32,33 @@ static bool kvm_opens(void)
 	return vm >= 0;
 }
 
+int vm_probe_limit_ms(char was)
+{
+	enum { FIRST_MS = 3000, SLOW_MS = 10000 };
+	return was == VM_PROBE_SLOW ? SLOW_MS : FIRST_MS;
+}
+
+char vm_probe_verdict(char was, enum vm_probe_end end)
+{
+	if (end == VM_PROBE_BOOTED)
+		return VM_PROBE_YES;
+	return end == VM_PROBE_SILENT && was != VM_PROBE_SLOW ? VM_PROBE_SLOW : VM_PROBE_NO;
+}
+
 /* The agent's first frame within the limit is the proof. */
-static bool says_hello(int fd)
+static enum vm_probe_end says_hello(int fd, int limit_ms)
 {
 	struct agent_in *in = calloc(1, sizeof(*in));
-	int64_t end = clock_boot_ms() + PROBE_MS;
+	int64_t end = clock_boot_ms() + limit_ms;
 	int got = 0;
+	bool silent = false;
 	struct agent_frame f = { 0 };
 	while (in != NULL && got == 0) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		uint8_t buf[64];
 		int64_t left = end - clock_boot_ms();
-		if (left <= 0 || poll(&p, 1, (int)left) <= 0)
+		silent = left <= 0 || poll(&p, 1, (int)left) <= 0;
+		if (silent)
 			break;
 		ssize_t n = read(fd, buf, sizeof(buf));
 		if (n <= 0)
@@ -51,10 +68,10 @@ static bool says_hello(int fd)
 		got = agent_in_take(in, &at, &len, &f);
 	}
 	free(in);
-	return got == 1 && f.type == AGENT_HELLO;
+	return got == 1 && f.type == AGENT_HELLO ? VM_PROBE_BOOTED : silent ? VM_PROBE_SILENT : VM_PROBE_ENDED;
 }
 
-static bool boots(const struct vm_spec *spec)
+static enum vm_probe_end boot(const struct vm_spec *spec, int limit_ms)
 {
 	char error[VM_ERROR_MAX];
 	struct vm_spec s = { .kernel = spec->kernel,
@@ -65,14 +82,15 @@ static bool boots(const struct vm_spec *spec)
 		.memory_mib = PROBE_MIB };
 	struct vm_proc p;
 	struct vm_channels c;
-	bool ok = vm_start(&s, &p, error) == 0;
-	if (ok) {
-		ok = vm_connect(s.dir, &c) == 0 && says_hello(c.ctl);
+	enum vm_probe_end end = VM_PROBE_ENDED;
+	if (vm_start(&s, &p, error) == 0) {
+		if (vm_connect(s.dir, &c) == 0)
+			end = says_hello(c.ctl, limit_ms);
 		vm_channels_close(&c);
 		vm_kill(&p);
 	}
 	vm_clean(s.dir);
-	return ok;
+	return end;
 }
 
 bool vm_kvm_works(const struct vm_spec *spec)
@@ -83,19 +101,20 @@ bool vm_kvm_works(const struct vm_spec *spec)
 		snprintf(path, sizeof(path), "%s.kvm", spec->kernel->vmlinux) >= (int)sizeof(path))
 		return false;
 	int len = snprintf(want, sizeof(want), "%.200s %.200s ", u.release, spec->kernel->version);
-	uint8_t *was;
-	size_t was_len;
-	if (file_read(path, VERDICT_MAX, &was, &was_len) == 0) {
-		bool known = was_len == (size_t)len + 2 && memcmp(was, want, (size_t)len) == 0,
-		     yes = known && was[len] == 'y';
-		free(was);
-		if (known)
-			return yes;
+	uint8_t *text;
+	size_t text_len;
+	char was = 0;
+	if (file_read(path, VERDICT_MAX, &text, &text_len) == 0) {
+		if (text_len == (size_t)len + 2 && memcmp(text, want, (size_t)len) == 0)
+			was = (char)text[len];
+		free(text);
+		if (was == VM_PROBE_YES || was == VM_PROBE_NO)
+			return was == VM_PROBE_YES;
 	}
-	bool works = boots(spec);
-	snprintf(want + len, sizeof(want) - (size_t)len, "%c\n", works ? 'y' : 'n');
+	char verdict = vm_probe_verdict(was, boot(spec, vm_probe_limit_ms(was)));
+	snprintf(want + len, sizeof(want) - (size_t)len, "%c\n", verdict);
 	/* Not remembered: probed again next time, nothing worse. */
 	if (file_write(path, want, (size_t)len + 2) != 0)
 		unlink(path);
-	return works;
+	return verdict == VM_PROBE_YES;
 }
