@@ -183,6 +183,73 @@ def test_jail(t):
         assert int(re.search(r"^Seccomp:\s+(\d+)", text, re.M).group(1)) == 2, "QEMU has no system-call filter"
 
 
+def held(pid):
+    """{what a process holds open: how many}; sockets, event descriptors and memory by their kind."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            what = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            continue
+        kind = what.split(":")[0]
+        found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def given_up(pid, seccomp="2"):
+    """Neither groups nor capabilities nor a way to more of them."""
+    with open(f"/proc/{pid}/status") as f:
+        status = dict(line.rstrip("\n").split(":", 1) for line in f)
+    status = {key: value.split() for key, value in status.items()}
+    assert status["Groups"] == [] and status["NoNewPrivs"] == ["1"] and status["Seccomp"] == [seccomp], (pid, status)
+    assert len(set(status["Uid"] + status["Gid"])) == 1, (pid, status["Uid"], status["Gid"])
+    return int(status["Uid"][0]), {key: int(status[key][0], 16) for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+
+
+@vm_state
+def test_processes(t):
+    """What each process between a guest and the host has left: uid, groups, capabilities, filter, descriptors."""
+    p = subprocess.Popen([f"{build_dir()}/sekisho", "run", "held", "--", "sh", "-c", "echo up; sleep 100"], env=environment(),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.processes.append(p)
+    assert p.stdout.readline() == "up\n", p.stderr.read()
+    t.script.app("held", *t.vm_addresses)
+    uids = []
+    wait_until(lambda: len(processes_named("qemu-system")) == len(processes_named("virtiofsd")) == 1, 30, "no earlier machine is there")
+    (vmm,), (share,) = processes_named("qemu-system"), processes_named("virtiofsd")
+    common = {"socket", "anon_inode", "/null"}
+
+    def is_log(what):
+        return re.search(r"/vm/\d+/log$", what)
+    uid, caps = given_up(vmm)
+    uids.append(uid)
+    has = held(vmm)
+    assert not any(caps.values()), caps
+    assert has.pop("/dev/net/tun") == 1 and has.pop("/memfd") == 1, "one network interface and its own memory"
+    assert all(what in common or is_log(what) for what in has), has
+    uid, caps = given_up(share)
+    uids.append(uid)
+    assert caps["CapEff"] == 1 << 3, "CAP_FOWNER, in its own user namespace"
+    assert all(what in common or is_log(what) or re.match(r"/share(/|$)|/proc/1/", what) for what in held(share)), held(share)
+    words = os.readlink(f"/proc/{t.daemon.process.pid}/fd/2").split(":")[0]
+    for role in ("keeper", "gate", "names", "resolver", "desk", "switchd", "auth"):
+        (pid,) = t.daemon.role_pids(role)
+        uid, caps = given_up(pid, "0" if role == "auth" else "2")
+        uids.append(uid)
+        assert not any(caps.values()), (role, caps)
+        has = held(pid)
+        assert has.pop("anon_inode") == 1 or role == "desk", (role, "its epoll and nothing else")
+        left = {what for what in has if what not in ("socket", "/dev/null", words)}
+        if role == "keeper":
+            left = {what for what in left if not is_log(what)}
+        if role in ("desk", "gate"):  # the compiled policy
+            left -= {"/memfd"}
+        if role == "desk":
+            left = {what for what in left if what not in ("/etc/passwd", "/etc/group") and "/store/" not in what}
+        assert not left, (role, left)
+    assert len(set(uids)) == len(uids), f"two processes share an uid: {uids}"
+
+
 @vm_state
 def test_rehearse(t):
     """`rehearse`: nothing gets out of the machine, and what the program asked for is a draft of rules; its time ends it."""
