@@ -29,6 +29,10 @@ static const struct {
 #include "org.sekisho.Connections.inc"
 	},
 	{
+		"org.sekisho.Lists",
+#include "org.sekisho.Lists.inc"
+	},
+	{
 		"org.sekisho.Questions",
 #include "org.sekisho.Questions.inc"
 	},

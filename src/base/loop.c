@@ -52,6 +52,11 @@ void loop_free(struct loop *l)
 	free(l);
 }
 
+int loop_fd(const struct loop *l)
+{
+	return l->epfd;
+}
+
 static int loop_ctl(struct loop *l, int op, int fd, uint32_t events, uint8_t type, uint32_t index)
 {
 	struct epoll_event ev = { .events = events, .data.u64 = ref_pack(fd, type, index) };

@@ -32,5 +32,8 @@ void loop_del(struct loop *l, int fd);
 /* Waits until `deadline_ms` (clock_boot_ms time; -1: for ever) and returns one event at a time; false: the deadline
  * came. */
 bool loop_next(struct loop *l, int64_t deadline_ms, struct loop_event *ret);
+/* Readable when loop_next() has something, for a library that sleeps in poll(2) of its own. All that is there must be
+ * taken before: of what was read already it knows nothing. */
+int loop_fd(const struct loop *l);
 
 #endif

@@ -73,7 +73,7 @@ struct filter {
 
 static const char *const verdicts[] = { "allow", "deny", "drop", "ask", "withheld", NULL };
 static const char *const events[] = { "connection", "question", "answer", "rule-added", "rule-replaced", "rule-ended",
-	"rule-removed", "app-started", "app-stopped", "name", "refused", "switch", NULL };
+	"rule-removed", "app-started", "app-stopped", "name", "refused", "list", "switch", NULL };
 
 static const char *one_of(const char *word, const char *const *list)
 {

@@ -70,6 +70,9 @@ static const struct command commands[] = {
 	{ "policy", cmd_policy, "policy check|fmt|diff|import FILE… | show [APP] | export",
 		"Checks policy files, prints one in canonical form, compares; shows the rules in force, carries answers away and back.\n"
 		"  sekisho policy check my.rules\n  sekisho policy diff old.rules new.rules\n  sekisho policy export > answers.rules" },
+	{ "list", cmd_list, "list [show NAME | update [NAME]]",
+		"Shows the lists that policy files define, fetches them now.\n"
+		"  sekisho list\n  sekisho list show ads\n  sekisho list update ads" },
 	{ "learn", cmd_learn, "learn APP --for TIME [-o FILE]",
 		"Lets APP through to the internet for a while and writes down what it asked for, as a draft of rules.\n"
 		"  sekisho learn web --for 15m -o draft.rules\n  sekisho learn build --for 1h30m\n  sekisho --json learn web --for 90s" },

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/roles.h"
+#include "policy/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +35,7 @@ struct gate_role {
 		size_t len;
 		uint64_t base; /* its number; 0: what is joined to one */
 	} policy[POLICIES];    /* what the gate may still read */
+	struct mapped list[2 * POLICY_LISTS_MAX];
 };
 
 static void conns_close(struct gate_role *o)
@@ -168,15 +170,21 @@ static void policies_tidy(struct gate_role *o)
 	}
 }
 
-/* A sealed memfd: mapped only when nobody can change or shrink it any more. NULL: it is none, or there is no room. */
-static struct mapped *policy_map(struct gate_role *o, int fd, size_t len)
+/* A memfd is mapped only when nobody can change or shrink it any more. */
+static bool sealed(int fd, size_t len)
 {
 	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+	return len != 0 && len <= POLICY_BYTES_MAX && (fcntl(fd, F_GET_SEALS) & seals) == seals &&
+	       lseek(fd, 0, SEEK_END) == (off_t)len;
+}
+
+/* NULL: it is not sealed, or there is no room. */
+static struct mapped *policy_map(struct gate_role *o, int fd, size_t len)
+{
 	struct mapped *m = NULL;
 	for (unsigned i = 0; i < POLICIES && m == NULL; i++)
 		m = o->policy[i].at == NULL ? &o->policy[i] : NULL;
-	if (m == NULL || len == 0 || len > POLICY_BYTES_MAX || (fcntl(fd, F_GET_SEALS) & seals) != seals ||
-		lseek(fd, 0, SEEK_END) != (off_t)len)
+	if (m == NULL || !sealed(fd, len))
 		return NULL;
 	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
@@ -232,6 +240,35 @@ static void take_policy(struct gate_role *o, const struct frame *f)
 		role_result(o->r, ROLE_DESK, f->id, -EBADMSG, 0, "the policy is not in sealed files of that length");
 }
 
+/* A list that is refused here would be one whose refusals are missing: the old members stay, and the log says so. */
+static void take_list(struct gate_role *o, const struct frame *f)
+{
+	struct ipc_list m;
+	struct list_digest digest;
+	void *map = MAP_FAILED;
+	if (ipc_list_get(f->body, f->len, &m) && f->n_fds == 1 && sealed(f->fds[0], m.len))
+		map = mmap(NULL, m.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
+	if (map == MAP_FAILED || list_digest_open(map, m.len, &digest) != 0) {
+		log_msg(LOG_ERROR, "what desk sent is no list's digest");
+		if (map != MAP_FAILED)
+			munmap(map, m.len);
+		return;
+	}
+	/* As many places here as there. */
+	const void *unused = gate_list(o->g, m.id, &digest);
+	struct mapped own = { .at = map, .len = m.len }, *l = o->list;
+	while (unused != map && l->at != unused)
+		l++;
+	if (unused == map) {
+		log_msg(LOG_ERROR, "there is no room for list %s", m.id);
+		l = &own;
+	}
+	if (l->at != NULL)
+		munmap(l->at, l->len);
+	if (l != &own)
+		*l = own;
+}
+
 static void from_desk(struct gate_role *o, struct frame *f)
 {
 	static union {
@@ -247,6 +284,8 @@ static void from_desk(struct gate_role *o, struct frame *f)
 		gate_desk_back(o->g);
 	else if (f->type == IPC_POLICY)
 		take_policy(o, f);
+	else if (f->type == IPC_LIST)
+		take_list(o, f);
 	else if (f->type == IPC_APP_ADD && ipc_app_get(f->body, f->len, &m.app))
 		gate_app_add(o->g, f->id, &m.app);
 	else if (f->type == IPC_APP_DEL && ipc_app_ref_get(f->body, f->len, &m.ref))

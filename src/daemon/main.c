@@ -35,7 +35,8 @@
 
 enum { STOP_PATIENCE_MS = 10000, EXIT_USAGE = 2 };
 
-static const enum role_id start_order[] = { ROLE_SWITCHD, ROLE_RESOLVER, ROLE_GATE, ROLE_NAMES, ROLE_AUTH, ROLE_DESK };
+static const enum role_id start_order[] = { ROLE_SWITCHD, ROLE_RESOLVER, ROLE_GATE, ROLE_NAMES, ROLE_AUTH, ROLE_FETCH,
+	ROLE_DESK };
 enum { N_ROLES = sizeof(start_order) / sizeof(start_order[0]) };
 
 static int role_run(const char *name)
@@ -49,6 +50,7 @@ static int role_run(const char *name)
 		[ROLE_DESK] = desk_main,
 		[ROLE_KEEPER] = keeper_main,
 		[ROLE_AUTH] = auth_main,
+		[ROLE_FETCH] = fetch_main,
 	};
 	for (enum role_id id = ROLE_SWITCHD; id < ROLE_COUNT; id++) {
 		if (strcmp(name, role_name(id)) != 0)

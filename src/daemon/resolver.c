@@ -45,7 +45,8 @@ enum question { ASK_V4, ASK_V6, ASK_RELAY, QUESTIONS };
 #define CERT_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
 struct request {
-	uint32_t id; /* gate's RESOLVE, or names' LOOKUP */
+	uint32_t id;	   /* of RESOLVE, or names' LOOKUP */
+	enum role_id from; /* who said RESOLVE */
 	uint32_t round;
 	uint16_t next_free;
 	bool used, relay, plain;
@@ -113,7 +114,7 @@ static void finish(struct resolver *o, struct request *q)
 		send_relayed(o, q->id);
 	} else {
 		upstream_end(&q->sum);
-		role_send_msg(o->r, ROLE_GATE, IPC_RESOLVED, q->id, resolved, &q->sum.r, NULL, 0);
+		role_send_msg(o->r, q->from, IPC_RESOLVED, q->id, resolved, &q->sum.r, NULL, 0);
 	}
 	request_drop(o, q);
 }
@@ -238,16 +239,17 @@ static void probe(struct resolver *o)
 		probed(NULL, DNS_SERVFAIL, NULL, 0, 0, NULL, 0);
 }
 
-static void resolve(struct resolver *o, uint32_t id, const struct ipc_resolve *m)
+static void resolve(struct resolver *o, enum role_id from, uint32_t id, const struct ipc_resolve *m)
 {
 	/* Only names of plain letters can be allowed; anything else has no text form that libunbound could read back.
 	 */
 	struct request *q = name_is_plain(&m->name) ? request_take(o, id, &m->name) : NULL;
 	if (q == NULL) {
 		static const struct ipc_resolved failed = { .status = RESOLVE_FAILED };
-		role_send_msg(o->r, ROLE_GATE, IPC_RESOLVED, id, resolved, &failed, NULL, 0);
+		role_send_msg(o->r, from, IPC_RESOLVED, id, resolved, &failed, NULL, 0);
 		return;
 	}
+	q->from = from;
 	q->want_v4 = m->want_v4;
 	q->want_v6 = m->want_v6;
 	ask_all(o, q);
@@ -365,8 +367,8 @@ static void take_frame(struct resolver *o, enum role_id from, const struct frame
 {
 	struct ipc_resolve m;
 	struct ipc_relay y;
-	if (from == ROLE_GATE && f->type == IPC_RESOLVE && ipc_resolve_get(f->body, f->len, &m))
-		resolve(o, f->id, &m);
+	if ((from == ROLE_GATE || from == ROLE_FETCH) && f->type == IPC_RESOLVE && ipc_resolve_get(f->body, f->len, &m))
+		resolve(o, from, f->id, &m);
 	else if (from == ROLE_GATE && f->type == IPC_RELAY && ipc_relay_get(f->body, f->len, &y))
 		relay(o, &y);
 	else if (f->type != IPC_CHANNEL)

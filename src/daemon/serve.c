@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { POLICY_FILES_MAX = 256 };
@@ -121,6 +122,35 @@ static void forwards(struct sekishod *d, const struct frame *f)
 		log_msg(LOG_WARNING, "desk could not be told which inbound ports are the host's own");
 }
 
+/* Only what every user may read: a desk taken over must not be able to read the host's secrets as lists. */
+static int list_file(const char *path, const char **ret_why)
+{
+	struct stat st;
+	int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
+	*ret_why = path[0] == '/' ? strerror(errno) : "a list's file is named from /";
+	if (fd < 0)
+		return path[0] == '/' ? -errno : -EINVAL;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0)
+		return fd;
+	close(fd);
+	*ret_why = "a list is a plain file that everybody may read";
+	return -EACCES;
+}
+
+static void list_open(struct sekishod *d, const struct frame *f)
+{
+	static struct ipc_text t;
+	static struct ipc_result r;
+	const char *why = "";
+	int fd = ipc_text_get(f->body, f->len, &t) ? list_file(t.s, &why) : -EINVAL;
+	r = (struct ipc_result){ .err = fd < 0 ? fd : 0 };
+	ipc_text_set(&r.text, fd < 0 ? why : "");
+	if (ipc_send(d->children[ROLE_DESK].chan, IPC_RESULT, f->id, result, &r, &fd, fd < 0 ? 0 : 1) != 0)
+		log_msg(LOG_WARNING, "a list's file for desk is lost");
+	if (fd >= 0)
+		close(fd);
+}
+
 static void from_desk(struct sekishod *d, struct frame *f)
 {
 	switch (f->type) {
@@ -135,6 +165,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 		break;
 	case IPC_FORWARDS:
 		forwards(d, f);
+		break;
+	case IPC_LIST_OPEN:
+		list_open(d, f);
 		break;
 	case IPC_VM_START:
 		vms_start(d, f);

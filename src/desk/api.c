@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "desk/group.h"
+#include "desk/lists.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +113,8 @@ static const struct {
 	{ "org.sekisho.Questions.Serve", RIGHT_ANSWER_OWN, NEED_NOTHING, questions_serve },
 	{ "org.sekisho.Questions.Answer", RIGHT_ANSWER_OWN, NEED_STORE, questions_answer },
 	{ "org.sekisho.Questions.List", RIGHT_VIEW_OWN, NEED_NOTHING, questions_list },
+	{ "org.sekisho.Lists.List", RIGHT_VIEW_OWN, NEED_POLICY, lists_list },
+	{ "org.sekisho.Lists.Update", RIGHT_ADMIN, NEED_POLICY, lists_update },
 	{ "org.sekisho.Connections.List", RIGHT_VIEW_OWN, NEED_NOTHING, connections_list },
 	{ "org.sekisho.Connections.Cut", RIGHT_ANSWER_OWN, NEED_NOTHING, connections_cut },
 	{ "org.sekisho.Connections.Log", RIGHT_VIEW_OWN, NEED_NOTHING, log_api },

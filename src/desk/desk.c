@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "desk/build.h"
 #include "desk/group.h"
+#include "desk/lists.h"
 #include "desk/main.h"
 
 #include <errno.h>
@@ -51,6 +52,8 @@ static void peer_back(struct desk *d, enum role_id peer)
 		apps_sync(d, ROLE_SWITCHD);
 	} else if (peer == ROLE_AUTH) {
 		auth_back(d);
+	} else if (peer == ROLE_FETCH) {
+		lists_fetch_back(d);
 	}
 }
 
@@ -89,7 +92,7 @@ static void from_main(struct desk *d, struct frame *f)
 	} else if (f->type == IPC_VM_PAUSE && ipc_vm_pause_get(f->body, f->len, &pause)) {
 		app_frozen(d, &pause.ref);
 	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
-		if (!app_pause_result(d, f->id, &r))
+		if (!lists_opened(d, f, &r) && !app_pause_result(d, f->id, &r))
 			app_result(d, ROLE_MAIN, f->id, &r);
 	}
 }
@@ -178,6 +181,8 @@ static void desk_channel(struct desk *d, const struct loop_event *ev)
 			from_gate(d, &f);
 		else if (from == ROLE_AUTH)
 			from_auth(d, &f);
+		else if (from == ROLE_FETCH && f.type == IPC_FETCHED)
+			lists_fetched(d, &f);
 		for (unsigned i = 0; i < f.n_fds; i++) {
 			if (f.fds[i] >= 0)
 				close(f.fds[i]);
@@ -231,6 +236,7 @@ static void desk_tick(struct desk *d)
 	rules_expire(d);
 	compile_tick(d);
 	learn_tick(d);
+	lists_tick(d);
 	questions_tick(d);
 	if (d->flush_at_ms >= 0 && clock_boot_ms() >= d->flush_at_ms)
 		desk_flush(d);
@@ -257,7 +263,8 @@ static void desk_serve(struct desk *d)
 	while (!desk_ends(d)) {
 		struct loop_event ev;
 		int64_t until = earlier(earlier(rules_next_ms(d), questions_next_ms(d)),
-			earlier(earlier(d->flush_at_ms, d->refusals_at_ms), learn_next_ms(d)));
+			earlier(earlier(d->flush_at_ms, d->refusals_at_ms),
+				earlier(learn_next_ms(d), lists_next_ms(d))));
 		if (d->again || group_waits())
 			until = 0;
 		d->again = false;
@@ -326,6 +333,8 @@ int desk_main(struct role *r)
 	const struct role_confine confine = { .root_dir = root, .extra = desk_calls, .fork = true };
 	if (err == 0)
 		err = role_confine(r, &confine);
+	if (err == 0)
+		err = lists_new(&d);
 	if (err == 0)
 		err = desk_open(&d);
 	if (err == 0)

@@ -44,6 +44,8 @@
  *   watch.c        lists, once or as a stream
  *   learn.c        what an application asks for is written down: learning, rehearsals
  *   connections.c  calls: Connections but Log
+ *   lists.c        the admin's lists: fetched, kept, attached; calls: Lists
+ *   copies.c       their last good members on disk
  *   uses.c         hits of rules
  *   refusals.c     how often a refusal is told
  *   log.c          history and those who follow it
@@ -85,7 +87,8 @@ enum client_wait {
 	CLIENT_SERVES,
 	CLIENT_FOLLOWS,
 	CLIENT_WATCHES,
-	CLIENT_LEARNS
+	CLIENT_LEARNS,
+	CLIENT_LISTS
 };
 
 /* desk.md; an admin has them all. */
@@ -308,6 +311,7 @@ struct desk {
 	uint64_t last_base, env; /* env: counts the host's addresses */
 	void *more;		 /* what is joined, as bytes for the gate; NULL: nothing */
 	size_t more_len;
+	struct lists *lists;
 	struct policy_doc *docs[256];
 	char *doc_names[256];
 	unsigned n_docs;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/lists.h"
 #include "desk/rule.h"
 #include "desk/undo.h"
 #include "policy/check.h"
@@ -118,16 +119,6 @@ static bool logout_refused(struct desk *d, const struct policy_doc *doc, const c
 		found = true;
 	}
 	return found;
-}
-
-/* Nothing loads lists yet. A rule that names one would match nothing: a deny that refuses nothing is worse than an
- * error. */
-static bool lists_refused(struct desk *d, const struct policy_doc *doc, const char *name)
-{
-	for (size_t i = 0; i < doc->n_lists; i++)
-		file_error(d, "%s:%u:1: error: list %s: lists cannot be loaded yet; name its members in a set\n", name,
-			doc->lists[i].line, doc->lists[i].id);
-	return doc->n_lists > 0;
 }
 
 /* So that what is wrong between files can name them; `name` lives as long as the document. */
@@ -348,6 +339,7 @@ static void install_files(struct desk *d, struct rule_list *l, size_t answers, s
 	d->n_new_docs = 0;
 	texts_free(d);
 	profiles_install(d);
+	lists_install(d);
 	d->loaded = true;
 	build_install(d, b);
 	if (!d->gate_synced)

@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/lists.h"
 #include "desk/rule.h"
 #include "policy/image.h"
 
@@ -183,6 +184,7 @@ void gate_sync(struct desk *d)
 		for (const struct grant *g = d->grants[i]; g != NULL; g = g->next)
 			(void)role_send_msg(d->role, ROLE_GATE, IPC_GRANT, 0, grant, &g->g, NULL, 0);
 	}
+	lists_send(d);
 	rules_send(d);
 	gate_block_give(d);
 	(void)role_send(d->role, ROLE_GATE, IPC_SYNC_END, 0, NULL, 0, NULL, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 #include "desk/build.h"
+#include "desk/lists.h"
 #include "desk/rule.h"
 #include "policy/image.h"
 
@@ -433,6 +434,7 @@ void build_install(struct desk *d, struct build *b)
 	}
 	policy_free(d->policy);
 	d->policy = joined;
+	lists_attach(d, joined);
 	index_ids(d);
 	d->generation++;
 	rules_send(d);

@@ -6,6 +6,7 @@
 #include "ipc/ipc.h"
 #include "ipc/plan.h"
 #include "ofp/session.h"
+#include "policy/list_digest.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +55,9 @@ struct gate_image {
  * gate_policy_uses() the base, `more` or `gone`. */
 void gate_policy(struct gate *g, uint32_t request, uint64_t generation, const struct gate_image *image);
 bool gate_policy_uses(const struct gate *g, const void *bytes);
+/* The members of a list from now on. Returns the bytes of the digest that is no longer used: the one it replaces, or
+ * one that no rule uses; NULL: none. `digest` itself is such a one when there is no room. */
+const void *gate_list(struct gate *g, const char *id, const struct list_digest *digest);
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *app);
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref);
 void gate_block(struct gate *g, const struct ipc_block *b);

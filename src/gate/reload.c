@@ -37,6 +37,7 @@ void reload_judge(struct gate *g)
 static void swap(struct gate *g, struct policy *p, const struct image *i)
 {
 	struct reload *r = &g->reload;
+	gate_lists_attach(g, p);
 	policy_free(g->policy);
 	g->policy = p;
 	g->generation = i->generation;

@@ -151,6 +151,13 @@ struct reload {
 	uint32_t request; /* answered when all is judged; 0: none */
 };
 
+/* Of a list whose rules have gone the members stay until there is no room: the policy that needs them may be coming. */
+enum { GATE_LISTS = 2 * POLICY_LISTS_MAX };
+struct gate_list {
+	char id[IPC_LIST_ID_LEN];
+	struct list_digest digest; /* bytes NULL: free */
+};
+
 struct gate {
 	struct plan plan;
 	uint64_t seed;
@@ -163,6 +170,7 @@ struct gate {
 	int64_t looked_ms;	     /* boot time: when the clocks were last held against it */
 	bool sync_end;		     /* desk has given everything */
 	struct reload reload;
+	struct gate_list list[GATE_LISTS];
 
 	struct ipc_switch sw;
 	bool have_switch, synced;
@@ -272,6 +280,9 @@ void judge_again(struct gate *g, struct grant *gr);
 void judge_all_grants(struct gate *g);
 /* The same for those of one name: the names behind it are known now. */
 void judge_grants_of(struct gate *g, const struct name *name);
+
+/* lists.c: gives a policy the members of its lists, as far as they are known. */
+void gate_lists_attach(const struct gate *g, struct policy *p);
 
 /* reload.c */
 /* The policy changed, or a life began or ended: every grant and held packet is judged again, by ticks to come. */

@@ -442,6 +442,37 @@ static void io_auth_state(struct io *io, struct ipc_auth_state *m)
 		io_u32(io, &m->uid[i]);
 }
 
+static void io_list(struct io *io, struct ipc_list *m)
+{
+	io_str(io, m->id, sizeof(m->id));
+	io_u32(io, &m->len);
+}
+
+static void io_list_tags(struct io *io, struct ipc_list_tags *m)
+{
+	io_str(io, m->etag, sizeof(m->etag));
+	io_str(io, m->modified, sizeof(m->modified));
+}
+
+static void io_fetch(struct io *io, struct ipc_fetch *m)
+{
+	io_str(io, m->source, sizeof(m->source));
+	io_list_tags(io, &m->tags);
+	io_u64(io, &m->key[0]);
+	io_u64(io, &m->key[1]);
+}
+
+static void io_fetched(struct io *io, struct ipc_fetched *m)
+{
+	io_i32(io, &m->err);
+	io_bool(io, &m->unchanged);
+	io_list_tags(io, &m->tags);
+	uint32_t *const numbers[] = { &m->len, &m->n_names, &m->n_nets, &m->n_browser, &m->n_exceptions, &m->n_bad };
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		io_u32(io, numbers[i]);
+	io_text(io, &m->text);
+}
+
 static void io_vm_exit(struct io *io, struct ipc_vm_exit *m)
 {
 	io_app_ref(io, &m->ref);
@@ -521,6 +552,9 @@ IPC_CODEC(vm, io_vm)
 IPC_CODEC(auth_peer, io_auth_peer)
 IPC_CODEC(auth_ask, io_auth_ask)
 IPC_CODEC(auth_state, io_auth_state)
+IPC_CODEC(list, io_list)
+IPC_CODEC(fetch, io_fetch)
+IPC_CODEC(fetched, io_fetched)
 IPC_CODEC(vm_exit, io_vm_exit)
 IPC_CODEC(vm_attach, io_vm_attach)
 IPC_CODEC(vm_pause, io_vm_pause)
@@ -528,7 +562,8 @@ IPC_CODEC(adopt, io_adopt)
 
 const char *role_name(enum role_id role)
 {
-	static const char *const names[] = { "main", "switchd", "gate", "names", "resolver", "desk", "keeper", "auth" };
+	static const char *const names[] = { "main", "switchd", "gate", "names", "resolver", "desk", "keeper", "auth",
+		"fetch" };
 	_Static_assert(sizeof(names) / sizeof(names[0]) == ROLE_COUNT, "a name for each role");
 	return names[role];
 }

@@ -25,6 +25,7 @@ enum role_id {
 	ROLE_DESK,
 	ROLE_KEEPER,
 	ROLE_AUTH,
+	ROLE_FETCH,
 	ROLE_COUNT
 };
 
@@ -55,12 +56,13 @@ enum ipc_type {
 	IPC_VM_ATTACH,	    /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
 	IPC_VM_PAUSE, /* desk → main → keeper: ipc_vm_pause; answered by RESULT. main → desk at IPC_VM_CLAIM: it is held
 		       */
-	IPC_VM_CLAIM,	   /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
-			      nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
-	IPC_FORWARDS,	   /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
-	IPC_DOCTOR,	   /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
-	IPC_CHECK,	   /* main → desk: ipc_check */
-	IPC_CHECK_END,	   /* main → desk */
+	IPC_VM_CLAIM,  /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
+			  nobody claimed is nobody's. One that does not run is answered with IPC_VM_EXITED */
+	IPC_FORWARDS,  /* desk → main: ipc_forwards: what the host lets in for apps, the whole set */
+	IPC_DOCTOR,    /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
+	IPC_CHECK,     /* main → desk: ipc_check */
+	IPC_CHECK_END, /* main → desk */
+	IPC_LIST_OPEN, /* desk → main: ipc_text path of a list; answered RESULT + fd open for reading, or why not */
 	IPC_FORWARDS_HELD, /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
 
 	IPC_PORT_ADD = 64, /* desk → switchd: ipc_port; answered RESULT, value = ofport */
@@ -79,6 +81,7 @@ enum ipc_type {
 
 	IPC_POLICY = 96,  /* desk → gate: ipc_policy + sealed memfds: the base's policy/image.h bytes, unless given
 			     before;  what has changed, unless nothing has; answered RESULT when active */
+	IPC_LIST,	  /* desk → gate: ipc_list + fd: sealed memfd of policy/list_digest.h bytes */
 	IPC_APP_ADD,	  /* desk → gate: ipc_app; answered RESULT when its flows are in */
 	IPC_APP_DEL,	  /* desk → gate: ipc_app_ref; answered RESULT when its flows are out and its zones flushed */
 	IPC_GRANT_BLOCK,  /* desk → gate: ipc_block: durable numbers never used before */
@@ -95,8 +98,8 @@ enum ipc_type {
 
 	IPC_LOOKUP = 128,  /* names → gate: ipc_lookup */
 	IPC_LOOKUP_ANSWER, /* gate → names: ipc_lookup_answer */
-	IPC_RESOLVE,	   /* gate → resolver: ipc_resolve */
-	IPC_RESOLVED,	   /* resolver → gate: ipc_resolved */
+	IPC_RESOLVE,	   /* gate or fetch → resolver: ipc_resolve */
+	IPC_RESOLVED,	   /* resolver → the one that asked: ipc_resolved */
 	IPC_RELAY,	   /* gate → resolver: ipc_relay: answer this permitted query straight to names */
 	IPC_RELAYED,	   /* resolver → names: ipc_relayed; frame id = the LOOKUP's */
 
@@ -107,7 +110,11 @@ enum ipc_type {
 
 	IPC_AUTH_PEER = 192, /* desk → auth: ipc_auth_peer: a client has connected: remember when its process began */
 	IPC_AUTH_PEER_END,   /* desk → auth: ipc_u32 client: it has gone */
-	IPC_AUTH_ASK,	/* desk → auth: ipc_auth_ask; answered RESULT: 0 yes, -EACCES no, others: nobody can say */
+	IPC_AUTH_ASK,	 /* desk → auth: ipc_auth_ask; answered RESULT: 0 yes, -EACCES no, others: nobody can say */
+	IPC_FETCH = 224, /* desk → fetch: ipc_fetch; with a fd: the text of a list in a file */
+	IPC_FETCHED,	 /* fetch → desk: ipc_fetched; with a fd, unless it failed or is unchanged: sealed memfd of
+			    policy/list_digest.h bytes */
+
 	IPC_AUTH_STATE, /* auth → desk: ipc_auth_state: at start, and when it changes */
 
 	IPC_GRANT_CUT = 200, /* desk → gate: ipc_u32 grant number: end what lives under it now */
@@ -388,6 +395,33 @@ struct ipc_auth_state {
 	uint32_t uid[IPC_AUTH_UIDS]; /* who has a session */
 };
 
+enum { IPC_LIST_ID_LEN = 64, IPC_LIST_SOURCE_LEN = 208, IPC_LIST_TAG_LEN = 128 };
+
+struct ipc_list {
+	char id[IPC_LIST_ID_LEN];
+	uint32_t len;
+};
+
+/* What a server said of its answer, to be told next time: printable ASCII, "" when it said nothing. */
+struct ipc_list_tags {
+	char etag[IPC_LIST_TAG_LEN], modified[IPC_LIST_TAG_LEN];
+};
+
+struct ipc_fetch {
+	char source[IPC_LIST_SOURCE_LEN]; /* https URL; with a fd: a path, for the words of an error */
+	struct ipc_list_tags tags;
+	uint64_t key[2]; /* of the digest */
+};
+
+struct ipc_fetched {
+	int32_t err; /* 0 or negative errno */
+	bool unchanged;
+	struct ipc_list_tags tags;
+	uint32_t len; /* of the digest */
+	uint32_t n_names, n_nets, n_browser, n_exceptions, n_bad;
+	struct ipc_text text; /* why it failed, or the first lines that were left out; printable */
+};
+
 struct ipc_vm_exit {
 	struct ipc_app_ref ref;
 	bool known; /* `status` is the program's */
@@ -444,6 +478,9 @@ IPC_CODEC(vm);
 IPC_CODEC(auth_peer);
 IPC_CODEC(auth_ask);
 IPC_CODEC(auth_state);
+IPC_CODEC(list);
+IPC_CODEC(fetch);
+IPC_CODEC(fetched);
 IPC_CODEC(vm_exit);
 IPC_CODEC(vm_attach);
 IPC_CODEC(vm_pause);

@@ -136,8 +136,8 @@ const char *policy_rule_text(const struct policy *p, size_t rule);
 /* Bytes of the compiled structure. */
 size_t policy_memory(const struct policy *p);
 
-/* The lists that rules use, by number. Until a digest is attached (borrowed: its bytes must outlive the policy) a list
- * has no members: whoever decides attaches all of them first. */
+/* The lists that rules use, by number. Until a digest is attached (borrowed: its bytes must outlive the policy) nothing
+ * is allowed or asked because of a list, and what refuses it refuses everything. */
 enum { POLICY_LISTS_MAX = 64 };
 size_t policy_n_lists(const struct policy *p);
 const char *policy_list_id(const struct policy *p, size_t list);

@@ -212,8 +212,12 @@ static void add_lists(struct walk *w)
 {
 	const struct policy_request *q = w->q;
 	for (size_t i = 0; i < w->part->n_lists; i++) {
-		if (w->part->digest[i].bytes == NULL)
+		if (w->part->digest[i].bytes == NULL) {
+			/* Nobody knows its members: who refuses them refuses everything. */
+			const struct hit all = { .kind = PATTERN_ANY, .rank = RANK_NAME, .least_verb = POLICY_DENY };
+			add_list(w, i, &all);
 			continue;
+		}
 		if (w->name != NULL)
 			add_list_name(w, i, w->name, false);
 		for (size_t k = 0; w->name != NULL && k < q->n_chain && k < POLICY_CHAIN_MAX; k++)

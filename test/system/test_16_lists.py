@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists: fetched from a file or over https, in force at once, their last good members kept."""
+import os
+import signal
+import time
+
+import zones
+from lab import LAB, wait_until
+from product import POLICY_DIR, sekisho, sekisho_json
+from run import alone
+from test_01_main import page, refused
+from test_15_changes import Stream
+
+WWW = f"{LAB}/www"
+LIST = f"{WWW}/list"
+HOST = "files.example.org"
+
+
+def put(text, path=LIST):
+    """As whole and at once as a server's owner does it; with a new date, so that it is not unchanged."""
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    put.seconds += 1
+    os.utime(path + ".new", (1700000000 + put.seconds,) * 2)
+    os.rename(path + ".new", path)
+
+
+put.seconds = 0
+
+
+def define(t, source, *rules):
+    with open(f"{POLICY_DIR}/lists.rules", "w") as f:
+        f.write("\n".join([f'list ads from "{source}"', *rules]) + "\n")
+    t.daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: [x["source"] for x in sekisho_json("list")] == [source], 20, "the list is defined")
+
+
+def state():
+    return sekisho_json("list")[0]
+
+
+def is_good():
+    wait_until(lambda: state()["state"] == "good", 30, "the list is fetched")
+
+
+def update():
+    """The exit status and what is said of it."""
+    return sekisho("list", "update", "ads", check=False)[0], state()["said"] or ""
+
+
+def may_fetch(t, *names):
+    for name in names or (HOST, "www.example.org"):
+        t.permit("fetch", name, 443)
+
+
+@alone()
+def test_file(t):
+    """A list in a file in every form: names, patterns, networks are refused, the rest is not; `why` names the rule, `list` the members."""
+    put("# a comment\nwww.example.net\n0.0.0.0 evil.example.net\n||api.example.org^\n198.51.100.20/32\n@@||www.example.org^\n", f"{LAB}/ads.txt")
+    define(t, f"{LAB}/ads.txt", "deny any to list:ads", "allow any to internet")
+    is_good()
+    app = t.app("web")
+    t.permit("web", "www.example.org", 443)
+    t.permit("web", "198.51.100.10")
+    page(app)
+    for name in ("www.example.net", "api.example.org"):
+        refused(app, f"https://{name}/")
+    refused(app, "http://198.51.100.20/")
+    why = sekisho_json("why", "web", "www.example.net:443")[0]
+    assert why["verdict"] == "deny" and why["rule"] == "deny any to list:ads", why
+    shown = state()
+    assert (shown["names"], shown["networks"], shown["left_out"]) == (3, 1, 1), shown
+    # An update is a change of policy: what it no longer allows is cut, what it allows again works.
+    stream = Stream(t, app)
+    t.permit("web", "www.example.net", 443)
+    put("198.51.100.10\n", f"{LAB}/ads.txt")
+    assert update()[0] == 0
+    stream.cut()
+    page(app, "https://www.example.net/")
+    # What is no list at all changes nothing.
+    put("<html>\n<body>404</body>\n</html>\n", f"{LAB}/ads.txt")
+    code, said = update()
+    assert code == 1 and "this is no list" in said and state()["names"] == 0 and state()["networks"] == 1, (code, said)
+    refused(app, "http://198.51.100.10/")
+    os.chmod(f"{LAB}/ads.txt", 0o600)
+    assert "everybody may read" in update()[1]
+
+
+@alone()
+def test_https(t):
+    """Over https: fetched with the host's certificates, unchanged is not fetched again, what fails leaves the members as they were."""
+    may_fetch(t)
+    put("www.example.net\n")
+    define(t, f"https://{HOST}/list", "deny any to list:ads", "allow any to internet")
+    is_good()
+    app = t.app("web")
+    refused(app, "https://www.example.net/")
+    assert update()[0] == 0
+    with open(f"{LAB}/nginx.access") as f:
+        assert [line.split('"')[2].split()[0] for line in f if "GET /list " in line][-2:] == ["200", "304"]
+    put("evil.example.net\n")
+    assert update()[0] == 0
+    t.permit("web", "www.example.net", 443)
+    page(app, "https://www.example.net/")
+    refused(app, "https://evil.example.net/")
+    put("no list at all!\n")
+    assert update()[0] == 1
+    os.rename(LIST, f"{LIST}.gone")
+    code, said = update()
+    assert code == 1 and "status 404" in said, (code, said)
+    refused(app, "https://evil.example.net/")
+    # A restart without the server: the members are there before the first packet.
+    t.daemon.stop()
+    for name in ("web",):
+        app.detach()
+    t.daemon.start()
+    assert state()["loaded"] and sekisho_json("why", "web", "evil.example.net:443")[0]["verdict"] == "deny"
+
+
+@alone()
+def test_hostile_servers(t):
+    """Redirects to another place are followed, to another scheme or in circles not; another's certificate, too much and no list are refused."""
+    may_fetch(t)
+    t.permit("fetch", "198.51.100.13", 443)
+    put("www.example.net\n")
+    for source, wanted in ((f"https://{HOST}/moved", None), (f"https://{HOST}/plain", "only https"), (f"https://{HOST}/round", "too often"),
+                           (f"https://{zones.addresses(HOST)[0]}/list", "certificate"), (f"https://{HOST}/big", "more than 64 MiB")):
+        define(t, source, "deny any to list:ads")
+        wait_until(lambda: state()["state"] != "waiting", 60, f"{source} is tried")
+        shown = state()
+        assert (shown["state"] == "good") == (wanted is None) and (wanted or "") in (shown["said"] or ""), (source, shown)
+    assert not shown["loaded"]
+
+
+@alone()
+def test_never_fetched(t):
+    """Until a list has members for the first time, what refuses it refuses everything, and what allows it allows nothing."""
+    t.script.permit_lookup(time.time(), "void.example.org")
+    t.permit("fetch", "203.0.113.99", 443)
+    define(t, "https://void.example.org/list", "deny web to list:ads", "allow any to list:ads", "allow any to internet")
+    app, other = t.app("web"), t.app("other")
+    refused(app, "http://198.51.100.10/")
+    t.permit("other", "198.51.100.10")
+    page(other, "http://198.51.100.10/")
+    assert state()["state"] in ("waiting", "failed") and not state()["loaded"]
+    assert "refuses everything" in sekisho("list", "show", "ads")
