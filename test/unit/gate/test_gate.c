@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include "net/packet.h"
+#include "policy/image.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -317,6 +318,37 @@ static void reload_in_parts(void **state)
 	}
 	assert_true(ticks > GRANTS / 150 && ticks < 100);
 	assert_int_equal(left, 0);
+	world_free(w);
+}
+
+/* What has changed since a base was compiled is in force at once, without the ticks that a base takes. */
+static void joined_at_once(void **state)
+{
+	(void)state;
+	struct world *w = with("allow web to 198.51.100.10 port 443/tcp");
+	const uint32_t first = 0, none = 99;
+	struct gate_image i = { .gone = &first, .n_gone = 1 };
+	for (unsigned k = 0; k < WORLD_POLICIES && i.base == NULL; k++) {
+		if (w->policy[k] != NULL)
+			i.base = policy_image(w->policy[k], &i.len);
+		i.base = i.base != NULL && gate_policy_uses(w->g, i.base) ? i.base : NULL;
+	}
+	assert_non_null(i.base);
+	unsigned admits = w->n_admits;
+	world_connect(w, WEB, IP_TCP, HOST, 5000, 443);
+	assert_int_equal(w->n_admits, admits + 1);
+	gate_policy(w->g, 7, ++w->generation, &i);
+	world_connect(w, WEB, IP_TCP, HOST, 5001, 443);
+	assert_int_equal(w->n_admits, admits + 1);
+	/* A number that is none: what is in force stays. */
+	i.gone = &none;
+	gate_policy(w->g, 8, ++w->generation, &i);
+	world_connect(w, WEB, IP_TCP, HOST, 5002, 443);
+	assert_int_equal(w->n_admits, admits + 1);
+	i.n_gone = 0;
+	gate_policy(w->g, 9, ++w->generation, &i);
+	world_connect(w, WEB, IP_TCP, HOST, 5003, 443);
+	assert_int_equal(w->n_admits, admits + 2);
 	world_free(w);
 }
 
@@ -690,6 +722,7 @@ int main(void)
 		cmocka_unit_test(restored_without_its_rule),
 		cmocka_unit_test(grants_follow_policy),
 		cmocka_unit_test(reload_in_parts),
+		cmocka_unit_test(joined_at_once),
 		cmocka_unit_test(ask_in_the_place_of_allow),
 		cmocka_unit_test(grants_are_bounded),
 		cmocka_unit_test(held_and_questions_are_bounded),
