@@ -86,6 +86,8 @@ class Shared:
             if name not in ("lo", "up0", "up1"):
                 sh(f"ip link del {name}", check=False)
         sh("nft delete table inet sekisho", check=False)
+        # A daemon that was killed has not put it back; the next one would take a host that forwards anyway for granted.
+        sh("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
         for folder in (RUN_DIR, STATE_DIR, POLICY_DIR, APPS_DIR):
             sh("rm", "-rf", folder)
         self.dirty = False
