@@ -457,7 +457,7 @@ def test_sighup_reads_policy_files(t):
     wait_until(lambda: "a.rules:1:" in t.daemon.tail(50), 20, "the log names file and line")
     page(app)
     with open(path, "w") as f:
-        f.write('deny any\nlist ads from "/etc/ads.txt"\ndeny any to list:ads\n')
+        f.write('deny any\nlist ads from "http://www.example.org/ads"\ndeny any to list:ads\n')
     os.kill(t.daemon.process.pid, signal.SIGHUP)
-    wait_until(lambda: "a.rules:2:1: error: list ads" in t.daemon.tail(50), 20, "a list that would stay empty is refused")
+    wait_until(lambda: "a.rules:2:1: error: list ads" in t.daemon.tail(50), 20, "a list that cannot be fetched is refused")
     page(app)
