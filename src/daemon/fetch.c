@@ -193,7 +193,8 @@ static void locate(struct fetch *o)
 	} else if (!name_from_text(host, strlen(host), &q.name)) {
 		fail(o, -EINVAL, "its host is no name");
 	} else {
-		o->asked = ++next == 0 ? ++next : next;
+		next = next == UINT32_MAX ? 1 : next + 1;
+		o->asked = next;
 		o->until_ms = clock_boot_ms() + RESOLVE_MS;
 		(void)role_send_msg(o->r, ROLE_RESOLVER, IPC_RESOLVE, o->asked, resolve, &q, NULL, 0);
 	}
