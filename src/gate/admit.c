@@ -66,8 +66,12 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 		syn_hold(app->syn, syn, 1);
 	}
 	/* What a count admitted is held against refusals that came after it: the last admission counts. */
-	if (counted)
+	if (counted) {
 		gr->since_wall_ms = g->wall_ms;
+		memcpy(gr->rank[0], s->out.rank, sizeof(gr->rank[0]));
+		if (s->peer != NULL)
+			memcpy(gr->rank[1], s->in.rank, sizeof(gr->rank[1]));
+	}
 	live_set_rule(g, gr, s);
 	gr->used_boot_ms = g->boot_ms;
 	gr->connections++;

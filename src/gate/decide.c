@@ -89,6 +89,7 @@ static bool charge(struct gate *g, const struct app *app, struct held *h, unsign
 	struct ipc_charge c = { .ref = app->a.ref };
 	memcpy(c.rule, policy_rule_meta(g->policy, v->rule)->id, sizeof(c.rule));
 	memcpy(h->rule[side], c.rule, sizeof(c.rule));
+	memcpy(h->rank[side], v->rank, sizeof(h->rank[side]));
 	h->paid[side] = false;
 	h->paying = (uint8_t)side;
 	h->charged_wall_ms = g->wall_ms;

@@ -6,6 +6,7 @@
 #include "base/deadline.h"
 #include "base/name.h"
 #include "ipc/ipc.h"
+#include "policy/policy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,6 +41,8 @@ struct grant {
 	bool ready;			    /* its live flows stood before it did */
 	int64_t hot_until_ms, hot_asked_ms; /* boot time; hot.c */
 	int64_t since_wall_ms;
+	/* Of what admitted it, either side; all zero: not known (gate is new since). */
+	uint32_t rank[2][POLICY_RANKS];
 	struct deadline ends;  /* the rule's own end */
 	int64_t lease_boot_ms; /* when the switch forgets it unless renewed */
 	int64_t used_boot_ms;  /* last admit */

@@ -3,6 +3,7 @@
 #define GATE_HELD_H
 
 #include "base/addr.h"
+#include "policy/policy.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,12 +34,13 @@ struct flow_key {
 struct held {
 	struct flow_key key;
 	enum held_state state;
-	uint32_t id;		      /* of this entry: the frame id of RESOLVE and CHARGE */
-	uint32_t question;	      /* 0: none */
-	uint32_t stamp;		      /* of the policy it was judged again under */
-	int64_t since_ms, expires_ms; /* clock_boot_ms */
-	struct addr real;	      /* chosen for WAIT_CHARGE */
-	uint8_t rule[2][32];	      /* charged: the app's rule, and the rule of the app it would reach */
+	uint32_t id;			/* of this entry: the frame id of RESOLVE and CHARGE */
+	uint32_t question;		/* 0: none */
+	uint32_t stamp;			/* of the policy it was judged again under */
+	int64_t since_ms, expires_ms;	/* clock_boot_ms */
+	struct addr real;		/* chosen for WAIT_CHARGE */
+	uint8_t rule[2][32];		/* charged: the app's rule, and the rule of the app it would reach */
+	uint32_t rank[2][POLICY_RANKS]; /* their ranks when they were charged */
 	bool paid[2];
 	uint8_t paying; /* WAIT_CHARGE: which of the two */
 	int64_t charged_wall_ms;

@@ -77,60 +77,78 @@ static bool refuses(const struct policy_verdict *v)
 	return v->rule != POLICY_NO_RULE && v->answer != POLICY_SAYS_ALLOW && v->answer != POLICY_SAYS_ASK;
 }
 
-/* A used-up rule that still speaks for what it admitted: its own time runs, and no refusal came after `since_wall_ms`
- * (one that stood before was outranked). */
-static bool used_up_holds(const struct gate *g, size_t own, const struct policy_verdict *now, int64_t since_wall_ms,
+static bool outranks(const uint32_t a[POLICY_RANKS], const uint32_t b[POLICY_RANKS])
+{
+	unsigned i = 0;
+	while (i + 1 < POLICY_RANKS && a[i] == b[i])
+		i++;
+	return a[i] > b[i];
+}
+
+/* What admitted or was charged: when, and by which rank (all zero: not known). */
+struct admitted {
+	int64_t since_wall_ms;
+	const uint32_t *rank;
+};
+
+/* A used-up rule that still speaks for what it admitted: its own time runs, and no refusal came after. One that was
+ * made before came after, too, if it outranks what admitted: gate did not have it yet. */
+static bool used_up_holds(const struct gate *g, size_t own, const struct policy_verdict *now, const struct admitted *a,
 	struct policy_verdict *ret)
 {
+	static const uint32_t unknown[POLICY_RANKS];
 	const struct policy_fact *m = own == POLICY_NO_RULE ? NULL : policy_rule_meta(g->policy, own);
 	if (m == NULL || m->ended != POLICY_END_USED || m->deadline_ms <= g->wall_ms)
 		return false;
-	if (refuses(now) && policy_rule_meta(g->policy, now->rule)->created_ms > since_wall_ms)
+	bool ranked = memcmp(a->rank, unknown, sizeof(unknown)) != 0;
+	if (refuses(now) && (policy_rule_meta(g->policy, now->rule)->created_ms > a->since_wall_ms ||
+				    (ranked && outranks(now->rank, a->rank))))
 		return false;
 	*ret = (struct policy_verdict){ .answer = POLICY_SAYS_ALLOW,
 		.rule = own,
 		.origin = (enum policy_origin)m->origin,
 		.counted = true,
 		.next_change_ms = m->deadline_ms };
+	memcpy(ret->rank, a->rank, sizeof(ret->rank));
 	return true;
 }
 
 /* Of a rule that admitted or was paid (id `own`, NULL: none was): what speaks now, or a used-up rule for it. */
-static bool still(const struct gate *g, const uint8_t *own, int64_t since_wall_ms, struct policy_verdict *v)
+static bool still(const struct gate *g, const uint8_t *own, const struct admitted *a, struct policy_verdict *v)
 {
 	struct policy_verdict now = *v;
 	if (v->answer == POLICY_SAYS_ALLOW)
 		return true;
-	return own != NULL && used_up_holds(g, rule_of(g, own), &now, since_wall_ms, v);
+	return own != NULL && used_up_holds(g, rule_of(g, own), &now, a, v);
 }
 
 /* The same where nothing but that very rule will do: its count was spent on this packet. */
-static bool still_paid(const struct gate *g, const uint8_t *own, int64_t since_wall_ms, struct policy_verdict *v)
+static bool still_paid(const struct gate *g, const uint8_t *own, const struct admitted *a, struct policy_verdict *v)
 {
 	struct policy_verdict now = *v;
 	size_t rule = rule_of(g, own);
 	if (v->answer == POLICY_SAYS_ALLOW && rule != POLICY_NO_RULE && v->rule == rule)
 		return true;
-	return used_up_holds(g, rule, &now, since_wall_ms, v);
+	return used_up_holds(g, rule, &now, a, v);
 }
 
 bool judge_charged(struct gate *g, struct app *app, const struct held *h, const struct name *name, struct sides *ret)
 {
+	const struct admitted out = { h->charged_wall_ms, h->rank[0] }, in = { h->charged_wall_ms, h->rank[1] };
 	judge_address(g, app, &h->key, name, &h->real, &ret->out);
 	ret->peer = peer_at(g, app, &h->key, &h->real);
-	if (!(h->paid[0] ? still_paid(g, h->rule[0], h->charged_wall_ms, &ret->out)
-			 : ret->out.answer == POLICY_SAYS_ALLOW))
+	if (!(h->paid[0] ? still_paid(g, h->rule[0], &out, &ret->out) : ret->out.answer == POLICY_SAYS_ALLOW))
 		return false;
 	if (ret->peer == NULL)
 		return h->key.inbound || !peer_range(g, &h->real);
 	peer_judge(g, ret->peer, app, &h->key, &ret->in);
-	return h->paid[1] ? still_paid(g, h->rule[1], h->charged_wall_ms, &ret->in)
-			  : ret->in.answer == POLICY_SAYS_ALLOW;
+	return h->paid[1] ? still_paid(g, h->rule[1], &in, &ret->in) : ret->in.answer == POLICY_SAYS_ALLOW;
 }
 
 /* NULL: it lives on, by `ret`; else why it ends. */
 static const char *judge_grant(struct gate *g, const struct grant *gr, struct sides *ret)
 {
+	const struct admitted out = { gr->since_wall_ms, gr->rank[0] }, in = { gr->since_wall_ms, gr->rank[1] };
 	struct app *app = app_of(g, gr->key.slot);
 	struct flow_key key = { .slot = gr->key.slot,
 		.inbound = gr->key.inbound,
@@ -143,14 +161,14 @@ static const char *judge_grant(struct gate *g, const struct grant *gr, struct si
 	else
 		key.dst = gr->key.peer;
 	judge_address(g, app, &key, &gr->name, &gr->key.real, &ret->out);
-	if (!still(g, gr->counted ? gr->rule : NULL, gr->since_wall_ms, &ret->out))
+	if (!still(g, gr->counted ? gr->rule : NULL, &out, &ret->out))
 		return "its rule ended";
 	ret->peer = peer_at(g, app, &key, &gr->key.real);
 	if (gr->peer_slot != 0 || (!key.inbound && peer_range(g, &gr->key.real))) {
 		if (ret->peer == NULL || ret->peer->a.ref.slot != gr->peer_slot || ret->peer->a.ref.run != gr->peer_run)
 			return "the application ended";
 		peer_judge(g, ret->peer, app, &key, &ret->in);
-		if (!still(g, gr->counted ? gr->rule_in : NULL, gr->since_wall_ms, &ret->in))
+		if (!still(g, gr->counted ? gr->rule_in : NULL, &in, &ret->in))
 			return "its rule ended";
 	}
 	return NULL;

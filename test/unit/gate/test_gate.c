@@ -98,6 +98,28 @@ static void count_ignores_copies(void **state)
 	world_free(w);
 }
 
+/* A refusal that was made before a counted rule admitted, yet is in force only after: it cuts if it outranks that rule.
+ */
+static void refusal_in_force_later(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *refusal;
+		unsigned rows;
+	} cases[] = { { "final deny web", 0 }, { "deny any", 2 } };
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *w = with(RULE " once");
+		world_rule(w, cases[i].refusal);
+		world_pass(w, 50);
+		tcp(w, 2000);
+		world_settle(w, 1);
+		assert_int_equal(w->n_admits, 1);
+		world_policy(w);
+		assert_int_equal(world_live_rows(w, w->last_mark), cases[i].rows);
+		world_free(w);
+	}
+}
+
 /* The rule that was charged is told to be used up, and once more: what it admitted stays. */
 static void used_up_told_twice(void **state)
 {
@@ -712,6 +734,7 @@ int main(void)
 		cmocka_unit_test(count_is_exact),
 		cmocka_unit_test(count_is_never_exceeded),
 		cmocka_unit_test(count_ignores_copies),
+		cmocka_unit_test(refusal_in_force_later),
 		cmocka_unit_test(used_up_told_twice),
 		cmocka_unit_test(refusal_overtakes_charge),
 		cmocka_unit_test(time_ends_on_both_clocks),
