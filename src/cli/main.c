@@ -67,9 +67,10 @@ static const struct command commands[] = {
 		"Prints the verdict, the rule that decides and every rule that matches.\n"
 		"  sekisho why web www.example.org:443\n  sekisho why web '[2001:db8::1]:22/tcp'\n"
 		"  sekisho why --policy my.rules --json web www.example.org=192.0.2.1:443" },
-	{ "policy", cmd_policy, "policy check|fmt|diff|import FILE… | show [APP] | export",
-		"Checks policy files, prints one in canonical form, compares; shows the rules in force, carries answers away and back.\n"
-		"  sekisho policy check my.rules\n  sekisho policy diff old.rules new.rules\n  sekisho policy export > answers.rules" },
+	{ "policy", cmd_policy, "policy check|fmt|diff|import FILE… | apply [--dry-run] FILE | show [APP] | export",
+		"Checks policy files, puts one in force, prints one in canonical form, compares; shows the rules in force, carries answers away\n"
+		"and back.\n"
+		"  sekisho policy check my.rules\n  sekisho policy apply --dry-run my.rules\n  sekisho policy export > answers.rules" },
 	{ "list", cmd_list, "list [show NAME | update [NAME]]",
 		"Shows the lists that policy files define, fetches them now.\n"
 		"  sekisho list\n  sekisho list show ads\n  sekisho list update ads" },

@@ -56,7 +56,7 @@ int cmd_policy(struct cli *c, int argc, char **argv)
 	const char *names[256];
 	size_t n = 0;
 	if (argc < 2)
-		return cli_usage("policy", "check, fmt, diff, show, export or import is needed");
+		return cli_usage("policy", "check, fmt, diff, apply, show, export or import is needed");
 	if ((size_t)argc - 2 > sizeof(names) / sizeof(names[0]))
 		return cli_usage("policy", "at most %zu files at once", sizeof(names) / sizeof(names[0]));
 	for (int i = 2; i < argc; i++)
@@ -72,9 +72,13 @@ int cmd_policy(struct cli *c, int argc, char **argv)
 		return policy_show(c, n == 1 ? names[0] : NULL);
 	if (strcmp(what, "export") == 0 && n == 0)
 		return policy_export(c);
+	if (strcmp(what, "apply") == 0 && (n == 1 || (n == 2 && strcmp(names[1], "--dry-run") == 0)))
+		return policy_apply(c, names[0], n == 2);
+	if (strcmp(what, "apply") == 0 && n == 2 && strcmp(names[0], "--dry-run") == 0)
+		return policy_apply(c, names[1], true);
 	if (strcmp(what, "import") == 0 && n == 1)
 		return policy_import(c, names[0]);
 	return cli_usage("policy",
-		"check takes files, fmt and import one file (- is standard input), diff one or two, show perhaps an application, export nothing; not \"%s\" with %zu words after it",
+		"check takes files, fmt, apply and import one file (- is standard input), diff one or two, show perhaps an application, export nothing; not \"%s\" with %zu words after it",
 		what, n);
 }

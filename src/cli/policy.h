@@ -16,4 +16,8 @@ int policy_export(struct cli *c);
 /* The rules of a file become answers, all or none. */
 int policy_import(struct cli *c, const char *name);
 
+/* Checks the file with all others of the daemon's policy_dir, says what changes, puts it there under its name and has
+ * the daemon read all again; if that refuses them, everything is as it was. */
+int policy_apply(struct cli *c, const char *name, bool dry_run);
+
 #endif

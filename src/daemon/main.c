@@ -202,7 +202,7 @@ static void handle_signal(struct sekishod *d)
 	while (read(d->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGHUP) {
 			log_msg(LOG_NOTICE, "SIGHUP: reading the policy files again");
-			if (serve_policy(d) != 0)
+			if (serve_policy(d, POLICY_OWN) != 0)
 				log_msg(LOG_ERROR, "the policy stays as it was");
 		} else {
 			main_stop(d, 0);

@@ -71,8 +71,9 @@ void checks_at_start(struct sekishod *d);
 /* serve.c: one frame from a role; gives what a fresh role needs. */
 void serve_frame(struct sekishod *d, enum role_id from, struct frame *f);
 int serve_start(struct sekishod *d, enum role_id role) __attribute__((warn_unused_result));
-/* Opens policy_dir/?*.rules and gives them to desk. */
-int serve_policy(struct sekishod *d) __attribute__((warn_unused_result));
+/* Opens policy_dir/?*.rules and the profiles and gives them to desk, whose RESULT has this id. */
+enum { POLICY_OWN = 1 };
+int serve_policy(struct sekishod *d, uint32_t id) __attribute__((warn_unused_result));
 
 /* main.c */
 void main_stop(struct sekishod *d, int exit_status);

@@ -151,6 +151,13 @@ static void list_open(struct sekishod *d, const struct frame *f)
 		close(fd);
 }
 
+static void policy_wanted(struct sekishod *d, uint32_t id)
+{
+	int err = serve_policy(d, id);
+	if (err != 0)
+		answer(d, ROLE_DESK, id, err, "the policy files cannot be opened: see the daemon's log");
+}
+
 static void from_desk(struct sekishod *d, struct frame *f)
 {
 	switch (f->type) {
@@ -165,6 +172,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 		break;
 	case IPC_FORWARDS:
 		forwards(d, f);
+		break;
+	case IPC_POLICY_WANT:
+		policy_wanted(d, f->id);
 		break;
 	case IPC_LIST_OPEN:
 		list_open(d, f);
@@ -249,7 +259,7 @@ int serve_start(struct sekishod *d, enum role_id role)
 	if (err == 0 && role == ROLE_DESK)
 		err = frame_send(c, IPC_SOCKETS, 0, NULL, 0, &d->api_fd, 1);
 	if (err == 0 && role == ROLE_DESK)
-		err = serve_policy(d);
+		err = serve_policy(d, POLICY_OWN);
 	if (err == 0 && role == ROLE_DESK)
 		vms_desk_back(d);
 	return err;
@@ -316,7 +326,7 @@ static int give_folder(struct sekishod *d, const struct folder *f)
 	return err;
 }
 
-int serve_policy(struct sekishod *d)
+int serve_policy(struct sekishod *d, uint32_t id)
 {
 	const struct folder folders[] = { { d->conf.policy_dir, rules_file, IPC_POLICY_FILE },
 		{ d->conf.apps_dir, profile_file, IPC_PROFILE_FILE } };
@@ -324,5 +334,5 @@ int serve_policy(struct sekishod *d)
 	int err = c == NULL ? -EPIPE : frame_send(c, IPC_RELOAD, 0, NULL, 0, NULL, 0);
 	for (unsigned i = 0; err == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
 		err = give_folder(d, &folders[i]);
-	return err != 0 ? err : frame_send(c, IPC_POLICY_END, 1, NULL, 0, NULL, 0);
+	return err != 0 ? err : frame_send(c, IPC_POLICY_END, id, NULL, 0, NULL, 0);
 }

@@ -58,12 +58,13 @@ static void admin_status(struct desk *d, struct client *c)
 		json_array_append_new(roles, json_pack("{s:s, s:b}", "role", role_name(peers[i]), "connected",
 						     d->role->chan[peers[i]] != NULL));
 	client_reply(d, c,
-		json_pack("{s:s, s:o, s:I, s:b, s:i, s:I, s:i, s:i, s:i, s:o}", "version", SEKISHO_VERSION, "started",
-			time_json(clock_wall_ms() - (clock_boot_ms() - d->started_ms)), "policy_generation",
+		json_pack("{s:s, s:o, s:I, s:b, s:i, s:I, s:i, s:i, s:i, s:s, s:o}", "version", SEKISHO_VERSION,
+			"started", time_json(clock_wall_ms() - (clock_boot_ms() - d->started_ms)), "policy_generation",
 			(json_int_t)d->generation, "policy_in_force", d->in_force == d->generation, "apps",
 			(int)apps_count(d), "rules", (json_int_t)rules_running(d), "questions", (int)questions_count(d),
 			"agents", (int)clients_waiting(d, CLIENT_SERVES, false), "clients",
-			(int)clients_waiting(d, CLIENT_READY, true), "roles", roles));
+			(int)clients_waiting(d, CLIENT_READY, true), "policy_dir", d->role->conf.policy_dir, "roles",
+			roles));
 }
 
 static void apps_detach(struct desk *d, struct client *c)
@@ -94,6 +95,7 @@ static const struct {
 	{ "org.sekisho.Admin.Doctor", RIGHT_NONE, NEED_NOTHING, doctor_begin },
 	{ "org.sekisho.Admin.WhoAmI", RIGHT_NONE, NEED_NOTHING, auth_who },
 	{ "org.sekisho.Admin.Status", RIGHT_VIEW_OWN, NEED_NOTHING, admin_status },
+	{ "org.sekisho.Admin.Reload", RIGHT_ADMIN, NEED_NOTHING, reload_api },
 	{ "org.sekisho.Apps.Run", RIGHT_RUN, NEED_STORE, apps_run },
 	{ "org.sekisho.Apps.Attach", RIGHT_RUN, NEED_STORE, apps_attach },
 	{ "org.sekisho.Apps.Detach", RIGHT_RUN, NEED_STORE, apps_detach },

@@ -92,7 +92,7 @@ static void from_main(struct desk *d, struct frame *f)
 	} else if (f->type == IPC_VM_PAUSE && ipc_vm_pause_get(f->body, f->len, &pause)) {
 		app_frozen(d, &pause.ref);
 	} else if (f->type == IPC_RESULT && ipc_result_get(f->body, f->len, &r)) {
-		if (!lists_opened(d, f, &r) && !app_pause_result(d, f->id, &r))
+		if (!lists_opened(d, f, &r) && !reload_refused(d, f->id, &r) && !app_pause_result(d, f->id, &r))
 			app_result(d, ROLE_MAIN, f->id, &r);
 	}
 }

@@ -44,6 +44,7 @@
  *   watch.c        lists, once or as a stream
  *   learn.c        what an application asks for is written down: learning, rehearsals
  *   connections.c  calls: Connections but Log
+ *   reload.c       calls: Admin.Reload
  *   lists.c        the admin's lists: fetched, kept, attached; calls: Lists
  *   copies.c       their last good members on disk
  *   uses.c         hits of rules
@@ -88,7 +89,8 @@ enum client_wait {
 	CLIENT_FOLLOWS,
 	CLIENT_WATCHES,
 	CLIENT_LEARNS,
-	CLIENT_LISTS
+	CLIENT_LISTS,
+	CLIENT_RELOAD
 };
 
 /* desk.md; an admin has them all. */
@@ -461,6 +463,14 @@ void rules_reload(struct desk *d);
 void rules_files_end(struct desk *d, uint32_t id);
 /* Tells main that the files are in force, once they are. */
 void rules_report(struct desk *d);
+/* reload.c; calls: Admin.Reload */
+void reload_api(struct desk *d, struct client *c);
+/* All files of this request of main's have come. */
+void reload_begins(uint32_t id);
+/* They are in force, or refused: who waits for them, or for those before, is told. */
+void reload_ended(struct desk *d, int err, const char *text);
+/* Main could not read them; false: its answer is about something else. */
+bool reload_refused(struct desk *d, uint32_t id, const struct ipc_result *r);
 /* Compiles what is in memory and hands it to the gate as a new generation. 0, or negative errno and the old policy
  * stays; ret_error (512 bytes) may be NULL. */
 int rules_activate(struct desk *d, char *ret_error) __attribute__((warn_unused_result));

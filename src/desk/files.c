@@ -372,6 +372,7 @@ static void reading_end(struct desk *d, int err, const char *error)
 	else if (d->new_errors.len == 0)
 		file_error(d, "the policy files cannot be used: %s\n", strerror(-err));
 	(void)role_result(d->role, ROLE_MAIN, reading.id, err, 0, d->new_errors.s);
+	reload_ended(d, err, d->new_errors.s);
 	reading.busy = false;
 	rules_reload(d);
 }
@@ -455,6 +456,7 @@ void rules_report(struct desk *d)
 	if (d->report == 0 || (d->in_force < d->report_generation && d->role->chan[ROLE_GATE] != NULL))
 		return;
 	(void)role_result(d->role, ROLE_MAIN, d->report, 0, (uint32_t)d->n_rules, d->report_text);
+	reload_ended(d, 0, d->report_text);
 	d->report = 0;
 }
 
@@ -517,6 +519,7 @@ void rules_files_end(struct desk *d, uint32_t id)
 	if (d->damaged[0] != '\0')
 		hold_all(d);
 	reading.id = id;
+	reload_begins(id);
 	if (d->new_errors.len > 0)
 		reading_end(d, -EINVAL, "");
 	else if (compile_busy())

@@ -62,6 +62,8 @@ enum ipc_type {
 	IPC_DOCTOR,    /* desk → main: try out what can be tried; CHECK…, CHECK_END follow */
 	IPC_CHECK,     /* main → desk: ipc_check */
 	IPC_CHECK_END, /* main → desk */
+	IPC_POLICY_WANT, /* desk → main: read the files again; RELOAD…, POLICY_END of this id follow, or RESULT: why not
+			  */
 	IPC_LIST_OPEN, /* desk → main: ipc_text path of a list; answered RESULT + fd open for reading, or why not */
 	IPC_FORWARDS_HELD, /* main → desk: ipc_forwards: those of them that the host itself listens on, not let in */
 

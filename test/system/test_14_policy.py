@@ -4,6 +4,7 @@ from lab import LAB, wait_until
 from product import POLICY_DIR, sekisho, sekisho_json, status
 import json
 from run import alone, no_daemon
+import os
 import signal
 
 
@@ -93,6 +94,35 @@ def test_many_rules(t):
     assert len(sekisho("rules").splitlines()) == 1 + 20002
     sekisho("undo")
     assert verdict("host7.example.net") == "deny"
+
+
+@alone()
+def test_apply(t):
+    """`apply` checks a file with all others, says what changes, puts it in force; what is refused, by itself or by the daemon, changes nothing."""
+    shop = f"{POLICY_DIR}/shop.rules"
+    with open(f"{POLICY_DIR}/base.rules", "w") as f:
+        f.write("group office = { web, mail }\n")
+    new = write("shop.rules", "deny @office to 192.0.2.0/24\n")
+    code, out, _err = sekisho("policy", "apply", "--dry-run", new, check=False)
+    assert code == 0 and out == "+deny @office to 192.0.2.0/24\n" and not os.path.exists(shop), (code, out)
+    code, out, err = sekisho("policy", "apply", new, check=False)
+    assert code == 0 and out.startswith("+deny @office") and "in force: 1 rules (1 added, 0 removed)" in out, (code, out, err)
+    assert [r["rule"] for r in sekisho_json("rules")] == ["deny @office to 192.0.2.0/24"]
+    write("shop.rules", "deny @ofice to 192.0.2.0/25\n")
+    code, _out, err = sekisho("policy", "apply", new, check=False)
+    assert code == 7 and f"{new}:1:6: error" in err and "office" in err, (code, err)
+    # Only the daemon knows that this source cannot be followed.
+    write("shop.rules", 'list ads from "http://192.0.2.1/ads"\ndeny any to list:ads\n')
+    code, _out, err = sekisho("policy", "apply", new, check=False)
+    assert code == 1 and "shop.rules:1:1: error: list ads" in err and "as they were" in err, (code, err)
+    with open(shop) as f:
+        assert f.read() == "deny @office to 192.0.2.0/24\n"
+    assert sorted(os.listdir(POLICY_DIR)) == ["base.rules", "shop.rules"]
+    assert [r["rule"] for r in sekisho_json("rules")] == ["deny @office to 192.0.2.0/24"]
+    write("shop.rules", "deny @office to 192.0.2.0/25\n")
+    code, out, _err = sekisho("policy", "apply", new, check=False)
+    assert code == 0 and out.startswith("-deny @office to 192.0.2.0/24\n+deny @office to 192.0.2.0/25\n"), (code, out)
+    assert sekisho("policy", "apply", write("shop.txt", ""), check=False)[0] == 2
 
 
 @no_daemon
