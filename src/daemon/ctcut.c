@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum job_kind { JOB_SILENT, JOB_LAST, JOB_DUMP };
+enum job_kind { JOB_SILENT, JOB_LAST, JOB_DUMP, JOB_DUMP_WANTED };
+enum { WANTS_MAX = 16384, HEARTBEAT_ROOM = 16 };
 
 struct job {
 	enum job_kind kind;
@@ -16,12 +17,21 @@ struct job {
 	unsigned n_flushed;
 };
 
+/* A mark that is to go; `asked`: with the dump under way. */
+struct want {
+	uint16_t zone;
+	bool asked;
+	uint32_t mark;
+};
+
 struct ctcut {
 	const char *datapath;
 	struct unixctl *ctl;
 	char failed[160]; /* what a silent job was told, for the end of its row */
 	unsigned head, n_jobs;
 	struct job jobs[UNIXCTL_QUEUE_MAX];
+	unsigned n_wants;
+	struct want wants[WANTS_MAX];
 	unsigned n_zones;
 	struct {
 		uint16_t zone;
@@ -77,6 +87,9 @@ void ctcut_connected(struct ctcut *c, struct unixctl *u)
 void ctcut_lost(struct ctcut *c)
 {
 	c->ctl = NULL;
+	/* vswitchd's userspace conntrack ends with it; what the kernel's keeps under a dead mark is found as it comes.
+	 */
+	c->n_wants = 0;
 }
 
 static int zone_remember(struct ctcut *c, uint16_t zone, uint32_t limit)
@@ -112,13 +125,37 @@ int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id)
 	return err;
 }
 
-int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id)
+static int ask_dump(struct ctcut *c, struct job job)
 {
 	char text[32];
-	snprintf(text, sizeof(text), "zone=%u", zone);
+	snprintf(text, sizeof(text), "zone=%u", job.zone);
 	const char *const args[] = { c->datapath, text, NULL };
-	return ask(c, "dpctl/dump-conntrack", args,
-		(struct job){ .kind = JOB_DUMP, .id = id, .mark = mark, .zone = zone });
+	return ask(c, "dpctl/dump-conntrack", args, job);
+}
+
+static int ask_wanted(struct ctcut *c, uint16_t zone)
+{
+	int err = ask_dump(c, (struct job){ .kind = JOB_DUMP_WANTED, .zone = zone });
+	for (unsigned i = 0; err == 0 && i < c->n_wants; i++)
+		c->wants[i].asked = c->wants[i].asked || c->wants[i].zone == zone;
+	return err;
+}
+
+int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id)
+{
+	bool under_way = false;
+	if (id != 0)
+		return ask_dump(c, (struct job){ .kind = JOB_DUMP, .id = id, .mark = mark, .zone = zone });
+	if (c->ctl == NULL)
+		return -ENOTCONN;
+	if (c->n_wants == WANTS_MAX)
+		return -ENOBUFS;
+	for (unsigned i = 0; i < c->n_wants && !under_way; i++)
+		under_way = c->wants[i].zone == zone && c->wants[i].asked;
+	c->wants[c->n_wants++] = (struct want){ .zone = zone, .mark = mark };
+	int err = under_way ? 0 : ask_wanted(c, zone);
+	c->n_wants -= err != 0;
+	return err;
 }
 
 int ctcut_heartbeat(struct ctcut *c)
@@ -159,6 +196,70 @@ static bool dump_answered(struct ctcut *c, const struct job *j, const struct uni
 	return false;
 }
 
+static int want_cmp(const void *a, const void *b)
+{
+	const struct want *x = a, *y = b;
+	return (x->mark > y->mark) - (x->mark < y->mark);
+}
+
+/* The asked wants of a zone, in front and by mark; the others behind. Returns how many. */
+static size_t wants_asked(struct ctcut *c, uint16_t zone)
+{
+	size_t n = 0;
+	for (unsigned i = 0; i < c->n_wants; i++) {
+		struct want w = c->wants[i];
+		if (w.zone != zone || !w.asked)
+			continue;
+		c->wants[i] = c->wants[n];
+		c->wants[n++] = w;
+	}
+	if (n > 0)
+		qsort(c->wants, n, sizeof(c->wants[0]), want_cmp);
+	return n;
+}
+
+static bool flush_wanted(struct ctcut *c, const struct job *j, const struct unixctl_reply *r, size_t n_asked)
+{
+	char zone[32], tuple[256];
+	snprintf(zone, sizeof(zone), "zone=%u", j->zone);
+	for (const char *p = r->text, *end = r->text + r->len; p < end;) {
+		const char *nl = memchr(p, '\n', (size_t)(end - p));
+		size_t len = nl == NULL ? (size_t)(end - p) : (size_t)(nl - p);
+		struct unixctl_ct e;
+		struct want key;
+		if (unixctl_ct_parse(p, len, &e) && e.zone == j->zone) {
+			key.mark = e.mark;
+			const char *const args[] = { zone, unixctl_ct_tuple(&e, tuple, sizeof(tuple)), NULL };
+			/* The heartbeat and what somebody waits for must find room. */
+			if (bsearch(&key, c->wants, n_asked, sizeof(c->wants[0]), want_cmp) != NULL &&
+				(c->n_jobs + HEARTBEAT_ROOM > UNIXCTL_QUEUE_MAX ||
+					ask(c, "dpctl/flush-conntrack", args, (struct job){ .kind = JOB_SILENT }) != 0))
+				return false;
+		}
+		p += len + 1;
+	}
+	return true;
+}
+
+static void wanted_answered(struct ctcut *c, const struct job *j, const struct unixctl_reply *r)
+{
+	size_t n = wants_asked(c, j->zone);
+	bool more = false;
+	if (r->failed || flush_wanted(c, j, r, n)) {
+		memmove(c->wants, c->wants + n, (c->n_wants - n) * sizeof(c->wants[0]));
+		c->n_wants -= (unsigned)n;
+	}
+	for (unsigned i = 0; i < c->n_wants; i++) {
+		if (c->wants[i].zone != j->zone)
+			continue;
+		c->wants[i].asked = false;
+		more = true;
+	}
+	/* Without room for a dump they wait for the next cut of the zone. */
+	if (more)
+		(void)ask_wanted(c, j->zone);
+}
+
 static bool answered(struct ctcut *c, const struct job *j, const struct unixctl_reply *r, struct ctcut_done *ret)
 {
 	/* An entry that ended by itself between dump and flush is what was wanted. */
@@ -167,6 +268,10 @@ static bool answered(struct ctcut *c, const struct job *j, const struct unixctl_
 		snprintf(c->failed, sizeof(c->failed), "%.*s", (int)(r->len < 150 ? r->len : 150), r->text);
 	if (j->kind == JOB_SILENT)
 		return false;
+	if (j->kind == JOB_DUMP_WANTED) {
+		wanted_answered(c, j, r);
+		return false;
+	}
 	if (j->kind == JOB_DUMP && !r->failed)
 		return dump_answered(c, j, r, ret);
 	*ret = (struct ctcut_done){ .id = j->id, .err = c->failed[0] != '\0' ? -EIO : 0, .n_flushed = j->n_flushed };
@@ -182,7 +287,7 @@ bool ctcut_next(struct ctcut *c, struct ctcut_done *ret)
 		struct job j = c->jobs[c->head];
 		c->head = (c->head + 1) % UNIXCTL_QUEUE_MAX;
 		c->n_jobs--;
-		if (c->ctl == NULL && j.kind != JOB_SILENT) {
+		if (c->ctl == NULL && j.kind != JOB_SILENT && j.kind != JOB_DUMP_WANTED) {
 			*ret = (struct ctcut_done){ .id = j.id, .err = -EPIPE, .text = "ovs-vswitchd ended" };
 			return true;
 		}

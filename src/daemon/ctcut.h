@@ -35,7 +35,8 @@ void ctcut_lost(struct ctcut *c);
  * for the next. */
 int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id) __attribute__((warn_unused_result));
 /* Flushes every entry of `mark` in `zone`, each by its full 5-tuple: OVS 3.1 has no flush by mark. -ENOTCONN, -ENOBUFS.
- */
+ * With id 0, which is told to nobody, those of one zone share a dump: an app whose grants end faster than dumps are
+ * made must not take vswitchd from the others. */
 int ctcut_cut(struct ctcut *c, uint16_t zone, uint32_t mark, uint32_t id) __attribute__((warn_unused_result));
 /* Takes out what the datapath forwards by itself; vswitchd fills it again from its tables. */
 int ctcut_forget_megaflows(struct ctcut *c) __attribute__((warn_unused_result));

@@ -154,6 +154,8 @@ static void from_gate(struct switchd *s, struct frame *f)
 		switchd_zone_set(s, f->id, &zone);
 	} else if (f->type == IPC_CT_CUT && ipc_cut_get(f->body, f->len, &cut)) {
 		int err = ctcut_cut(s->cut, cut.zone, cut.mark, f->id);
+		if (err == -ENOBUFS && f->id == 0)
+			log_msg(LOG_WARNING, "more connections end than can be forgotten");
 		if (err != 0 && f->id != 0)
 			role_result(s->role, ROLE_GATE, f->id, err, 0, "ovs-vswitchd is away");
 		switchd_ctl_io(s);
