@@ -226,9 +226,8 @@ static bool flush_wanted(struct ctcut *c, const struct job *j, const struct unix
 		const char *nl = memchr(p, '\n', (size_t)(end - p));
 		size_t len = nl == NULL ? (size_t)(end - p) : (size_t)(nl - p);
 		struct unixctl_ct e;
-		struct want key;
 		if (unixctl_ct_parse(p, len, &e) && e.zone == j->zone) {
-			key.mark = e.mark;
+			const struct want key = { .mark = e.mark };
 			const char *const args[] = { zone, unixctl_ct_tuple(&e, tuple, sizeof(tuple)), NULL };
 			/* The heartbeat and what somebody waits for must find room. */
 			if (bsearch(&key, c->wants, n_asked, sizeof(c->wants[0]), want_cmp) != NULL &&
