@@ -39,9 +39,8 @@ static const enum role_id start_order[] = { ROLE_SWITCHD, ROLE_RESOLVER, ROLE_GA
 	ROLE_DESK };
 enum { N_ROLES = sizeof(start_order) / sizeof(start_order[0]) };
 
-static int role_run(const char *name)
+static int role_start(const char *name)
 {
-	static char said[32];
 	static int (*const mains[ROLE_COUNT])(struct role *) = {
 		[ROLE_SWITCHD] = switchd_main,
 		[ROLE_GATE] = gate_main,
@@ -50,22 +49,10 @@ static int role_run(const char *name)
 		[ROLE_DESK] = desk_main,
 		[ROLE_KEEPER] = keeper_main,
 		[ROLE_AUTH] = auth_main,
-		[ROLE_FETCH] = fetch_main,
 	};
 	for (enum role_id id = ROLE_SWITCHD; id < ROLE_COUNT; id++) {
-		if (strcmp(name, role_name(id)) != 0)
-			continue;
-		snprintf(said, sizeof(said), "sekishod[%s]", name);
-		log_open(said, LOG_INFO);
-		prctl(PR_SET_NAME, name, 0, 0, 0);
-		umask(077);
-		struct role r;
-		int err = role_boot(id, 3, &r);
-		if (err == 0)
-			err = mains[id](&r);
-		if (err != 0)
-			log_msg(LOG_ERROR, "ends: %s", strerror(-err));
-		return err == 0 ? 0 : 1;
+		if (mains[id] != NULL && strcmp(name, role_name(id)) == 0)
+			return role_run(id, mains[id]);
 	}
 	return EXIT_USAGE;
 }
@@ -379,7 +366,7 @@ int main(int argc, char **argv)
 	log_open("sekishod", LOG_INFO);
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == 'r')
-			return role_run(optarg);
+			return role_start(optarg);
 		if (c == 'c') {
 			path = optarg;
 			is_default = false;

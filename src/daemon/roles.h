@@ -11,6 +11,5 @@ int names_main(struct role *r);
 int resolver_main(struct role *r);
 int keeper_main(struct role *r);
 int auth_main(struct role *r);
-int fetch_main(struct role *r);
 
 #endif

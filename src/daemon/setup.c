@@ -163,3 +163,21 @@ void setup_undo(const struct conf *c)
 	rmdir(path);
 	rmdir(c->run_dir); /* stays when something of others lies in it */
 }
+
+const char *setup_program(const char *const *beside, unsigned n, const char *installed, char *buf, size_t cap)
+{
+	char self[256];
+	struct stat st;
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (len <= 0)
+		return installed;
+	self[len] = '\0';
+	char *slash = strrchr(self, '/');
+	*slash = '\0';
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(buf, cap, "%s%s", self, beside[i]);
+		if (stat(buf, &st) == 0)
+			return buf;
+	}
+	return installed;
+}

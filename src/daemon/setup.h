@@ -19,4 +19,8 @@ int setup_api(const struct conf *c, int *ret_fd) __attribute__((warn_unused_resu
 /* Takes away what the two above made below run_dir. */
 void setup_undo(const struct conf *c);
 
+/* A program of ours: in a build tree it lies in one of `beside`, from sekishod's own directory, else where it is
+ * installed. Returns `buf` (at least 320 bytes) or `installed`. */
+const char *setup_program(const char *const *beside, unsigned n, const char *installed, char *buf, size_t cap);
+
 #endif

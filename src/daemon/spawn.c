@@ -2,6 +2,7 @@
 #include "daemon/spawn.h"
 
 #include "base/log.h"
+#include "daemon/setup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,7 @@ static const enum role_id links[][2] = {
 enum { ROLE_FD = 3 };
 
 /* In the child: nothing of main's but stderr and the channel survives. */
-static void __attribute__((noreturn)) become(enum role_id role, int fd)
+static void __attribute__((noreturn)) become(enum role_id role, const char *program, int fd)
 {
 	char name[16], flag[] = "--role", self[] = "sekishod";
 	strncpy(name, role_name(role), sizeof(name) - 1);
@@ -44,19 +45,25 @@ static void __attribute__((noreturn)) become(enum role_id role, int fd)
 		_exit(127);
 	if (syscall(SYS_close_range, ROLE_FD + 1, ~0U, 0) != 0)
 		_exit(127);
-	execv("/proc/self/exe", argv);
+	execv(program, argv);
 	_exit(127);
 }
 
 int spawn_role(enum role_id role, const char *config, size_t config_len, struct child *ret)
 {
+	static const char *const beside[] = { "/sekisho-fetch", "/../fetch/sekisho-fetch" };
+	char buf[320];
+	const char *program = "/proc/self/exe";
 	int fds[2];
+	/* A program of its own: libcurl and the thirty libraries behind it are in no other role's memory. */
+	if (role == ROLE_FETCH)
+		program = setup_program(beside, 2, SEKISHO_LIBEXECDIR "/sekisho-fetch", buf, sizeof(buf));
 	int err = frame_pair(fds);
 	if (err != 0)
 		return err;
 	pid_t pid = fork();
 	if (pid == 0)
-		become(role, fds[1]);
+		become(role, program, fds[1]);
 	close(fds[1]);
 	if (pid < 0) {
 		err = -errno;

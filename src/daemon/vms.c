@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/cgroup.h"
+#include "daemon/setup.h"
 #include "daemon/vm_place.h"
 #include "vm/tap.h"
 
@@ -144,33 +145,15 @@ void vms_tap_close(struct sekishod *d, const char *ifname)
 	t->name[0] = '\0';
 }
 
-/* sekisho-init: beside this binary in a build tree, else where it is installed. */
-static const char *init_path(char *buf, size_t cap)
-{
-	static const char *const beside[] = { "/sekisho-init", "/../guest/sekisho-init" };
-	char self[256];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	struct stat st;
-	if (n > 0) {
-		self[n] = '\0';
-		char *slash = strrchr(self, '/');
-		*slash = '\0';
-		for (unsigned i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
-			snprintf(buf, cap, "%s%s", self, beside[i]);
-			if (stat(buf, &st) == 0)
-				return buf;
-		}
-	}
-	return SEKISHO_LIBEXECDIR "/sekisho-init";
-}
-
 static int find_kernel(struct sekishod *d, char *error)
 {
 	struct vms *v = d->vms;
-	char init[320];
+	static const char *const beside[] = { "/sekisho-init", "/../guest/sekisho-init" };
+	char buf[320];
 	if (v->have_kernel)
 		return 0;
-	int err = vm_kernel_find(d->conf.state_dir, init_path(init, sizeof(init)), &v->kernel, error);
+	const char *init = setup_program(beside, 2, SEKISHO_LIBEXECDIR "/sekisho-init", buf, sizeof(buf));
+	int err = vm_kernel_find(d->conf.state_dir, init, &v->kernel, error);
 	v->have_kernel = err == 0;
 	if (err == -ENOENT)
 		snprintf(error, VM_ERROR_MAX, "there is no guest kernel yet; fetch it once: %s %.100s",

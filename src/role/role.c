@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int role_adopt(struct role *r, enum role_id peer, int fd)
@@ -170,4 +173,20 @@ bool role_result(struct role *r, enum role_id to, uint32_t id, int err, uint32_t
 void role_ready(struct role *r)
 {
 	role_send(r, ROLE_MAIN, IPC_READY, 0, NULL, 0, NULL, 0);
+}
+
+int role_run(enum role_id id, int (*serve)(struct role *r))
+{
+	static char said[32];
+	struct role r;
+	snprintf(said, sizeof(said), "sekishod[%s]", role_name(id));
+	log_open(said, LOG_INFO);
+	prctl(PR_SET_NAME, role_name(id), 0, 0, 0);
+	umask(077);
+	int err = role_boot(id, 3, &r);
+	if (err == 0)
+		err = serve(&r);
+	if (err != 0)
+		log_msg(LOG_ERROR, "ends: %s", strerror(-err));
+	return err == 0 ? 0 : 1;
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fetch role: what somebody else's server or file says is a list's members. It has the network and nothing else: no
- * file (certificates are read before the confinement, a list in a file comes as a descriptor), no name service (the
- * resolver role gives addresses). Its answer is a digest that desk and gate use without trusting it: taken over, it can
- * give a wrong list.
+ * The fetch role, a program of its own because libcurl brings thirty libraries: what somebody else's server or file
+ * says is a list's members. It has the network and nothing else: no file (certificates are read before the confinement,
+ * a list in a file comes as a descriptor), no name service (the resolver role gives addresses). Its answer is a digest
+ * that desk and gate use without trusting it: taken over, it can give a wrong list.
  *
  * One request at a time. https: the host is resolved, the resource fetched (download.h), each redirect begins anew.
  */
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/download.h"
-#include "daemon/roles.h"
+#include "fetch/download.h"
 #include "policy/list_digest.h"
 #include "policy/list_parse.h"
+#include "role/boot.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -300,7 +300,7 @@ static void serve(struct fetch *o)
 	}
 }
 
-int fetch_main(struct role *r)
+static int fetch(struct role *r)
 {
 	static const char *const extra[] = { "bind", "connect", "ioctl", "memfd_create", "ftruncate", "eventfd2",
 		"pipe2", "socketpair", "uname", "geteuid", "getuid", NULL };
@@ -321,4 +321,10 @@ int fetch_main(struct role *r)
 	role_ready(r);
 	serve(o);
 	return 0;
+}
+
+/* Started by main as every role is: its words say which. */
+int main(void)
+{
+	return role_run(ROLE_FETCH, fetch);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_DOWNLOAD_H
-#define DAEMON_DOWNLOAD_H
+#ifndef FETCH_DOWNLOAD_H
+#define FETCH_DOWNLOAD_H
 
 #include "base/addr.h"
 #include "ipc/ipc.h"

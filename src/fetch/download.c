@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/download.h"
+#include "fetch/download.h"
 
 #include "policy/list_parse.h"
 
