@@ -199,6 +199,8 @@ void lists_install(struct desk *d)
 			s->busy = NULL;
 		unload(&s->v[i]);
 	}
+	/* Who waited for a list that is gone waits for nothing. */
+	lists_answer(d);
 }
 
 /* --- fetching --- */
@@ -343,6 +345,8 @@ void lists_fetched(struct desk *d, const struct frame *f)
 		take_members(d, l, f->n_fds == 1 ? f->fds[0] : -1, &m);
 	else
 		l->copy.fetched_ms = clock_wall_ms();
+	if (m.unchanged)
+		l->said[0] = '\0';
 	if (l->failures > before)
 		return;
 	l->failures = 0;

@@ -5,7 +5,8 @@
  * a list in a file comes as a descriptor), no name service (the resolver role gives addresses). Its answer is a digest
  * that desk and gate use without trusting it: taken over, it can give a wrong list.
  *
- * One request at a time. https: the host is resolved, the resource fetched (download.h), each redirect begins anew.
+ * One request at a time, the last. https: the host is resolved, the resource fetched (download.h), each redirect begins
+ * anew.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -30,8 +31,7 @@ struct fetch {
 	struct role *r;
 	struct download *download;
 	char no_certificates[DOWNLOAD_TEXT]; /* "": they were read */
-	bool busy;
-	uint32_t id; /* of desk's request */
+	uint32_t id;			     /* of desk's request */
 	struct ipc_fetch m;
 	char url[DOWNLOAD_TEXT];
 	unsigned redirects;
@@ -44,7 +44,6 @@ struct fetch {
 static void answer(struct fetch *o, const struct ipc_fetched *m, int fd)
 {
 	(void)role_send_msg(o->r, ROLE_DESK, IPC_FETCHED, o->id, fetched, m, &fd, fd >= 0 ? 1 : 0);
-	o->busy = false;
 	o->asked = 0;
 	o->until_ms = -1;
 	download_stop(o->download);
@@ -223,11 +222,14 @@ static void resolved(struct fetch *o, const struct ipc_resolved *r)
 static void request(struct fetch *o, struct frame *f)
 {
 	static struct ipc_fetch m;
-	if (!ipc_fetch_get(f->body, f->len, &m) || o->busy)
+	if (!ipc_fetch_get(f->body, f->len, &m))
 		return;
+	/* Desk has given up what it asked before: the list is another one now, or none. */
+	download_stop(o->download);
+	o->asked = 0;
+	o->until_ms = -1;
 	o->m = m;
 	o->id = f->id;
-	o->busy = true;
 	o->redirects = 0;
 	snprintf(o->url, sizeof(o->url), "%s", m.source);
 	if (f->n_fds == 1)

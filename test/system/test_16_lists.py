@@ -144,3 +144,8 @@ def test_never_fetched(t):
     page(other, "http://198.51.100.10/")
     assert state()["state"] in ("waiting", "failed") and not state()["loaded"]
     assert "refuses everything" in sekisho("list", "show", "ads")
+    # Another source is not kept waiting by the one that does not answer.
+    may_fetch(t)
+    put("www.example.net\n")
+    define(t, f"https://{HOST}/list", "deny web to list:ads", "allow any to internet")
+    wait_until(lambda: state()["state"] == "good", 10, "the list is fetched from elsewhere")
