@@ -7,6 +7,7 @@
 #include "gate/gate.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "daemon/roles.h"
 #include "policy/policy.h"
@@ -170,21 +171,13 @@ static void policies_tidy(struct gate_role *o)
 	}
 }
 
-/* A memfd is mapped only when nobody can change or shrink it any more. */
-static bool sealed(int fd, size_t len)
-{
-	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-	return len != 0 && len <= POLICY_BYTES_MAX && (fcntl(fd, F_GET_SEALS) & seals) == seals &&
-	       lseek(fd, 0, SEEK_END) == (off_t)len;
-}
-
-/* NULL: it is not sealed, or there is no room. */
+/* Memory is mapped only when nobody can change or shrink it any more. NULL: it is not sealed, or there is no room. */
 static struct mapped *policy_map(struct gate_role *o, int fd, size_t len)
 {
 	struct mapped *m = NULL;
 	for (unsigned i = 0; i < POLICIES && m == NULL; i++)
 		m = o->policy[i].at == NULL ? &o->policy[i] : NULL;
-	if (m == NULL || !sealed(fd, len))
+	if (m == NULL || len > POLICY_BYTES_MAX || !fd_sealed(fd, len))
 		return NULL;
 	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
@@ -246,7 +239,8 @@ static void take_list(struct gate_role *o, const struct frame *f)
 	struct ipc_list m;
 	struct list_digest digest;
 	void *map = MAP_FAILED;
-	if (ipc_list_get(f->body, f->len, &m) && f->n_fds == 1 && sealed(f->fds[0], m.len))
+	if (ipc_list_get(f->body, f->len, &m) && f->n_fds == 1 && m.len <= POLICY_BYTES_MAX &&
+		fd_sealed(f->fds[0], m.len))
 		map = mmap(NULL, m.len, PROT_READ, MAP_SHARED, f->fds[0], 0);
 	if (map == MAP_FAILED || list_digest_open(map, m.len, &digest) != 0) {
 		log_msg(LOG_ERROR, "what desk sent is no list's digest");

@@ -7,6 +7,7 @@
  * the next one.
  */
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "desk/build.h"
 #include "desk/rule.h"
@@ -39,27 +40,13 @@ static struct {
 	int64_t again_ms; /* boot time; not before */
 } job;
 
-static int write_all(int fd, const void *p, size_t len)
-{
-	const char *from = p;
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, from + done, len - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 static int image_write(int fd, const struct policy *p, uint64_t *ret_len)
 {
 	size_t len;
 	const void *image = policy_image(p, &len);
-	int err = len > BYTES_MAX ? -E2BIG : write_all(fd, image, len);
-	if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-		err = -errno;
+	int err = len > BYTES_MAX ? -E2BIG : fd_write_all(fd, image, len);
+	if (err == 0)
+		err = fd_seal(fd);
 	*ret_len = len;
 	return err;
 }
@@ -69,8 +56,8 @@ int base_memfd(struct base *b)
 	uint64_t len = 0;
 	if (b->fd >= 0)
 		return b->fd;
-	b->fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int err = b->fd < 0 ? -errno : image_write(b->fd, b->policy, &len);
+	b->fd = fd_memory("policy");
+	int err = b->fd < 0 ? b->fd : image_write(b->fd, b->policy, &len);
 	b->len = (size_t)len;
 	if (err == 0)
 		return b->fd;
@@ -94,7 +81,7 @@ static _Noreturn void child(const struct base *b, int pipe, int memfd)
 	o.err = policy_compile(&b->in, &p, &o.error);
 	if (o.err == 0)
 		o.err = image_write(STDOUT_FILENO, p, &o.len);
-	_exit(write_all(STDIN_FILENO, &o, sizeof(o)) == 0 ? 0 : 1);
+	_exit(fd_write_all(STDIN_FILENO, &o, sizeof(o)) == 0 ? 0 : 1);
 }
 
 static void job_close(struct desk *d)
@@ -110,14 +97,13 @@ static void job_close(struct desk *d)
 
 int compile_begin(struct desk *d, struct base *b)
 {
-	int fds[2] = { -1, -1 }, err = 0;
+	int fds[2] = { -1, -1 };
 	if (job.pid != 0) {
 		base_free(b);
 		return -EBUSY;
 	}
-	job.memfd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (job.memfd < 0 || pipe2(fds, O_CLOEXEC) != 0)
-		err = -errno;
+	job.memfd = fd_memory("policy");
+	int err = job.memfd < 0 ? job.memfd : pipe2(fds, O_CLOEXEC) == 0 ? 0 : -errno;
 	if (err == 0)
 		err = loop_add(d->role->loop, fds[0], EPOLLIN, DESK_COMPILED, 0);
 	pid_t pid = err != 0 ? -1 : fork();
@@ -157,7 +143,7 @@ void compile_forget(struct desk *d)
 /* Opened where it lies, after everything in it was checked. */
 static int image_open(struct base *b, int fd, uint64_t len)
 {
-	if (len == 0 || len > BYTES_MAX || lseek(fd, 0, SEEK_END) != (off_t)len)
+	if (len > BYTES_MAX || !fd_sealed(fd, len))
 		return -EBADMSG;
 	b->map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 	if (b->map == MAP_FAILED) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "desk/copies.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -23,9 +25,7 @@ _Static_assert(sizeof(struct head) <= HEAD_LEN, "the head has its place");
 
 int digest_map(int fd, size_t len, struct list_digest *ret, const void **ret_map)
 {
-	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-	if (len == 0 || len > BYTES_MAX || (fcntl(fd, F_GET_SEALS) & seals) != seals ||
-		lseek(fd, 0, SEEK_END) != (off_t)len)
+	if (len > BYTES_MAX || !fd_sealed(fd, len))
 		return -EBADMSG;
 	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
@@ -36,21 +36,6 @@ int digest_map(int fd, size_t len, struct list_digest *ret, const void **ret_map
 	else
 		*ret_map = map;
 	return err;
-}
-
-static int write_all(int fd, const void *bytes, size_t len)
-{
-	const char *p = bytes;
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENOSPC;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
 }
 
 static int sync_folder(void)
@@ -73,9 +58,9 @@ int copy_write(const char *id, const struct list_copy *c, const void *digest, si
 	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	int err = write_all(fd, block, sizeof(block));
+	int err = fd_write_all(fd, block, sizeof(block));
 	if (err == 0)
-		err = write_all(fd, digest, len);
+		err = fd_write_all(fd, digest, len);
 	if (err == 0 && fsync(fd) != 0)
 		err = -errno;
 	close(fd);
@@ -91,7 +76,7 @@ static int copy_bytes(int from, int to, size_t len)
 	static char buf[1 << 16];
 	while (len > 0) {
 		ssize_t n = read(from, buf, len < sizeof(buf) ? len : sizeof(buf));
-		int err = n < 0 ? -errno : n == 0 ? -EBADMSG : write_all(to, buf, (size_t)n);
+		int err = n < 0 ? -errno : n == 0 ? -EBADMSG : fd_write_all(to, buf, (size_t)n);
 		if (err != 0)
 			return err;
 		len -= (size_t)n;
@@ -135,12 +120,12 @@ int copy_read(const char *id, const char *source, struct list_copy *ret, size_t 
 	if (from < 0)
 		return -errno;
 	int err = read_head(from, source, &h);
-	if (err == 0 && (to = memfd_create("list", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0)
-		err = -errno;
+	if (err == 0 && (to = fd_memory("list")) < 0)
+		err = to;
 	if (err == 0)
 		err = copy_bytes(from, to, h.len);
-	if (err == 0 && fcntl(to, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-		err = -errno;
+	if (err == 0)
+		err = fd_seal(to);
 	if (err == 0 && !whole(to, h.len))
 		err = -EBADMSG;
 	close(from);

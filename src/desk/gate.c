@@ -5,6 +5,7 @@
  * it sends a copy of each grant and each synthetic name, and a new gate gets them all back. Numbers of grants are never
  * given twice: a block is durable before the gate may use it.
  */
+#include "base/fd.h"
 #include "base/log.h"
 #include "desk/build.h"
 #include "desk/lists.h"
@@ -33,14 +34,15 @@ void image_keep(int fd)
 static int delta_memfd(const struct desk *d)
 {
 	const struct base *b = d->base;
-	int fd = memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	size_t gone = b->n_gone * sizeof(*b->gone);
-	bool ok = fd >= 0 && (d->more_len == 0 || write(fd, d->more, d->more_len) == (ssize_t)d->more_len) &&
-		  (gone == 0 || write(fd, b->gone, gone) == (ssize_t)gone) &&
-		  fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
-	if (ok)
+	int fd = fd_memory("policy");
+	int err = fd < 0 ? fd : fd_write_all(fd, d->more, d->more_len);
+	if (err == 0)
+		err = fd_write_all(fd, b->gone, b->n_gone * sizeof(*b->gone));
+	if (err == 0)
+		err = fd_seal(fd);
+	if (err == 0)
 		return fd;
-	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(errno));
+	log_msg(LOG_ERROR, "the policy cannot be handed to the gate: %s", strerror(-err));
 	if (fd >= 0)
 		close(fd);
 	return -1;

@@ -9,6 +9,7 @@
  * anew.
  */
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "fetch/download.h"
 #include "policy/list_digest.h"
@@ -67,20 +68,12 @@ static int add(void *builder, const struct policy_peer *p)
 
 static int sealed_memfd(const void *bytes, size_t len)
 {
-	const char *p = bytes;
-	int fd = memfd_create("list", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	for (size_t done = 0; fd >= 0 && done < len;) {
-		ssize_t n = write(fd, p + done, len - done);
-		if (n <= 0) {
-			close(fd);
-			return -ENOSPC;
-		}
-		done += (size_t)n;
-	}
-	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-	if (fd >= 0 && fcntl(fd, F_ADD_SEALS, seals) == 0)
+	int fd = fd_memory("list");
+	int err = fd < 0 ? fd : fd_write_all(fd, bytes, len);
+	if (err == 0)
+		err = fd_seal(fd);
+	if (err == 0)
 		return fd;
-	int err = -errno;
 	if (fd >= 0)
 		close(fd);
 	return err;

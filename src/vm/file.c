@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vm/file.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -44,20 +46,6 @@ int file_read(const char *path, size_t max, uint8_t **ret, size_t *ret_len)
 	return 0;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int file_write(const char *path, const void *data, size_t len)
 {
 	char tmp[1024];
@@ -66,7 +54,7 @@ int file_write(const char *path, const void *data, size_t len)
 	int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int err = write_all(fd, data, len);
+	int err = fd_write_all(fd, data, len);
 	if (err == 0 && (fchmod(fd, 0644) != 0 || rename(tmp, path) != 0))
 		err = -errno;
 	close(fd);
