@@ -87,7 +87,7 @@ void index_wake(struct desk *d, struct rule *r)
 	heap_push(&x->by_boot, &r->by_boot, r->ends.boot_ms);
 }
 
-static size_t id_place(const struct desk *d, const char *id)
+size_t index_place(const struct desk *d, const char *id)
 {
 	size_t low = 0, high = d->n_ids;
 	while (low < high) {
@@ -115,7 +115,7 @@ static int ids_room(struct desk *d)
 
 static void id_insert(struct desk *d, const char *id)
 {
-	size_t at = id_place(d, id);
+	size_t at = index_place(d, id);
 	memmove(d->ids + at + 1, d->ids + at, (d->n_ids - at) * sizeof(*d->ids));
 	d->ids[at] = id;
 	d->n_ids++;
@@ -123,7 +123,7 @@ static void id_insert(struct desk *d, const char *id)
 
 static void id_take(struct desk *d, const char *id)
 {
-	size_t at = id_place(d, id);
+	size_t at = index_place(d, id);
 	while (at < d->n_ids && d->ids[at] != id)
 		at++;
 	if (at < d->n_ids)

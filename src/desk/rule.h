@@ -59,6 +59,8 @@ int64_t index_left_ms(const struct desk *d);
 /* d->ids: from now on it is made anew by index_ids() instead of being kept. */
 void index_ids_forget(struct desk *d);
 void index_ids(struct desk *d);
+/* The first place of d->ids whose id is not below this one. */
+size_t index_place(const struct desk *d, const char *id);
 bool run_alive(const struct desk *d, uint32_t run);
 
 #endif

@@ -145,15 +145,7 @@ static size_t common(const char *a, const char *b)
 
 const char *rule_short_id(const struct desk *d, const char *id, char buf[POLICY_ID_TEXT])
 {
-	size_t low = 0, high = d->n_ids, need = 4;
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (strcmp(d->ids[mid], id) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	size_t next = low;
+	size_t low = index_place(d, id), next = low, need = 4;
 	while (next < d->n_ids && strcmp(d->ids[next], id) == 0)
 		next++;
 	if (low > 0 && common(d->ids[low - 1], id) >= need)
