@@ -140,6 +140,12 @@ static int reload(const struct apply *a)
 	json_t *reply;
 	char text[200];
 	int code = cli_call(a->c, "org.sekisho.Admin.Reload", NULL, &reply);
+	if (code == EXIT_DAEMON) {
+		/* It may have read the new file before it went: only a new start knows. */
+		cli_error("%s/%s is the new file, and whether it is in force is not known%s%s", a->dir, a->name,
+			a->replaces ? "; the old one is " : "", a->replaces ? a->old : "");
+		return code;
+	}
 	if (code != 0) {
 		take_back(a);
 		return code;
