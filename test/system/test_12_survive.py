@@ -134,9 +134,11 @@ def test_keeper(t):
 def test_exit_noticed(t):
     """A program that ends by itself after its keeper's death: its status is in the log, the machine goes away."""
     log = t.log()
-    m = Machine(t, "short", "sh", "-c", "echo up; dd if=/dev/zero bs=1M count=2; sleep 6; exit 5")
+    m = Machine(t, "short", "sh", "-c", "echo up; dd if=/dev/zero bs=1M count=2; until curl -sf http://198.51.100.10/end; do sleep 0.2; done; exit 5")
     t.daemon.kill_role("keeper")
     m.client_ended()
+    with open(f"{LAB}/www/end", "w") as f:  # its sign to end
+        f.write("now")
     log.find(event="app-stopped", app="short", text="exit status 5", timeout=60)
     wait_until(gone, 20, "the machine is gone")
 
