@@ -3,6 +3,7 @@
 #include "policy/lex.h"
 
 #include <errno.h>
+#include <libpsl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ struct list_reader {
 	int (*add)(void *arg, const struct policy_peer *p);
 	void *arg;
 	struct list_report *report;
+	struct span sink; /* the last word that stood for "nobody is to reach": most lines of a hosts file begin so */
 	uint32_t line;
 	bool bad; /* this line, already counted */
 	int err;  /* of `add` */
@@ -65,12 +67,32 @@ static struct span take_word(struct span *s)
 	return word;
 }
 
+/* What nearly all of a list is made of, taken as policy_parse_peer() takes it: at least two labels of letters, digits,
+ * - and _, the last of which is no number, and no public suffix. */
+static bool plain_name(struct span word, struct name *ret)
+{
+	char text[NAME_WIRE_MAX];
+	size_t last = word.len;
+	while (last > 0 && word.p[last - 1] != '.')
+		last--;
+	if (last == 0 || last == word.len || span_digits(span_from(word, last)) ||
+		!name_from_text(word.p, word.len, ret))
+		return false;
+	memcpy(text, ret->wire + 1, ret->len - 1U);
+	for (size_t i = 0; ret->wire[i + ret->wire[i] + 1U] != 0; i += ret->wire[i] + 1U)
+		text[i + ret->wire[i]] = '.';
+	return psl_is_public_suffix2(psl_builtin(), text, PSL_TYPE_ICANN) == 0;
+}
+
 /* The rule language's own peer, of the kinds a list may have. `within`: the pattern .x, or an address. */
 static bool read_peer(struct list_reader *r, struct span word, bool within, struct policy_peer *ret)
 {
 	char text[LIST_LINE_MAX + 1];
 	struct policy_diag d;
 	struct policy_peer p, pattern;
+	ret->kind = within ? POLICY_PEER_WITHIN : POLICY_PEER_NAME;
+	if (plain_name(word, &ret->name))
+		return true;
 	for (size_t i = 0; i < word.len; i++) {
 		if (word.p[i] == '\0' || strchr("#\"{},=", word.p[i]) != NULL) {
 			bad_line(r, "expected a host name, a pattern or an address");
@@ -180,14 +202,17 @@ static void read_line(struct list_reader *r, struct span line)
 	if (line.len == 0 || read_adblock(r, line))
 		return;
 	struct span word = take_word(&line);
-	if (!read_peer(r, word, false, &p))
+	bool sink = line.len > 0 && word.len == r->sink.len && memcmp(word.p, r->sink.p, word.len) == 0;
+	if (!sink && !read_peer(r, word, false, &p))
 		return;
-	if (line.len == 0)
+	if (line.len == 0) {
 		add_entry(r, &p);
-	else if (sinkhole(&p))
+	} else if (sink || sinkhole(&p)) {
+		r->sink = word;
 		read_hosts(r, line);
-	else
+	} else {
 		bad_line(r, "expected one name or address on a line, or 0.0.0.0 and names after it");
+	}
 }
 
 int list_parse(const char *text, size_t len, int (*add)(void *arg, const struct policy_peer *p), void *arg,
