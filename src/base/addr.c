@@ -2,6 +2,7 @@
 #include "base/addr.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,11 +19,16 @@ struct addr addr_v6(const uint8_t b[16])
 	return a;
 }
 
+static uint32_t half_at(const uint8_t *b)
+{
+	uint32_t w;
+	memcpy(&w, b, sizeof(w));
+	return be32toh(w);
+}
+
 uint32_t addr_to_u32(const struct addr *a)
 {
-	if (a->len != 4)
-		return 0;
-	return (uint32_t)a->b[0] << 24 | (uint32_t)a->b[1] << 16 | (uint32_t)a->b[2] << 8 | a->b[3];
+	return a->len == 4 ? half_at(a->b) : 0;
 }
 
 bool addr_equal(const struct addr *a, const struct addr *b)
@@ -30,15 +36,25 @@ bool addr_equal(const struct addr *a, const struct addr *b)
 	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
 }
 
+static uint64_t word_at(const uint8_t *b)
+{
+	uint64_t w;
+	memcpy(&w, b, sizeof(w));
+	return be64toh(w);
+}
+
 bool addr_in(const struct addr *a, const struct addr *net, unsigned prefix)
 {
 	if (a->len != net->len || a->len == 0 || prefix > a->len * 8U)
 		return false;
-	unsigned whole = prefix / 8;
-	if (memcmp(a->b, net->b, whole) != 0)
-		return false;
-	unsigned rest = prefix % 8;
-	return rest == 0 || (a->b[whole] ^ net->b[whole]) >> (8 - rest) == 0;
+	if (prefix == 0)
+		return true;
+	if (a->len == 4)
+		return (half_at(a->b) ^ half_at(net->b)) >> (32 - prefix) == 0;
+	uint64_t first = word_at(a->b) ^ word_at(net->b);
+	if (prefix <= 64)
+		return first >> (64 - prefix) == 0;
+	return first == 0 && (word_at(a->b + 8) ^ word_at(net->b + 8)) >> (128 - prefix) == 0;
 }
 
 bool addr_parse(const char *text, struct addr *ret)

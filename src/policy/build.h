@@ -35,11 +35,12 @@ struct build {
 	struct keytab defs;  /* id → definition */
 	uint32_t *def_index; /* of row: index in its array, kind in the low two bits */
 	struct keytab objects, apps, groups, patterns;
-	uint8_t *who; /* of object */
+	uint32_t *first; /* of a row of patterns: its first hit; made with the hits */
+	uint8_t *who;	 /* of object */
 	size_t cap_who;
 	struct link *links;
 	size_t n_links, cap_links, n_members;
-	struct clist lists[POLICY_LISTS_MAX];
+	struct clist lists[POLICY_LISTS_MAX]; /* first: the row of patterns, until the hits are made */
 	size_t n_lists;
 	uint32_t *app_groups, *member;
 	size_t n_grouped, n_member;

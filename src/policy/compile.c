@@ -67,12 +67,15 @@ static bool keep_ports(struct build *b, const struct policy_rule *r, struct crul
 	}
 	c->ports = (uint32_t)b->n_ports;
 	c->n_ports = r->n_ports;
+	if (r->n_ports == 0)
+		return true;
 	for (size_t i = 0; i < r->n_ports; i++)
 		b->ports[b->n_ports++] = (struct cport){ .lo = r->ports[i].lo,
 			.hi = r->ports[i].hi,
 			.proto_kind = r->ports[i].proto_kind,
 			.proto = r->ports[i].proto,
 			.ranged = r->ports[i].ranged };
+	c->port = b->ports[c->ports];
 	return true;
 }
 
@@ -256,7 +259,7 @@ static void build_fini(struct build *b)
 {
 	struct keytab *const tabs[] = { &b->defs, &b->objects, &b->apps, &b->groups, &b->patterns };
 	void *const blocks[] = { b->def_index, b->who, b->links, b->app_groups, b->member, b->rules, b->facts, b->keys,
-		b->by_id, b->windows, b->ports, b->text };
+		b->by_id, b->first, b->windows, b->ports, b->text };
 	for (size_t i = 0; i < sizeof(tabs) / sizeof(tabs[0]); i++)
 		keytab_fini(tabs[i]);
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)

@@ -5,6 +5,8 @@
 #include "policy/list_digest.h"
 #include "policy/policy.h"
 
+#include <string.h>
+
 /*
  * Theory of operation. Inside this folder only.
  *
@@ -25,7 +27,6 @@
 /* A row of a table of keys: kind and bytes → the row's number. */
 struct keyrow {
 	uint32_t off;
-	uint32_t first, n; /* of patterns: range of `hits` */
 	uint16_t len;
 	uint8_t kind, zero;
 };
@@ -49,15 +50,36 @@ enum pattern_kind { PATTERN_ANY, PATTERN_ZONE, PATTERN_APP, PATTERN_NAME, PATTER
 enum hit_way { WAY_EXACT, WAY_BELOW, WAY_WITHIN };
 enum { PATTERN_KEY_MAX = 2 + NAME_WIRE_MAX };
 
+/* A slot of the table of patterns. It has all that a search reads next: a row of its own would be one wait more. */
+struct pattern {
+	uint32_t hash;
+	uint32_t off;	/* of the key in the pool */
+	uint32_t first; /* of `hits`, up to one that is the last; NO_HITS: none */
+	uint16_t len;
+	uint8_t kind, used; /* used 0: free */
+};
+enum { NO_HITS = UINT32_MAX };
+struct patterns {
+	const struct pattern *slots;
+	const uint8_t *pool;
+	uint32_t n_slots; /* a power of two with a free one among them, or 0 */
+	uint32_t pool_len;
+};
+
 /* An object a pattern leads to. `who`: bit 2·subject + direction: it has rules of such a subject and direction. */
 struct object_hit {
 	uint32_t object;
 	uint8_t way, who;
-	uint16_t zero;
+	uint8_t last, zero; /* last: of its pattern */
 };
 
 enum rule_flag { RULE_LIMITED = 1, RULE_COUNTED = 2, RULE_LOG = 4, RULE_QUIET = 8, RULE_OVER = 16 };
 enum { NO_WINDOW = UINT32_MAX };
+
+struct cport {
+	uint16_t lo, hi;
+	uint8_t proto_kind, proto, ranged, zero;
+};
 
 /* What a decision reads of a rule; they stand in the order of their buckets. */
 struct crule {
@@ -66,13 +88,9 @@ struct crule {
 	uint32_t owner;
 	uint32_t ports; /* first of n_ports */
 	uint32_t window;
+	struct cport port; /* the first of them, where the rule is: mostly it is the only one */
 	uint16_t n_ports;
 	uint8_t verb, final_rank, subject_rank, origin, flags, zero;
-};
-
-struct cport {
-	uint16_t lo, hi;
-	uint8_t proto_kind, proto, ranged, zero;
 };
 
 struct cwindow {
@@ -94,8 +112,8 @@ struct inbound {
 
 /* A list that some rule uses. */
 struct clist {
-	uint32_t row; /* of patterns */
-	uint32_t id;  /* in the text */
+	uint32_t first; /* of `hits`, as a pattern's */
+	uint32_t id;	/* in the text */
 };
 
 /* The parts of an image in their order. NETS: host, peers, onlink, synthetic. */
@@ -110,7 +128,6 @@ enum part {
 	PART_APP_ROWS,
 	PART_APP_POOL,
 	PART_SLOTS,
-	PART_ROWS,
 	PART_POOL,
 	PART_APP_GROUPS, /* groups of app a: member[app_groups[a]..app_groups[a+1]) */
 	PART_MEMBER,
@@ -132,7 +149,7 @@ struct image_head {
 	} part[PARTS];
 };
 enum { IMAGE_ALIGN = 8 };
-#define IMAGE_MAGIC UINT64_C(0x534b504f4c303102)
+#define IMAGE_MAGIC UINT64_C(0x534b504f4c303103)
 
 /* An image as it lies, with the places of its parts. Nothing in it is written. */
 struct policy {
@@ -145,7 +162,8 @@ struct policy {
 	const struct cwindow *windows;
 	const struct cport *ports;
 	const char *text;
-	struct keyview apps, patterns;
+	struct keyview apps;
+	struct patterns patterns;
 	uint32_t n_grouped; /* apps below this id may be in groups */
 	const uint32_t *app_groups, *member;
 	const struct object_hit *hits;
@@ -204,6 +222,18 @@ static inline uint64_t bucket_key(enum policy_dir dir, uint32_t subject, uint32_
 static inline uint8_t who_bit(enum policy_subject kind, enum policy_dir dir)
 {
 	return (uint8_t)(1U << (2 * kind + (dir == POLICY_IN)));
+}
+
+/* The last bytes of a key, fewer than eight, as one word. */
+static inline uint64_t tail_word(const uint8_t *p, size_t n)
+{
+	uint32_t lo, hi;
+	if (n >= 4) {
+		memcpy(&lo, p, 4);
+		memcpy(&hi, p + n - 4, 4);
+		return lo | (uint64_t)hi << 8 * (n - 4);
+	}
+	return n == 0 ? 0 : p[0] | (uint64_t)p[n / 2] << 8 * (n / 2) | (uint64_t)p[n - 1] << 8 * (n - 1);
 }
 
 static inline uint64_t mix64(uint64_t h)

@@ -6,59 +6,43 @@
 #include <string.h>
 
 /* Ranges of the built-in floor; the tests hold them against a second list. */
-struct range {
-	uint8_t len, prefix;
-	uint8_t b[16];
+static const struct policy_net martians[] = {
+	{ { 4, { 0 } }, 8 },		/* this network */
+	{ { 4, { 127 } }, 8 },		/* loopback */
+	{ { 4, { 198, 18 } }, 15 },	/* synthetic names (and benchmarks) */
+	{ { 4, { 240 } }, 4 },		/* reserved, broadcast */
+	{ { 16, { 0 } }, 8 },		/* unspecified, loopback, v4-compatible, never assigned; NAT64 and v4-mapped are
+					   unwrapped before */
+	{ { 16, { 0x01, 0x00 } }, 64 }, /* discard only */
 };
-
-static const struct range martians[] = {
-	{ 4, 8, { 0 } },	/* this network */
-	{ 4, 8, { 127 } },	/* loopback */
-	{ 4, 15, { 198, 18 } }, /* synthetic names (and benchmarks) */
-	{ 4, 4, { 240 } },	/* reserved, broadcast */
-	{ 16, 8, { 0 } }, /* unspecified, loopback, v4-compatible, never assigned; NAT64 and v4-mapped are unwrapped
-			     before */
-	{ 16, 64, { 0x01, 0x00 } }, /* discard only */
+static const struct policy_net metadata[] = {
+	{ { 4, { 169, 254, 169, 254 } }, 32 },
+	{ { 16, { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 } }, 128 },
 };
-static const struct range metadata[] = {
-	{ 4, 32, { 169, 254, 169, 254 } },
-	{ 16, 128, { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 } },
+static const struct policy_net links[] = {
+	{ { 4, { 169, 254 } }, 16 },
+	{ { 4, { 224 } }, 4 },
+	{ { 16, { 0xfe, 0x80 } }, 10 },
+	{ { 16, { 0xff } }, 8 },
 };
-static const struct range links[] = {
-	{ 4, 16, { 169, 254 } },
-	{ 4, 4, { 224 } },
-	{ 16, 10, { 0xfe, 0x80 } },
-	{ 16, 8, { 0xff } },
+static const struct policy_net lans[] = {
+	{ { 4, { 10 } }, 8 },
+	{ { 4, { 172, 16 } }, 12 },
+	{ { 4, { 192, 168 } }, 16 },
+	{ { 4, { 100, 64 } }, 10 },
+	{ { 16, { 0xfc } }, 7 },
 };
-static const struct range lans[] = {
-	{ 4, 8, { 10 } },
-	{ 4, 12, { 172, 16 } },
-	{ 4, 16, { 192, 168 } },
-	{ 4, 10, { 100, 64 } },
-	{ 16, 7, { 0xfc } },
-};
-
-static bool in_ranges(const struct addr *a, unsigned prefix, const struct range *r, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct addr net = { .len = r[i].len };
-		memcpy(net.b, r[i].b, sizeof(net.b));
-		if (prefix >= r[i].prefix && addr_in(a, &net, r[i].prefix))
-			return true;
-	}
-	return false;
-}
 
 static bool in_nets(const struct addr *a, unsigned prefix, const struct policy_net *nets, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (prefix >= nets[i].prefix && addr_in(a, &nets[i].addr, nets[i].prefix))
+		if (nets[i].addr.len == a->len && prefix >= nets[i].prefix && addr_in(a, &nets[i].addr, nets[i].prefix))
 			return true;
 	}
 	return false;
 }
 
-#define IN(a, ranges) in_ranges((a), (a)->len * 8U, (ranges), sizeof(ranges) / sizeof((ranges)[0]))
+#define IN(a, nets) in_nets((a), (a)->len * 8U, (nets), sizeof(nets) / sizeof((nets)[0]))
 
 static struct addr v4_at(const uint8_t *b, uint8_t flip)
 {
@@ -124,9 +108,9 @@ bool floor_inside(const struct policy_env *env, const struct addr *net, unsigned
 	case POLICY_CLASS_PEERS:
 		return in_nets(net, prefix, env->peers, env->n_peers);
 	case POLICY_CLASS_METADATA:
-		return in_ranges(net, prefix, metadata, sizeof(metadata) / sizeof(metadata[0]));
+		return in_nets(net, prefix, metadata, sizeof(metadata) / sizeof(metadata[0]));
 	case POLICY_CLASS_LINK:
-		return in_ranges(net, prefix, links, sizeof(links) / sizeof(links[0]));
+		return in_nets(net, prefix, links, sizeof(links) / sizeof(links[0]));
 	case POLICY_CLASS_MARTIAN:
 		return false;
 	case POLICY_CLASS_LAN:

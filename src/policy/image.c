@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(sizeof(struct crule) == 32 && sizeof(struct policy_fact) == 72 && sizeof(struct cport) == 8 &&
-		      sizeof(struct cwindow) == 8 && sizeof(struct keyslot) == 8 && sizeof(struct keyrow) == 16 &&
-		      sizeof(struct object_hit) == 8 && sizeof(struct bucket) == 16 && sizeof(struct inbound) == 16 &&
-		      sizeof(struct clist) == 8 && sizeof(struct policy_net) == 18 && sizeof(struct policy_tz) == 16,
+static_assert(sizeof(struct crule) == 40 && sizeof(struct policy_fact) == 72 && sizeof(struct cport) == 8 &&
+		      sizeof(struct cwindow) == 8 && sizeof(struct keyslot) == 8 && sizeof(struct keyrow) == 8 &&
+		      sizeof(struct pattern) == 16 && sizeof(struct object_hit) == 8 && sizeof(struct bucket) == 16 &&
+		      sizeof(struct inbound) == 16 && sizeof(struct clist) == 8 && sizeof(struct policy_net) == 18 &&
+		      sizeof(struct policy_tz) == 16,
 	"a row changed: change IMAGE_MAGIC and the check of that row");
 
 const size_t image_part_size[PARTS] = { [PART_RULES] = sizeof(struct crule),
@@ -22,8 +23,7 @@ const size_t image_part_size[PARTS] = { [PART_RULES] = sizeof(struct crule),
 	[PART_APP_SLOTS] = sizeof(struct keyslot),
 	[PART_APP_ROWS] = sizeof(struct keyrow),
 	[PART_APP_POOL] = 1,
-	[PART_SLOTS] = sizeof(struct keyslot),
-	[PART_ROWS] = sizeof(struct keyrow),
+	[PART_SLOTS] = sizeof(struct pattern),
 	[PART_POOL] = 1,
 	[PART_APP_GROUPS] = sizeof(uint32_t),
 	[PART_MEMBER] = sizeof(uint32_t),
@@ -57,8 +57,8 @@ static void view_init(struct policy *p, const uint8_t *bytes)
 	p->text_len = n[PART_TEXT];
 	p->apps = (struct keyview){ at[PART_APP_SLOTS], at[PART_APP_ROWS], at[PART_APP_POOL],
 		(uint32_t)n[PART_APP_SLOTS], (uint32_t)n[PART_APP_ROWS], (uint32_t)n[PART_APP_POOL] };
-	p->patterns = (struct keyview){ at[PART_SLOTS], at[PART_ROWS], at[PART_POOL], (uint32_t)n[PART_SLOTS],
-		(uint32_t)n[PART_ROWS], (uint32_t)n[PART_POOL] };
+	p->patterns =
+		(struct patterns){ at[PART_SLOTS], at[PART_POOL], (uint32_t)n[PART_SLOTS], (uint32_t)n[PART_POOL] };
 	p->app_groups = at[PART_APP_GROUPS];
 	p->n_grouped = (uint32_t)n[PART_APP_GROUPS] - 1;
 	p->member = at[PART_MEMBER];
@@ -131,11 +131,16 @@ static bool range_ok(uint64_t first, uint64_t n, size_t total)
 	return first <= total && n <= total - first;
 }
 
+static bool port_sound(const struct cport *c)
+{
+	return c->proto_kind <= POLICY_PROTO_ICMP && c->ranged <= 1 && c->lo <= c->hi;
+}
+
 static bool rule_ok(struct policy_opening *o, size_t i)
 {
 	const struct policy *p = o->p;
 	const struct crule *r = &p->rules[i];
-	return r->input < p->n_rules && range_ok(r->ports, r->n_ports, p->n_ports) &&
+	return r->input < p->n_rules && range_ok(r->ports, r->n_ports, p->n_ports) && port_sound(&r->port) &&
 	       (r->window == NO_WINDOW || r->window < p->n_windows) && r->verb <= POLICY_DROP &&
 	       r->subject_rank <= POLICY_SUBJECT_APP && r->origin <= POLICY_ORIGIN_FILE;
 }
@@ -161,8 +166,7 @@ static bool window_ok(struct policy_opening *o, size_t i)
 
 static bool port_ok(struct policy_opening *o, size_t i)
 {
-	const struct cport *c = &o->p->ports[i];
-	return c->proto_kind <= POLICY_PROTO_ICMP && c->ranged <= 1 && c->lo <= c->hi;
+	return port_sound(&o->p->ports[i]);
 }
 
 /* Every text ends where all end. */
@@ -171,36 +175,31 @@ static bool text_ok(struct policy_opening *o, size_t i)
 	return i + 1 < o->p->text_len || o->p->text[i] == '\0';
 }
 
-static bool slot_ok(struct policy_opening *o, const struct keyview *t, size_t i)
+static bool app_slot_ok(struct policy_opening *o, size_t i)
 {
+	const struct keyview *t = &o->p->apps;
 	o->free_slot = (i != 0 && o->free_slot) || t->slots[i].row == 0;
 	return t->slots[i].row <= t->n_rows && (i + 1 < t->n_slots || o->free_slot);
 }
 
-static bool row_ok(const struct policy *p, const struct keyview *t, size_t i)
-{
-	const struct keyrow *r = &t->rows[i];
-	return range_ok(r->off, r->len, t->pool_len) && range_ok(r->first, r->n, p->n_hits);
-}
-
-static bool app_slot_ok(struct policy_opening *o, size_t i)
-{
-	return slot_ok(o, &o->p->apps, i);
-}
-
 static bool app_row_ok(struct policy_opening *o, size_t i)
 {
-	return row_ok(o->p, &o->p->apps, i);
+	const struct keyview *t = &o->p->apps;
+	return range_ok(t->rows[i].off, t->rows[i].len, t->pool_len);
 }
 
-static bool pattern_slot_ok(struct policy_opening *o, size_t i)
+static bool hits_ok(const struct policy *p, uint32_t first)
 {
-	return slot_ok(o, &o->p->patterns, i);
+	return first == NO_HITS || first < p->n_hits;
 }
 
-static bool pattern_row_ok(struct policy_opening *o, size_t i)
+static bool pattern_ok(struct policy_opening *o, size_t i)
 {
-	return row_ok(o->p, &o->p->patterns, i);
+	const struct patterns *t = &o->p->patterns;
+	const struct pattern *s = &t->slots[i];
+	o->free_slot = (i != 0 && o->free_slot) || s->used == 0;
+	bool sound = s->used == 0 || (range_ok(s->off, s->len, t->pool_len) && hits_ok(o->p, s->first));
+	return sound && (i + 1 < t->n_slots || o->free_slot);
 }
 
 static bool app_group_ok(struct policy_opening *o, size_t i)
@@ -211,7 +210,8 @@ static bool app_group_ok(struct policy_opening *o, size_t i)
 
 static bool hit_ok(struct policy_opening *o, size_t i)
 {
-	return o->p->hits[i].way <= WAY_WITHIN;
+	const struct object_hit *h = &o->p->hits[i];
+	return h->way <= WAY_WITHIN && (i + 1 < o->p->n_hits || h->last != 0);
 }
 
 static bool bucket_ok(struct policy_opening *o, size_t i)
@@ -228,7 +228,7 @@ static bool inbound_ok(struct policy_opening *o, size_t i)
 
 static bool list_ok(struct policy_opening *o, size_t i)
 {
-	return o->p->lists[i].row < o->p->patterns.n_rows && o->p->lists[i].id < o->p->text_len;
+	return hits_ok(o->p, o->p->lists[i].first) && o->p->lists[i].id < o->p->text_len;
 }
 
 static bool net_ok(struct policy_opening *o, size_t i)
@@ -253,8 +253,7 @@ static bool (*const row_check[PARTS])(struct policy_opening *, size_t) = { [PART
 	[PART_TEXT] = text_ok,
 	[PART_APP_SLOTS] = app_slot_ok,
 	[PART_APP_ROWS] = app_row_ok,
-	[PART_SLOTS] = pattern_slot_ok,
-	[PART_ROWS] = pattern_row_ok,
+	[PART_SLOTS] = pattern_ok,
 	[PART_APP_GROUPS] = app_group_ok,
 	[PART_HITS] = hit_ok,
 	[PART_BUCKETS] = bucket_ok,

@@ -7,16 +7,14 @@
 uint32_t keytab_hash(uint8_t kind, const void *key, size_t len)
 {
 	const uint8_t *p = key;
-	uint64_t h = (0x9e3779b97f4a7c15U * (kind + 1U)) ^ len, tail = 0;
+	uint64_t h = (0x9e3779b97f4a7c15U * (kind + 1U)) ^ len;
 	for (; len >= 8; len -= 8, p += 8) {
 		uint64_t v;
 		memcpy(&v, p, 8);
 		h = (h ^ v) * 0xff51afd7ed558ccdU;
 		h ^= h >> 32;
 	}
-	for (size_t i = 0; i < len; i++)
-		tail |= (uint64_t)p[i] << 8 * i;
-	return (uint32_t)mix64(h ^ tail);
+	return (uint32_t)mix64(h ^ tail_word(p, len));
 }
 
 uint32_t keyview_find(const struct keyview *t, uint8_t kind, const void *key, size_t len, uint32_t hash)

@@ -43,12 +43,12 @@ struct list_builder {
 	struct nets ranges[2];
 };
 
-static uint64_t rotl(uint64_t x, unsigned n)
+static inline uint64_t rotl(uint64_t x, unsigned n)
 {
 	return x << n | x >> (64 - n);
 }
 
-static void sip_round(uint64_t v[4])
+static inline void sip_round(uint64_t v[4])
 {
 	v[0] += v[1];
 	v[1] = rotl(v[1], 13) ^ v[0];
@@ -74,8 +74,10 @@ static uint64_t digest_label(const uint64_t key[2], uint64_t parent, const uint8
 		v[0] ^= word;
 		if (at >= len)
 			break;
-		word = 0;
-		memcpy(&word, label + at, len - at < 8 ? len - at : 8);
+		if (len - at >= 8)
+			memcpy(&word, label + at, 8);
+		else
+			word = tail_word(label + at, len - at);
 	}
 	/* The length is what tells "a" from "a\0". */
 	v[3] ^= (uint64_t)len << 56;
@@ -422,22 +424,32 @@ static unsigned slot_says(const struct list_digest *l, uint64_t digest)
 	return 0;
 }
 
-bool list_digest_name(const struct list_digest *l, const struct name *n, struct list_hit *ret)
+void list_digest_ask(const struct list_digest *l, const struct name *n, struct list_ask *ret)
 {
-	uint64_t h[NAME_LABELS_MAX];
-	unsigned labels = name_labels(n), made = digest_suffixes(l->key, n, h, l->labels);
-	/* What a search waits for is memory: all slots are asked for before the first is read. */
-	for (unsigned i = 0; i < made; i++)
-		__builtin_prefetch(&l->slots[slot_of(h[i], l->n_slots)]);
-	for (unsigned i = made; i > 0; i--) {
-		unsigned says = slot_says(l, h[i - 1]);
-		bool exact = i == labels;
+	ret->labels = name_labels(n);
+	ret->made = digest_suffixes(l->key, n, ret->digest, l->labels);
+	for (unsigned i = 0; i < ret->made; i++)
+		__builtin_prefetch(&l->slots[slot_of(ret->digest[i], l->n_slots)]);
+}
+
+bool list_digest_tell(const struct list_digest *l, const struct list_ask *a, struct list_hit *ret)
+{
+	for (unsigned i = a->made; i > 0; i--) {
+		unsigned says = slot_says(l, a->digest[i - 1]);
+		bool exact = i == a->labels;
 		if ((says & (exact ? SAYS_EXACT : SAYS_BELOW)) == 0)
 			continue;
 		*ret = (struct list_hit){ .exact = exact, .labels = i };
 		return true;
 	}
 	return false;
+}
+
+bool list_digest_name(const struct list_digest *l, const struct name *n, struct list_hit *ret)
+{
+	struct list_ask a;
+	list_digest_ask(l, n, &a);
+	return list_digest_tell(l, &a, ret);
 }
 
 int list_digest_addr(const struct list_digest *l, const struct addr *a)

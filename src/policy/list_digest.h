@@ -47,6 +47,14 @@ struct list_hit {
 	unsigned labels; /* of the entry's name, as the rank of a pattern counts them */
 };
 bool list_digest_name(const struct list_digest *l, const struct name *n, struct list_hit *ret);
+/* The same in two steps. What a search waits for is memory: the first asks for it, and whoever has something else to do
+ * before the second does not wait. */
+struct list_ask {
+	unsigned labels, made;
+	uint64_t digest[NAME_LABELS_MAX]; /* of the last 1, 2 … `made` labels */
+};
+void list_digest_ask(const struct list_digest *l, const struct name *n, struct list_ask *ret);
+bool list_digest_tell(const struct list_digest *l, const struct list_ask *a, struct list_hit *ret);
 /* The longest prefix that covers an address as floor_unwrap leaves it; -ENOENT: none. */
 int list_digest_addr(const struct list_digest *l, const struct addr *a);
 

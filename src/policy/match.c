@@ -45,8 +45,9 @@ static bool match_port(const struct policy *p, const struct crule *c, uint8_t pr
 		*ret_rank = 0;
 		return plain_proto(proto, port);
 	}
-	for (uint32_t i = c->ports; i < c->ports + c->n_ports; i++) {
-		const struct cport *item = &p->ports[i];
+	const struct cport *items = c->n_ports == 1 ? &c->port : &p->ports[c->ports];
+	for (uint32_t i = 0; i < c->n_ports; i++) {
+		const struct cport *item = &items[i];
 		uint32_t rank = item_rank(item, proto, port);
 		best = rank > best ? rank : best;
 		*ret_exact = *ret_exact || (rank != 0 && item->ranged && item->lo == item->hi);

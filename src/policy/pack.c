@@ -15,6 +15,7 @@ struct packing {
 	struct inbound *inbound;
 	struct policy_net *nets;
 	struct policy_tz *tz;
+	struct pattern *patterns;
 	size_t n_hits, n_buckets, n_inbound, n_nets;
 };
 
@@ -41,19 +42,48 @@ static bool pack_hits(struct packing *k)
 {
 	struct build *b = k->b;
 	k->hits = calloc(b->n_links + 1, sizeof(*k->hits));
-	if (k->hits == NULL)
+	b->first = malloc((b->patterns.n_rows + 1) * sizeof(*b->first));
+	if (k->hits == NULL || b->first == NULL)
 		return false;
+	for (size_t i = 0; i < b->patterns.n_rows; i++)
+		b->first[i] = NO_HITS;
 	sort_links(b);
 	for (size_t i = 0; i < b->n_links; i++) {
 		uint32_t object = b->links[i].hit >> 2;
 		if (i > 0 && link_cmp(&b->links[i], &b->links[i - 1]) == 0)
 			continue;
-		struct keyrow *row = &b->patterns.rows[b->links[i].pattern];
-		if (row->n++ == 0)
-			row->first = (uint32_t)k->n_hits;
+		uint32_t *first = &b->first[b->links[i].pattern];
+		if (*first == NO_HITS)
+			*first = (uint32_t)k->n_hits;
+		else
+			k->hits[k->n_hits - 1].last = 0;
 		k->hits[k->n_hits++] = (struct object_hit){ .object = object,
 			.way = (uint8_t)(b->links[i].hit & 3),
-			.who = b->who[object] };
+			.who = b->who[object],
+			.last = 1 };
+	}
+	for (size_t i = 0; i < b->n_lists; i++)
+		b->lists[i].first = b->first[b->lists[i].first];
+	return true;
+}
+
+static bool pack_patterns(struct packing *k)
+{
+	const struct keytab *t = &k->b->patterns;
+	k->patterns = calloc(t->n_slots + 1, sizeof(*k->patterns));
+	if (k->patterns == NULL)
+		return false;
+	for (size_t i = 0; i < t->n_slots; i++) {
+		if (t->slots[i].row == 0)
+			continue;
+		uint32_t row = t->slots[i].row - 1;
+		const struct keyrow *r = &t->rows[row];
+		k->patterns[i] = (struct pattern){ .hash = t->slots[i].hash,
+			.off = r->off,
+			.first = k->b->first[row],
+			.len = r->len,
+			.kind = r->kind,
+			.used = 1 };
 	}
 	return true;
 }
@@ -161,8 +191,7 @@ static bool lay_out(const struct packing *k, void **ret, size_t *ret_len)
 		[PART_APP_SLOTS] = { b->apps.slots, b->apps.n_slots },
 		[PART_APP_ROWS] = { b->apps.rows, b->apps.n_rows },
 		[PART_APP_POOL] = { b->apps.pool, b->apps.pool_len },
-		[PART_SLOTS] = { b->patterns.slots, b->patterns.n_slots },
-		[PART_ROWS] = { b->patterns.rows, b->patterns.n_rows },
+		[PART_SLOTS] = { k->patterns, b->patterns.n_slots },
 		[PART_POOL] = { b->patterns.pool, b->patterns.pool_len },
 		[PART_APP_GROUPS] = { b->app_groups, b->n_grouped + 1 },
 		[PART_MEMBER] = { b->member, b->n_member },
@@ -199,8 +228,9 @@ static bool lay_out(const struct packing *k, void **ret, size_t *ret_len)
 bool build_pack(struct build *b, void **ret, size_t *ret_len)
 {
 	struct packing k = { .b = b };
-	bool ok = pack_hits(&k) && pack_buckets(&k) && pack_inbound(&k) && pack_env(&k) && lay_out(&k, ret, ret_len);
-	void *const blocks[] = { k.hits, k.buckets, k.rules, k.row_of, k.inbound, k.nets, k.tz };
+	bool ok = pack_hits(&k) && pack_patterns(&k) && pack_buckets(&k) && pack_inbound(&k) && pack_env(&k) &&
+		  lay_out(&k, ret, ret_len);
+	void *const blocks[] = { k.hits, k.buckets, k.rules, k.row_of, k.inbound, k.nets, k.tz, k.patterns };
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		free(blocks[i]);
 	return ok || build_no_memory(b);

@@ -115,7 +115,7 @@ static bool link_list(struct build *b, const char *id, uint32_t object)
 		struct clist *l = &b->lists[b->n_lists];
 		if (!build_text(b, id, strlen(id), &l->id))
 			return false;
-		l->row = pattern;
+		l->first = pattern;
 		b->n_lists++;
 	}
 	return add_link(b, pattern, object, WAY_EXACT);

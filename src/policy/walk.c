@@ -74,15 +74,29 @@ static void add_object(struct walk *w, const struct object_hit *o, const struct 
 		add_place(w, subject_key(POLICY_SUBJECT_GROUP, p->member[g]), o->object, h);
 }
 
+/* The first slot from `i` on with this hash. NULL: there is none before a free one. */
+static const struct pattern *slot_from(const struct patterns *t, uint32_t i, uint32_t hash)
+{
+	if (t->n_slots == 0)
+		return NULL;
+	const struct pattern *s = &t->slots[i & (t->n_slots - 1)];
+	for (; s->used != 0 && s->hash != hash; s = &t->slots[i & (t->n_slots - 1)])
+		i++;
+	return s->used == 0 ? NULL : s;
+}
+
 static void read_probe(struct walk *w, const struct probe *b)
 {
 	const struct policy *p = w->part;
-	uint32_t row = keyview_find(&p->patterns, b->hit.kind, b->key, b->len, b->hash);
-	if (row == KEYTAB_NONE)
+	const struct patterns *t = &p->patterns;
+	const struct pattern *s = b->at;
+	while (s != NULL &&
+		(s->kind != b->hit.kind || s->len != b->len || memcmp(t->pool + s->off, b->key, b->len) != 0))
+		s = slot_from(t, (uint32_t)(s - t->slots) + 1, b->hash);
+	if (s == NULL || s->first == NO_HITS)
 		return;
-	const struct keyrow *r = &p->patterns.rows[row];
-	for (uint32_t i = r->first; i < r->first + r->n; i++) {
-		const struct object_hit *o = &p->hits[i];
+	const struct object_hit *o = &p->hits[s->first];
+	for (bool last = false; !last; last = (o++)->last != 0) {
 		struct hit h = b->hit;
 		if (b->hit.kind == PATTERN_NAME) {
 			bool fits = o->way == WAY_EXACT ? b->depth == 0 : o->way == WAY_BELOW ? b->depth > 0 : true;
@@ -94,35 +108,20 @@ static void read_probe(struct walk *w, const struct probe *b)
 	}
 }
 
-/* A row that may be the key's; 0: none is. */
-static uint32_t row_of(const struct keyview *t, uint32_t hash)
-{
-	if (t->n_slots == 0)
-		return 0;
-	uint32_t i = hash & (t->n_slots - 1);
-	while (t->slots[i].row != 0 && t->slots[i].hash != hash)
-		i = (i + 1) & (t->n_slots - 1);
-	return t->slots[i].row;
-}
-
 static void read_probes(struct walk *w)
 {
-	const struct keyview *t = &w->part->patterns;
+	const struct patterns *t = &w->part->patterns;
 	for (unsigned i = 0; i < w->n_probes; i++) {
 		struct probe *b = &w->probe[i];
-		b->row = row_of(t, b->hash);
-		if (b->row != 0)
-			__builtin_prefetch(&t->rows[b->row - 1]);
-	}
-	for (unsigned i = 0; i < w->n_probes; i++) {
-		uint32_t row = w->probe[i].row;
-		if (row == 0)
+		b->at = slot_from(t, b->hash, b->hash);
+		if (b->at == NULL)
 			continue;
-		__builtin_prefetch(t->pool + t->rows[row - 1].off);
-		__builtin_prefetch(&w->part->hits[t->rows[row - 1].first]);
+		__builtin_prefetch(t->pool + b->at->off);
+		if (b->at->first != NO_HITS)
+			__builtin_prefetch(&w->part->hits[b->at->first]);
 	}
 	for (unsigned i = 0; i < w->n_probes; i++) {
-		if (w->probe[i].row != 0)
+		if (w->probe[i].at != NULL)
 			read_probe(w, &w->probe[i]);
 	}
 	w->n_probes = 0;
@@ -131,7 +130,7 @@ static void read_probes(struct walk *w)
 /* The key must stay where it is until the walk ends. */
 static struct probe *add_probe(struct walk *w, const uint8_t *key, size_t len, const struct hit *h)
 {
-	const struct keyview *t = &w->part->patterns;
+	const struct patterns *t = &w->part->patterns;
 	struct probe *b = &w->probe[w->n_probes++];
 	b->key = key;
 	b->len = (uint8_t)len;
@@ -180,20 +179,43 @@ static void add_addr(struct walk *w, const struct addr *a, bool raw)
 
 static void add_list(struct walk *w, size_t list, const struct hit *h)
 {
-	const struct keyrow *r = &w->part->patterns.rows[w->part->lists[list].row];
-	for (uint32_t i = r->first; i < r->first + r->n; i++)
-		add_object(w, &w->part->hits[i], h);
+	uint32_t first = w->part->lists[list].first;
+	if (first == NO_HITS)
+		return;
+	const struct object_hit *o = &w->part->hits[first];
+	for (bool last = false; !last; last = (o++)->last != 0)
+		add_object(w, o, h);
 }
 
-static void add_list_name(struct walk *w, size_t list, const struct name *n, bool chain)
+static void add_list_name(struct walk *w, size_t list, const struct list_ask *a, bool chain)
 {
 	struct list_hit found;
-	if (!list_digest_name(&w->part->digest[list], n, &found))
+	if (!list_digest_tell(&w->part->digest[list], a, &found))
 		return;
 	struct hit h = { .kind = PATTERN_NAME,
 		.least_verb = chain ? POLICY_ASK : POLICY_ALLOW,
 		.rank = found.exact ? RANK_NAME : RANK_PATTERN + found.labels };
 	add_list(w, list, &h);
+}
+
+/* The names of the request, asked of one list: the asked one, then the chain. NULL: no more of them. */
+static const struct name *name_at(const struct walk *w, size_t k)
+{
+	if (w->name == NULL || k > w->q->n_chain || k > POLICY_CHAIN_MAX)
+		return NULL;
+	return k == 0 ? w->name : &w->q->chain[k - 1];
+}
+
+static void add_list_names(struct walk *w, size_t list)
+{
+	const struct name *n;
+	struct list_ask a;
+	if (list == 0 && w->name != NULL)
+		add_list_name(w, list, &w->first, false);
+	for (size_t k = list == 0; (n = name_at(w, k)) != NULL; k++) {
+		list_digest_ask(&w->part->digest[list], n, &a);
+		add_list_name(w, list, &a, k > 0);
+	}
 }
 
 static void add_list_addr(struct walk *w, size_t list, const struct addr *a, bool raw)
@@ -218,10 +240,7 @@ static void add_lists(struct walk *w)
 			add_list(w, i, &all);
 			continue;
 		}
-		if (w->name != NULL)
-			add_list_name(w, i, w->name, false);
-		for (size_t k = 0; w->name != NULL && k < q->n_chain && k < POLICY_CHAIN_MAX; k++)
-			add_list_name(w, i, &q->chain[k], true);
+		add_list_names(w, i);
 		if (w->addr.len != 0)
 			add_list_addr(w, i, &w->addr, false);
 		if (q->addr != NULL && w->addr.len != 0 && !addr_equal(q->addr, &w->addr))
@@ -279,6 +298,8 @@ static void walk_part(struct walk *w, const struct policy *part)
 	const struct policy_request *q = w->q;
 	if (!part_begin(w, part))
 		return;
+	if (w->name != NULL && part->n_lists > 0 && part->digest[0].bytes != NULL)
+		list_digest_ask(&part->digest[0], w->name, &w->first);
 	if (w->name != NULL)
 		add_name(w, w->name, false);
 	for (size_t i = 0; w->name != NULL && i < q->n_chain && i < POLICY_CHAIN_MAX; i++)

@@ -22,9 +22,9 @@ enum { PROBES = 64, PLACES = 64, GROUPS = 32 };
 struct probe {
 	const uint8_t *key;
 	uint32_t hash;
-	uint32_t row;	    /* of the table of patterns, from 1; 0: none has this hash */
-	uint16_t labels;    /* of a name: labels of this key */
-	uint8_t len, depth; /* depth: labels of the asked name in front of this key */
+	const struct pattern *at; /* NULL: none has this hash */
+	uint16_t labels;	  /* of a name: labels of this key */
+	uint8_t len, depth;	  /* depth: labels of the asked name in front of this key */
 	struct hit hit;
 };
 struct place {
@@ -50,6 +50,7 @@ struct walk {
 	struct probe probe[PROBES];
 	struct place place[PLACES];
 	uint8_t bytes[PROBES][17]; /* keys of networks */
+	struct list_ask first;	   /* of the asked name to the first list */
 };
 
 void walk_init(struct walk *w, const struct policy *p, const struct policy_request *q);
