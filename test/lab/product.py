@@ -426,15 +426,6 @@ class Log:
         self.file.close()
 
 
-def wait_for(predicate, timeout=20, **members):
-    """Follows the log, from its first entry, until one fits; the entry."""
-    log = Log(since=0)
-    try:
-        return log.find(predicate, timeout, **members)
-    finally:
-        log.close()
-
-
 def processes_named(prefix):
     """Process ids whose program's base name begins so; zombies left out."""
     found = []
@@ -442,7 +433,10 @@ def processes_named(prefix):
         if entry.isdigit():
             try:
                 word = os.path.basename(open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0")[0].decode())
-                state = open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()[0]
+                before, after = open(f"/proc/{entry}/stat").read().rsplit(")", 1)
+                state = after.split()[0]
+                # One that is ending has given its memory back, and its words with it, before its sockets.
+                word = word or before.split("(", 1)[1]
             except OSError:
                 continue
             if word.startswith(prefix) and state != "Z":

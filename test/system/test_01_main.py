@@ -5,7 +5,7 @@ import time
 
 import zones
 from lab import Inside, LabError, build_dir, wait_until
-from product import Lines, environment, sekisho, sekisho_json, wait_for
+from product import Lines, environment, sekisho, sekisho_json
 from run import alone
 
 WEB = "https://www.example.org/"
@@ -389,7 +389,7 @@ def test_nothing_unasked_comes_in(t):
 
 def test_why_rules_log(t):
     """`why`, `rules` and `log` tell what decided and what happened."""
-    app = t.app("web")
+    app, log = t.app("web"), t.log()
     t.rule("allow web to www.example.org port 443/tcp for 1h")
     t.rule("deny web to evil.example.net")
     page(app)
@@ -400,7 +400,7 @@ def test_why_rules_log(t):
     assert why["verdict"] == "allow" and why["rule_id"], why
     rules = sekisho_json("rules")
     assert any(r["rule"].startswith("allow web to www.example.org port 443/tcp") for r in rules), rules
-    e = wait_for(None, event="connection", app="web", rule_id=why["rule_id"])
+    e = log.find(None, 20, event="connection", app="web", rule_id=why["rule_id"])
     assert e["verdict"] == "allow" and e["name"] == "www.example.org" and e["port"] == 443 and e["protocol"] == "tcp", e
 
 
