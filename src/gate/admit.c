@@ -73,7 +73,8 @@ static struct grant *grant_for(struct gate *g, struct app *app, const struct gra
 			memcpy(gr->rank[1], s->in.rank, sizeof(gr->rank[1]));
 	}
 	live_set_rule(g, gr, s);
-	gr->used_boot_ms = g->boot_ms;
+	neighbour_hold(g, gr);
+	grants_used(g->grants, gr, g->boot_ms);
 	gr->connections++;
 	if (fresh || counted)
 		tell_desk(g, app, gr);

@@ -69,10 +69,11 @@ bool ask_person(struct gate *g, struct held *h, const struct ipc_question *what)
 		k->q.gives_up_wall_ms = g->wall_ms + g->ask_expires_ms;
 		out_tell(&g->messages, ROLE_DESK, IPC_QUESTION, 0, question, &k->q);
 	}
+	/* It may have waited for an address first, which has a patience of its own. */
+	if (h->state != WAIT_ANSWER || h->expires_ms == 0)
+		h->expires_ms = g->boot_ms + g->ask_expires_ms;
 	h->question = k->number;
 	h->state = WAIT_ANSWER;
-	if (h->expires_ms == 0)
-		h->expires_ms = g->boot_ms + g->ask_expires_ms;
 	return true;
 }
 

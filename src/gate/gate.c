@@ -159,29 +159,25 @@ void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *a)
 		zone_set(g, a->zone, ZONE_LIMIT);
 		zone_set(g, a->names_zone, NAMES_ZONE_LIMIT);
 	}
-	if (g->synced) {
-		pipeline_app(g, app, true);
-		app->request = request;
-		app->barrier = pipeline_barrier(g, CONN_BULK);
-	} else {
-		app->request = request; /* answered when the switch is in step */
-		app->barrier = 0;
-	}
+	app->request = request;
+	/* Without a barrier of its own it is answered when the switch is in step. */
+	app->barrier = pipeline_app(g, app, true) ? pipeline_barrier(g, CONN_BULK) : 0;
 }
 
 void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *ref)
 {
 	struct app *app = app_of(g, ref->slot);
 	if (app != NULL && app->a.ref.run == ref->run) {
-		pipeline_app(g, app, false);
+		(void)pipeline_app(g, app, false);
 		decide_forget_app(g, ref->slot);
 		live_forget_app(g, ref->slot);
 		for (unsigned i = 0; i < LOOKUPS_MAX; i++) {
 			if (g->lookup[i].slot == ref->slot)
 				names_forget(g, i);
 		}
-		zone_set(g, app->a.zone, ZONE_LIMIT);
-		zone_set(g, app->a.names_zone, NAMES_ZONE_LIMIT);
+		/* The next run has other zones, and there is room for those of running apps only. */
+		zone_set(g, app->a.zone, 0);
+		zone_set(g, app->a.names_zone, 0);
 		syn_free(app->syn);
 		*app = (struct app){ 0 };
 		audit_expect(g);
@@ -248,7 +244,7 @@ void gate_grant_restore(struct gate *g, const struct ipc_grant *m)
 	gr->since_wall_ms = m->since_wall_ms;
 	gr->ends.wall_ms = DEADLINE_NEVER;
 	gr->counted = true; /* perhaps: judged before it matters */
-	gr->used_boot_ms = g->boot_ms;
+	grants_used(g->grants, gr, g->boot_ms);
 	syn_hold(app->syn, gr->syn, 1);
 }
 
@@ -302,8 +298,6 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 	if (conn == CONN_BULK && xid == g->sync_xid && xid != 0) {
 		g->sync_xid = 0;
 		g->synced = true;
-		for (unsigned i = 1; i < PLAN_SLOTS; i++)
-			g->app[i].barrier = 0;
 		neighbour_restore(g);
 		decide_all_held(g);
 	}
@@ -321,13 +315,15 @@ void gate_barrier(struct gate *g, enum gate_conn conn, uint32_t xid)
 int64_t gate_deadline(const struct gate *g)
 {
 	int64_t at = live_deadline(g), neighbour = neighbour_deadline(g);
-	int64_t ready = ready_deadline(g), look = g->looked_ms + CLOCK_LOOK_MS;
+	int64_t ready = ready_deadline(g), look = g->looked_ms + CLOCK_LOOK_MS, chains = judge_chains_deadline(g);
 	if (reload_busy(g))
 		return g->boot_ms;
 	if (neighbour >= 0 && (at < 0 || neighbour < at))
 		at = neighbour;
 	if (ready >= 0 && (at < 0 || ready < at))
 		at = ready;
+	if (chains >= 0 && (at < 0 || chains < at))
+		at = chains;
 	/* Nothing tells us that the wall clock was set, or that the computer slept. */
 	if (g->policy_next_wall_ms != POLICY_NEVER && (at < 0 || look < at))
 		at = look;
@@ -348,10 +344,10 @@ int64_t gate_deadline(const struct gate *g)
 void gate_tick(struct gate *g)
 {
 	g->looked_ms = g->boot_ms;
-	g->chains_asked = 0;
 	if (g->policy != NULL && g->wall_ms >= g->policy_next_wall_ms)
 		reload_judge(g);
 	reload_tick(g);
+	judge_chains_tick(g);
 	live_tick(g);
 	ready_tick(g);
 	neighbour_tick(g);

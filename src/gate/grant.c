@@ -20,6 +20,7 @@ struct grants {
 	struct grant *free; /* linked by next */
 	struct chunk *chunks;
 	uint16_t count[PLAN_SLOTS];
+	struct grant *idlest[PLAN_SLOTS], *busiest[PLAN_SLOTS]; /* linked by busier, idler */
 };
 
 static uint64_t mix(uint64_t h, const void *p, size_t len)
@@ -96,6 +97,29 @@ static bool refill(struct grants *g)
 	return true;
 }
 
+static void use_unlink(struct grants *g, struct grant *gr)
+{
+	uint16_t slot = gr->key.slot % PLAN_SLOTS;
+	*(gr->idler != NULL ? &gr->idler->busier : &g->idlest[slot]) = gr->busier;
+	*(gr->busier != NULL ? &gr->busier->idler : &g->busiest[slot]) = gr->idler;
+	gr->idler = gr->busier = NULL;
+}
+
+static void use_append(struct grants *g, struct grant *gr)
+{
+	uint16_t slot = gr->key.slot % PLAN_SLOTS;
+	gr->idler = g->busiest[slot];
+	*(gr->idler != NULL ? &gr->idler->busier : &g->idlest[slot]) = gr;
+	g->busiest[slot] = gr;
+}
+
+void grants_used(struct grants *g, struct grant *gr, int64_t boot_ms)
+{
+	gr->used_boot_ms = boot_ms;
+	use_unlink(g, gr);
+	use_append(g, gr);
+}
+
 struct grant *grants_add(struct grants *g, const struct grant_key *key, uint32_t number)
 {
 	if (g->free == NULL && !refill(g))
@@ -108,6 +132,7 @@ struct grant *grants_add(struct grants *g, const struct grant_key *key, uint32_t
 	if (g->all != NULL)
 		g->all->prev = gr;
 	g->all = gr;
+	use_append(g, gr);
 	g->count[key->slot % PLAN_SLOTS]++;
 	return gr;
 }
@@ -127,6 +152,7 @@ void grants_remove(struct grants *g, struct grant *gr)
 		g->all = gr->next;
 	if (gr->next != NULL)
 		gr->next->prev = gr->prev;
+	use_unlink(g, gr);
 	g->count[gr->key.slot % PLAN_SLOTS]--;
 	gr->next = g->free;
 	g->free = gr;
@@ -139,12 +165,7 @@ unsigned grants_count(const struct grants *g, uint16_t slot)
 
 struct grant *grants_idlest(const struct grants *g, uint16_t slot)
 {
-	struct grant *idlest = NULL;
-	for (struct grant *gr = g->all; gr != NULL; gr = gr->next) {
-		if (gr->key.slot == slot && (idlest == NULL || gr->used_boot_ms < idlest->used_boot_ms))
-			idlest = gr;
-	}
-	return idlest;
+	return g->idlest[slot % PLAN_SLOTS];
 }
 
 struct grant *grants_next(const struct grants *g, const struct grant *after)

@@ -31,6 +31,7 @@ struct grant {
 	struct grant_key key;
 	uint16_t peer_slot; /* the app at the other end, 0 none */
 	uint32_t peer_run;
+	uint16_t hop;	  /* 1 + its place among the neighbours, 0 none (neighbour.c) */
 	unsigned syn;	  /* index of the synthetic name, 0 none */
 	struct name name; /* len 0: none */
 	uint8_t rule[GRANT_RULE_LEN];
@@ -45,11 +46,11 @@ struct grant {
 	uint32_t rank[2][POLICY_RANKS];
 	struct deadline ends;  /* the rule's own end */
 	int64_t lease_boot_ms; /* when the switch forgets it unless renewed */
-	int64_t used_boot_ms;  /* last admit */
+	int64_t used_boot_ms;  /* last admit: grants_used() */
 	uint64_t connections;
 	uint64_t bytes_out, bytes_in; /* as last read from the switch */
 	/* The table's own. */
-	struct grant *by_key, *by_number, *next, *prev;
+	struct grant *by_key, *by_number, *next, *prev, *idler, *busier;
 };
 
 struct grants;
@@ -63,6 +64,8 @@ struct grant *grants_add(struct grants *g, const struct grant_key *key, uint32_t
 /* Forgets it; the pointer is dead. */
 void grants_remove(struct grants *g, struct grant *gr);
 unsigned grants_count(const struct grants *g, uint16_t slot);
+/* It has admitted something at `boot_ms`, which never goes back. A new one has been used last. */
+void grants_used(struct grants *g, struct grant *gr, int64_t boot_ms);
 /* The app's grant whose last admit is longest ago; NULL when it has none. */
 struct grant *grants_idlest(const struct grants *g, uint16_t slot);
 /* All grants in no particular order: start with NULL. Fetch the next before the current one is removed. */

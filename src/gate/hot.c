@@ -114,6 +114,6 @@ void hot_removed(struct gate *g, uint32_t number, uint64_t connections)
 		return;
 	*(gr != NULL ? &gr->connections : &e->connections) += connections;
 	if (gr != NULL)
-		gr->used_boot_ms = g->boot_ms;
+		grants_used(g->grants, gr, g->boot_ms);
 	gate_used(g, gr != NULL ? gr->rule : e->rule, connections);
 }

@@ -44,6 +44,7 @@ void gate_conn_lost(struct gate *g, enum gate_conn conn)
 {
 	g->conn[conn].up = false;
 	g->synced = false;
+	g->sync_xid = 0;
 	if (g->have_switch)
 		out_msg_put(&g->messages, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0);
 	g->have_switch = false;

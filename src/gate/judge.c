@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { CHAINS_AT_ONCE = 64 };
+enum { CHAINS_AT_ONCE = 64, CHAINS_LOOKED_AT = 1024 };
 
 /* `b` speaks for its id rather than `a`: one that runs before one that is used up, then the later one. */
 static bool rule_before(const struct policy_fact *a, const struct policy_fact *b)
@@ -179,13 +179,14 @@ static const char *judge_grant(struct gate *g, const struct grant *gr, struct si
 static void ask_chain(struct gate *g, const struct grant *gr, const struct app *app)
 {
 	struct policy_lookup_verdict may;
-	if (gr->name.len == 0 || gr->peer_slot != 0 || resolve_last(g->resolve, &gr->name) != NULL)
+	if (app == NULL || gr->name.len == 0 || gr->peer_slot != 0 || resolve_last(g->resolve, &gr->name) != NULL)
 		return;
 	if (resolve_get(g->resolve, &gr->name, g->boot_ms) == NULL) {
 		policy_may_resolve(g->policy, app->a.name, app->a.owner, &gr->name, g->wall_ms, &may);
-		if (may.answer != POLICY_LOOKUP_ALLOWED || g->chains_asked == CHAINS_AT_ONCE)
+		if (may.answer != POLICY_LOOKUP_ALLOWED)
 			return;
 		g->chains_asked++;
+		g->chains_asked_ms = g->boot_ms;
 		uint32_t id = resolve_ask(g->resolve, &gr->name, gr->key.slot, g->boot_ms);
 		struct ipc_resolve q = { .name = gr->name, .want_v4 = true, .want_v6 = true };
 		out_tell(&g->messages, ROLE_RESOLVER, IPC_RESOLVE, id, resolve, &q);
@@ -193,16 +194,41 @@ static void ask_chain(struct gate *g, const struct grant *gr, const struct app *
 	resolve_for_grants(g->resolve, &gr->name);
 }
 
+void judge_chains(struct gate *g)
+{
+	g->chain_next = grants_next(g->grants, NULL);
+}
+
+int64_t judge_chains_deadline(const struct gate *g)
+{
+	if (g->chain_next == NULL || g->policy == NULL)
+		return -1;
+	return g->chains_asked < CHAINS_AT_ONCE ? g->boot_ms : g->chains_asked_ms + RESOLVE_PATIENCE_MS;
+}
+
+/* No more than the resolver answers, so that none of the questions makes room for another. */
+void judge_chains_tick(struct gate *g)
+{
+	int64_t due = judge_chains_deadline(g);
+	if (due < 0 || g->boot_ms < due)
+		return;
+	if (g->chains_asked >= CHAINS_AT_ONCE)
+		g->chains_asked = 0;
+	for (unsigned n = 0; n < CHAINS_LOOKED_AT && g->chain_next != NULL && g->chains_asked < CHAINS_AT_ONCE; n++) {
+		const struct grant *gr = g->chain_next;
+		g->chain_next = grants_next(g->grants, gr);
+		ask_chain(g, gr, app_of(g, gr->key.slot));
+	}
+}
+
 void judge_again(struct gate *g, struct grant *gr)
 {
 	struct sides s;
 	const char *ends = judge_grant(g, gr, &s);
-	if (ends == NULL) {
+	if (ends == NULL)
 		live_set_rule(g, gr, &s);
-		ask_chain(g, gr, app_of(g, gr->key.slot));
-	} else {
+	else
 		live_end(g, gr, ends);
-	}
 }
 
 void judge_all_grants(struct gate *g)
@@ -212,6 +238,7 @@ void judge_all_grants(struct gate *g)
 		next = grants_next(g->grants, gr);
 		judge_again(g, gr);
 	}
+	judge_chains(g);
 }
 
 void judge_grants_of(struct gate *g, const struct name *name)

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { TOGETHER_MS = 1000, ENDED_TOGETHER_MS = 100 };
+
 /* What is left of the rule's own time, by whichever clock says less. */
 static int64_t left_ms(const struct gate *g, const struct grant *gr)
 {
@@ -29,11 +31,13 @@ static void due(struct gate *g, int64_t at_ms)
 		g->live_next_ms = at_ms;
 }
 
+/* A look is at all grants: what need not be to the millisecond is done for many at once. */
 static void due_grant(struct gate *g, const struct grant *gr)
 {
 	int64_t left = left_ms(g, gr), end = left == INT64_MAX ? INT64_MAX : g->boot_ms + left;
-	int64_t renew =
-		gr->lease_boot_ms - LIVE_RENEW_MS > g->boot_ms ? gr->lease_boot_ms - LIVE_RENEW_MS : gr->lease_boot_ms;
+	int64_t renew = gr->lease_boot_ms;
+	if (renew - LIVE_RENEW_MS > g->boot_ms)
+		renew += TOGETHER_MS - LIVE_RENEW_MS - renew % TOGETHER_MS;
 	due(g, end < renew ? end : renew);
 }
 
@@ -114,7 +118,7 @@ static void remember(struct gate *g, const struct grant *gr, const char *reason)
 		.peer_run = gr->peer_run,
 		.zone = app == NULL ? 0 : app->a.zone,
 		.peer_zone = peer == NULL ? 0 : peer->a.zone,
-		.until_boot_ms = g->boot_ms + ENDED_MS,
+		.until_boot_ms = g->boot_ms + ENDED_MS - (g->boot_ms + ENDED_MS) % ENDED_TOGETHER_MS,
 		.bytes_out = gr->bytes_out,
 		.bytes_in = gr->bytes_in,
 		.connections = gr->connections,
@@ -132,6 +136,7 @@ void live_end(struct gate *g, struct grant *gr, const char *reason)
 	if (app != NULL)
 		syn_hold(app->syn, gr->syn, -1);
 	reload_forget(g, gr);
+	neighbour_release(g, gr);
 	grants_remove(g->grants, gr);
 }
 

@@ -312,8 +312,10 @@ void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *
 	if (known != NULL) {
 		struct name name = known->name;
 		/* Grants first: what a refusal of a name behind this one ends must be cut before anything new goes. */
-		if (known->for_grants)
+		if (known->for_grants) {
+			g->chains_asked -= g->chains_asked > 0;
 			judge_grants_of(g, &name);
+		}
 		names_resolved(g, &name);
 	}
 }
@@ -323,6 +325,7 @@ void gate_resolver_back(struct gate *g)
 	struct name name;
 	bool for_grants;
 	resolve_lost(g->resolve);
+	g->chains_asked = 0;
 	while (resolve_lost_next(g->resolve, &name, &for_grants)) {
 		if (for_grants)
 			judge_grants_of(g, &name);

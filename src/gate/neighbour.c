@@ -5,8 +5,9 @@
  * the gateway) is known; till then it waits in WAIT_NEIGHBOUR. A known neighbour is one row of table 60, for a gateway
  * two; what has none goes nowhere. Only an answer to a question that is open is believed, and the first one: nothing
  * that a host of the LAN says by itself changes where packets go. A neighbour that a grant needs is asked again every
- * FRESH_MS and keeps its rows while it is silent; any other is forgotten then. At most NEIGHBOURS_MAX, and
- * UNKNOWN_APP_MAX unanswered per app, so that a scan of the LAN takes no place from others.
+ * FRESH_MS and keeps its rows while it is silent; any other is forgotten then. At most NEIGHBOURS_MAX, and of one app
+ * UNKNOWN_APP_MAX unanswered and NEIGHBOURS_APP_MAX in all, so that neither a scan of the LAN nor an accomplice there
+ * who answers for every address takes places from others; those of the gateways are nobody's.
  */
 #include "gate/table.h"
 
@@ -14,7 +15,7 @@
 #include "net/build.h"
 #include "net/nd.h"
 
-enum { ASK_MS = 1000, ASK_TRIES = 3, FRESH_MS = 30000, RETRY_MS = 5000, UNKNOWN_APP_MAX = 16 };
+enum { ASK_MS = 1000, ASK_TRIES = 3, FRESH_MS = 30000, RETRY_MS = 5000, UNKNOWN_APP_MAX = 16, GATEWAYS = 2 };
 
 static const struct plan_lan *lan_of(const struct gate *g, const struct addr *a)
 {
@@ -75,19 +76,24 @@ static void ask(struct gate *g, struct neighbour *n)
 		pipeline_send(g, g->sw.uplink_ofport, w.buf, w.len);
 }
 
-/* Room for one more question of this app, which may have less than `max` open. */
-static struct neighbour *place(struct gate *g, const struct app *app, unsigned max)
+/* Room for one more question of this app, which may have less than `max` open. The gateways always find some. */
+static struct neighbour *place(struct gate *g, const struct app *app, const struct addr *hop, unsigned max)
 {
 	struct neighbour *room = NULL;
-	unsigned unknown = 0;
+	unsigned unknown = 0, mine = 0, n_free = 0;
+	bool gateway = addr_equal(hop, &lan_of(g, hop)->gateway);
 	for (unsigned i = 0; i < NEIGHBOURS_MAX; i++) {
 		struct neighbour *n = &g->neighbour[i];
+		bool own = n->addr.len != 0 && n->slot == app->a.ref.slot;
 		if (n->addr.len == 0)
 			room = n;
-		else
-			unknown += !n->known && n->slot == app->a.ref.slot;
+		n_free += n->addr.len == 0;
+		mine += own;
+		unknown += own && !n->known;
 	}
-	return unknown < max ? room : NULL;
+	if (gateway)
+		return room;
+	return unknown < max && mine < NEIGHBOURS_APP_MAX && n_free > GATEWAYS ? room : NULL;
 }
 
 enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct addr *peer, struct mac *ret)
@@ -106,7 +112,7 @@ enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct 
 	}
 	if (n != NULL)
 		return NEXT_HOP_ASKED;
-	n = place(g, app, UNKNOWN_APP_MAX);
+	n = place(g, app, &hop, UNKNOWN_APP_MAX);
 	if (n == NULL)
 		return NEXT_HOP_NONE;
 	*n = (struct neighbour){ .addr = hop, .slot = app->a.ref.slot };
@@ -204,6 +210,25 @@ void neighbour_announce(struct gate *g, const struct app *app)
 		pipeline_send(g, g->sw.uplink_ofport, w.buf, w.len);
 }
 
+void neighbour_hold(struct gate *g, struct grant *gr)
+{
+	struct addr hop;
+	if (gr->hop != 0 || gr->peer_slot != 0 || g->sw.uplink_kind != UPLINK_PORT || !next_hop(g, &gr->key.real, &hop))
+		return;
+	struct neighbour *n = find(g, &hop);
+	if (n == NULL)
+		return;
+	n->n_grants++;
+	gr->hop = (uint16_t)(n - g->neighbour + 1);
+}
+
+void neighbour_release(struct gate *g, struct grant *gr)
+{
+	if (gr->hop != 0)
+		g->neighbour[gr->hop - 1].n_grants--;
+	gr->hop = 0;
+}
+
 /* A new gate has grants whose neighbours it does not know: their connections wait for nobody's first packet. */
 void neighbour_restore(struct gate *g)
 {
@@ -212,24 +237,15 @@ void neighbour_restore(struct gate *g)
 		return;
 	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
 		const struct app *app = app_of(g, gr->key.slot);
-		if (app == NULL || !next_hop(g, &gr->key.real, &hop) || find(g, &hop) != NULL)
+		if (app == NULL || gr->hop != 0 || gr->peer_slot != 0 || !next_hop(g, &gr->key.real, &hop))
 			continue;
-		struct neighbour *n = place(g, app, NEIGHBOURS_MAX);
-		if (n == NULL)
-			return;
-		*n = (struct neighbour){ .addr = hop, .slot = gr->key.slot };
-		ask(g, n);
+		struct neighbour *n = find(g, &hop) == NULL ? place(g, app, &hop, NEIGHBOURS_MAX) : NULL;
+		if (n != NULL) {
+			*n = (struct neighbour){ .addr = hop, .slot = gr->key.slot };
+			ask(g, n);
+		}
+		neighbour_hold(g, gr);
 	}
-}
-
-static bool needed(struct gate *g, const struct neighbour *n)
-{
-	struct addr hop;
-	for (struct grant *gr = grants_next(g->grants, NULL); gr != NULL; gr = grants_next(g->grants, gr)) {
-		if (next_hop(g, &gr->key.real, &hop) && addr_equal(&hop, &n->addr))
-			return true;
-	}
-	return false;
 }
 
 static int64_t due(const struct neighbour *n)
@@ -244,10 +260,10 @@ static void tick(struct gate *g, struct neighbour *n)
 {
 	if (n->asking && n->tries < ASK_TRIES) {
 		ask(g, n);
-	} else if (n->asking && n->known) {
+	} else if (n->asking && (n->known || n->n_grants > 0)) {
 		n->asking = false;
 		n->tries = 0;
-	} else if (!n->asking && needed(g, n)) {
+	} else if (!n->asking && n->n_grants > 0) {
 		ask(g, n);
 	} else {
 		forget(g, n);

@@ -67,6 +67,7 @@ void pipeline_resync(struct gate *g)
 		if (app->a.ref.slot == 0)
 			continue;
 		app->inbound = g->policy != NULL && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
+		app->barrier = 0;
 		rows_meters(&s, app);
 	}
 	s.bundle = ++g->next_bundle;
@@ -92,18 +93,24 @@ void pipeline_resync(struct gate *g)
 	g->sync_xid = pipeline_barrier(g, CONN_BULK);
 }
 
-void pipeline_app(struct gate *g, const struct app *app, bool add)
+/* The switch has our rows, or they are on their way to it: what is sent now comes after them. */
+static bool rows_sent(const struct gate *g)
+{
+	return g->synced || g->sync_xid != 0;
+}
+
+bool pipeline_app(struct gate *g, const struct app *app, bool add)
 {
 	struct sink s = bulk(g);
-	if (!g->synced)
-		return;
+	if (!rows_sent(g))
+		return false;
 	if (add) {
 		struct app *own = app_of(g, app->a.ref.slot);
 		own->inbound = g->policy != NULL && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
 		rows_meters(&s, app);
 		rows_app(&s, app);
 		audit_expect(g);
-		return;
+		return true;
 	}
 	struct row r;
 	row_init(&r, OFP_TABLE_ALL, 0, pipeline_cookie(app->a.ref.slot, 0));
@@ -111,12 +118,13 @@ void pipeline_app(struct gate *g, const struct app *app, bool add)
 	r.fm.cookie_mask = 0xffffffff00000000U;
 	row_send(&s, &r);
 	g->audit_bad = 0;
+	return true;
 }
 
 void pipeline_inbound(struct gate *g)
 {
 	struct sink s = bulk(g);
-	for (unsigned i = 1; i < PLAN_SLOTS && g->synced; i++) {
+	for (unsigned i = 1; i < PLAN_SLOTS && rows_sent(g); i++) {
 		struct app *app = &g->app[i];
 		bool want = app->a.ref.slot != 0 && policy_inbound_possible(g->policy, app->a.name, app->a.owner);
 		if (app->a.ref.slot == 0 || want == app->inbound)

@@ -27,6 +27,7 @@ void reload_judge(struct gate *g)
 	struct reload *r = &g->reload;
 	r->again = r->judging;
 	r->stamp++;
+	judge_chains(g);
 	if (r->judging)
 		return;
 	r->judging = true;
@@ -133,6 +134,8 @@ void reload_forget(struct gate *g, const struct grant *gr)
 {
 	if (g->reload.next == gr)
 		g->reload.next = grants_next(g->grants, gr);
+	if (g->chain_next == gr)
+		g->chain_next = grants_next(g->grants, gr);
 }
 
 /* Grants first: what a rule no longer allows must be cut before what waits is judged. */

@@ -84,12 +84,12 @@ static void forget(struct resolve *t, unsigned at)
 	t->entry[at] = NULL;
 }
 
-/* `a` makes room rather than `b`: one's own before others', then what is nearer its end. */
+/* `a` makes room rather than `b`: one's own before others', what nobody waits for, then what is nearer its end. */
 static bool goes_first(const struct resolved *a, const struct resolved *b, uint16_t slot)
 {
 	if ((a->slot == slot) != (b->slot == slot))
 		return a->slot == slot;
-	return a->until_ms < b->until_ms;
+	return a->pending != b->pending ? b->pending : a->until_ms < b->until_ms;
 }
 
 /* The place of this name, a free one, or that of the answer that goes first. */
@@ -116,7 +116,7 @@ static void keep_share(struct resolve *t, uint16_t slot)
 		return;
 	for (unsigned i = 0; i < RESOLVE_TABLE; i++) {
 		const struct resolved *r = t->entry[i];
-		if (r != NULL && r->slot == slot && (best == RESOLVE_TABLE || r->until_ms < t->entry[best]->until_ms))
+		if (r != NULL && r->slot == slot && (best == RESOLVE_TABLE || goes_first(r, t->entry[best], slot)))
 			best = i;
 	}
 	forget(t, best);
@@ -153,16 +153,26 @@ uint32_t resolve_ask(struct resolve *t, const struct name *name, uint16_t slot, 
 	return t->request[at];
 }
 
+/* False: without memory; what was known before stays. */
 static bool copy_answer(struct resolved *r, const struct ipc_resolved *a)
 {
-	r->chain = calloc(a->n_chain + 1U, sizeof(*r->chain));
-	r->v4 = calloc(a->n_v4 + 1U, sizeof(*r->v4));
-	r->v6 = calloc(a->n_v6 + 1U, sizeof(*r->v6));
-	if (r->chain == NULL || r->v4 == NULL || r->v6 == NULL)
+	struct name *chain = calloc(a->n_chain + 1U, sizeof(*chain));
+	struct addr *v4 = calloc(a->n_v4 + 1U, sizeof(*v4)), *v6 = calloc(a->n_v6 + 1U, sizeof(*v6));
+	if (chain == NULL || v4 == NULL || v6 == NULL) {
+		free(chain);
+		free(v4);
+		free(v6);
 		return false;
-	memcpy(r->chain, a->chain, a->n_chain * sizeof(*r->chain));
-	memcpy(r->v4, a->v4, a->n_v4 * sizeof(*r->v4));
-	memcpy(r->v6, a->v6, a->n_v6 * sizeof(*r->v6));
+	}
+	free(r->chain);
+	free(r->v4);
+	free(r->v6);
+	memcpy(chain, a->chain, a->n_chain * sizeof(*chain));
+	memcpy(v4, a->v4, a->n_v4 * sizeof(*v4));
+	memcpy(v6, a->v6, a->n_v6 * sizeof(*v6));
+	r->chain = chain;
+	r->v4 = v4;
+	r->v6 = v6;
 	r->n_chain = a->n_chain;
 	r->n_v4 = a->n_v4;
 	r->n_v6 = a->n_v6;
@@ -176,10 +186,13 @@ const struct resolved *resolve_answer(struct resolve *t, uint32_t request, const
 	if (r == NULL || !r->pending || t->request[at] != request)
 		return NULL;
 	r->pending = false;
-	free(r->chain);
-	free(r->v4);
-	free(r->v6);
-	r->status = copy_answer(r, a) ? a->status : (uint8_t)RESOLVE_FAILED;
+	r->status = a->status;
+	/* No answer says nothing about the names behind this one: those of the answer before count on for its grants.
+	 */
+	if (a->status == RESOLVE_OK && !copy_answer(r, a))
+		r->status = RESOLVE_FAILED;
+	if (r->status != RESOLVE_OK)
+		r->n_v4 = r->n_v6 = 0;
 	int64_t ttl = (int64_t)a->ttl * 1000;
 	if (r->status != RESOLVE_OK)
 		ttl = RESOLVE_FAIL_MS;

@@ -114,13 +114,13 @@ enum { ENDED_MAX = 8192, ENDED_MS = 2000 };
 struct neighbour {
 	struct addr addr; /* len 0: free */
 	struct mac mac;
-	bool known;    /* its rows are in the switch */
-	bool asking;   /* an answer is expected; others are not believed */
-	uint16_t slot; /* of the app that asked first, whose addresses ask */
-	unsigned tries;
+	bool known;		  /* its rows are in the switch */
+	bool asking;		  /* an answer is expected; others are not believed */
+	uint16_t slot;		  /* of the app that asked first, whose addresses ask */
+	unsigned tries, n_grants; /* n_grants: whose packets go there */
 	int64_t asked_ms, confirmed_ms;
 };
-enum { NEIGHBOURS_MAX = 256 };
+enum { NEIGHBOURS_MAX = 256, NEIGHBOURS_APP_MAX = 64 };
 
 /* The verdict on one connection: of its app, and of the app of ours that it would reach. */
 struct sides {
@@ -189,7 +189,9 @@ struct gate {
 	struct question question[QUESTIONS_MAX];
 	uint32_t next_question;
 	struct resolve *resolve;
-	unsigned chains_asked; /* names looked up for grants' sake since the last look at the clocks */
+	struct grant *chain_next; /* judge.c: the names behind this grant's and the next ones' are to be known again */
+	unsigned chains_asked;	  /* of them the resolver has still to answer for so many */
+	int64_t chains_asked_ms;
 	struct lookup lookup[LOOKUPS_MAX];
 	unsigned n_lookups;
 	struct ended ended[ENDED_MAX]; /* by number modulo ENDED_MAX: numbers are given in order */
@@ -278,6 +280,10 @@ bool judge_charged(struct gate *g, struct app *app, const struct held *h, const 
 /* Cuts it, or notes what rule allows it now. */
 void judge_again(struct gate *g, struct grant *gr);
 void judge_all_grants(struct gate *g);
+/* For every grant whose names behind its own nobody remembers they are asked for, some at a time, by ticks to come. */
+void judge_chains(struct gate *g);
+void judge_chains_tick(struct gate *g);
+int64_t judge_chains_deadline(const struct gate *g); /* -1: none */
 /* The same for those of one name: the names behind it are known now. */
 void judge_grants_of(struct gate *g, const struct name *name);
 
@@ -348,6 +354,9 @@ enum next_hop neighbour_hop(struct gate *g, const struct app *app, const struct 
 void neighbour_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t len);
 /* The LAN learns that the app's addresses have a new owner. */
 void neighbour_announce(struct gate *g, const struct app *app);
+/* A new grant needs its next hop, as long as it lives. */
+void neighbour_hold(struct gate *g, struct grant *gr);
+void neighbour_release(struct gate *g, struct grant *gr);
 /* The switch is in step: what grants need and nobody knows is asked for. */
 void neighbour_restore(struct gate *g);
 void neighbour_tick(struct gate *g);
@@ -358,7 +367,8 @@ void answer_frame(struct gate *g, struct app *app, const uint8_t *frame, size_t 
 
 /* pipeline.c */
 void pipeline_resync(struct gate *g);
-void pipeline_app(struct gate *g, const struct app *app, bool add);
+/* False: nothing was sent, the resync to come does it. */
+bool pipeline_app(struct gate *g, const struct app *app, bool add);
 /* Which apps inbound packets are judged for depends on the policy. */
 void pipeline_inbound(struct gate *g);
 uint32_t pipeline_barrier(struct gate *g, enum gate_conn conn);

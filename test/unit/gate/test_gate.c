@@ -573,6 +573,7 @@ static void refusal_of_the_name_behind(void **state)
 	world_rule(w, "final deny web to edge.example.net");
 	world_gate_again(w, &w->grant, 1, true);
 	assert_int_equal(world_live_rows(w, mark), 2);
+	world_pass(w, 1);
 	assert_int_equal(w->n_resolves, 3);
 	world_resolved_as(w, HOST, "edge.example.net");
 	assert_int_equal(world_live_rows(w, mark), 0);

@@ -75,6 +75,9 @@ static void flow_mod(struct world *w, const uint8_t *msg, size_t len)
 {
 	struct ofp_flow_mod fm;
 	assert_int_equal(ofp_read_flow_mod(msg, len, &fm), 0);
+	w->n_app_deletes += fm.table == OFP_TABLE_ALL && fm.command == OFP_FLOW_DELETE;
+	if (fm.table < WORLD_TABLES && fm.command == OFP_FLOW_ADD)
+		w->n_added[fm.table]++;
 	if (fm.table == T_LIVE && fm.command == OFP_FLOW_ADD && ofp_match_get(&fm.match, OFP_F_CT_MARK, 0) != 0)
 		live_put(w, &fm);
 	else if (fm.table == T_LIVE && fm.command == OFP_FLOW_DELETE)
@@ -102,10 +105,13 @@ static void packet_out(struct world *w, const uint8_t *msg, size_t len)
 		/* The one door: what is committed has its live rows already. */
 		assert_true(world_live_rows(w, a.ct.mark) >= 2);
 	}
-	if (commits)
+	if (commits) {
 		w->n_admits++;
-	else
-		w->n_frames++;
+		return;
+	}
+	w->n_frames++;
+	w->frame_len = po.frame_len < sizeof(w->frame) ? po.frame_len : sizeof(w->frame);
+	memcpy(w->frame, po.frame, w->frame_len);
 }
 
 static void multipart(struct world *w, enum gate_conn c, const uint8_t *msg, size_t len, uint32_t xid)
@@ -150,7 +156,7 @@ static void switch_takes(struct world *w, enum gate_conn c, const uint8_t *msg, 
 	} else if (h.type == OFP_FEATURES_REQUEST) {
 		ofp_put_features_reply(&out, h.xid, &(struct ofp_features){ .datapath_id = 1, .n_tables = 254 });
 		feed(w, c, &out);
-	} else if (h.type == OFP_BARRIER_REQUEST) {
+	} else if (h.type == OFP_BARRIER_REQUEST && !w->hold_barriers) {
 		ofp_put_plain(&out, OFP_BARRIER_REPLY, h.xid);
 		feed(w, c, &out);
 	} else if (h.type == OFP_FLOW_MOD) {
@@ -196,6 +202,14 @@ static void give_block(struct world *w)
 	gate_block(w->g, &b);
 }
 
+static void resolver_is_asked(struct world *w, uint32_t id)
+{
+	w->resolve_id = id;
+	w->n_resolves++;
+	if (w->n_asked < WORLD_ASKED)
+		w->asked[w->n_asked++] = id;
+}
+
 static void desk_takes(struct world *w, const struct out_msg *m)
 {
 	struct ipc_charge c;
@@ -216,6 +230,8 @@ static void desk_takes(struct world *w, const struct out_msg *m)
 		w->n_grants++;
 	} else if (m->type == IPC_GRANT_END && ipc_grant_end_get(m->body, m->len, &w->grant_end)) {
 		w->n_grant_ends++;
+	} else if (m->type == IPC_RESULT) {
+		w->n_results++;
 	} else if (m->type == IPC_SYN) {
 		w->n_syns++;
 	} else if (m->type == IPC_EVENT && ipc_event_get(m->body, m->len, &w->event)) {
@@ -231,6 +247,7 @@ void world_turn(struct world *w)
 		any = switch_turn(w);
 		while (out_msg_next(gate_messages(w->g), &m)) {
 			static uint8_t body[1 << 16];
+			struct ipc_zone zone;
 			memcpy(body, m.body, m.len);
 			m.body = body;
 			any = true;
@@ -239,10 +256,10 @@ void world_turn(struct world *w)
 			else if (m.to == ROLE_NAMES && ipc_lookup_answer_get(m.body, m.len, &w->answer))
 				w->n_answers++;
 			else if (m.to == ROLE_RESOLVER && m.type == IPC_RESOLVE &&
-				 ipc_resolve_get(m.body, m.len, &w->resolve)) {
-				w->resolve_id = m.id;
-				w->n_resolves++;
-			}
+				 ipc_resolve_get(m.body, m.len, &w->resolve))
+				resolver_is_asked(w, m.id);
+			else if (m.to == ROLE_SWITCHD && m.type == IPC_ZONE_SET && ipc_zone_get(m.body, m.len, &zone))
+				w->zone_limit[zone.zone] = zone.limit;
 		}
 	}
 }
@@ -330,14 +347,24 @@ void world_settle(struct world *w, unsigned max)
 
 /* --- the whole --- */
 
-static void begin(struct world *w)
+static struct plan the_plan(const struct world *w)
 {
 	struct plan plan;
+	char error[PLAN_ERROR_MAX];
+	assert_true(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/48", &plan));
+	if (w->lan)
+		assert_true(plan_lan_parse("192.0.2.10-192.0.2.99/24 via 192.0.2.1", false, &plan.lan4, error));
+	return plan;
+}
+
+static void begin(struct world *w)
+{
+	struct plan plan = the_plan(w);
 	struct ipc_switch sw = { .names_ofport = WORLD_NAMES,
 		.uplink_ofport = WORLD_UPLINK,
 		.has_v4 = true,
-		.has_v6 = true };
-	assert_true(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/48", &plan));
+		.has_v6 = true,
+		.uplink_kind = w->lan ? UPLINK_PORT : UPLINK_NAT };
 	w->g = gate_new(&plan, 0x5e6b, 60000);
 	assert_non_null(w->g);
 	gate_clock(w->g, w->boot_ms, w->wall_ms);
@@ -346,10 +373,11 @@ static void begin(struct world *w)
 	give_block(w);
 }
 
-struct world *world_new(void)
+static struct world *make(bool lan)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	assert_non_null(w);
+	w->lan = lan;
 	w->boot_ms = 1000000;
 	w->wall_ms = 1800000000000;
 	w->next_number = 1;
@@ -359,6 +387,16 @@ struct world *world_new(void)
 	world_turn(w);
 	assert_true(gate_synced(w->g));
 	return w;
+}
+
+struct world *world_new(void)
+{
+	return make(false);
+}
+
+struct world *world_new_lan(void)
+{
+	return make(true);
 }
 
 void world_free(struct world *w)
@@ -371,17 +409,16 @@ void world_free(struct world *w)
 	free(w);
 }
 
-static struct ipc_app app_at(uint16_t slot, const char *name, uint32_t owner)
+static struct ipc_app app_at(const struct world *w, uint16_t slot, const char *name, uint32_t owner)
 {
-	struct plan plan;
-	assert_true(plan_parse("100.64.0.0/20", "fd73:6b69:7368::/48", &plan));
+	struct plan plan = the_plan(w);
 	struct ipc_app a = { .ref = { .slot = slot, .run = slot },
 		.owner = owner,
 		.ofport = slot,
 		.zone = (uint16_t)(40000 + 2 * slot),
 		.names_zone = (uint16_t)(40001 + 2 * slot),
 		.mac = plan_mac(slot, slot, 0),
-		.v4 = plan_v4(&plan, slot, 2),
+		.v4 = plan_guest(&plan, slot, false),
 		.v4_gateway = plan_v4(&plan, slot, 1),
 		.v6 = plan_v6(&plan, slot, 2) };
 	strncpy(a.name, name, sizeof(a.name) - 1);
@@ -390,7 +427,7 @@ static struct ipc_app app_at(uint16_t slot, const char *name, uint32_t owner)
 
 void world_app(struct world *w, uint16_t slot, const char *name, uint32_t owner)
 {
-	struct ipc_app a = app_at(slot, name, owner);
+	struct ipc_app a = app_at(w, slot, name, owner);
 	gate_app_add(w->g, 7, &a);
 	world_turn(w);
 }
@@ -408,7 +445,7 @@ void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n,
 	begin(w);
 	w->n_charges = 0;
 	for (uint16_t slot = 1; slot < 8; slot++) {
-		struct ipc_app a = app_at(slot, "web", 1000);
+		struct ipc_app a = app_at(w, slot, "web", 1000);
 		gate_app_add(w->g, 7, &a);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -461,7 +498,7 @@ static uint16_t sum(const uint8_t *p, size_t len)
 
 void world_connect(struct world *w, uint16_t slot, uint8_t proto, uint32_t dst, uint16_t sport, uint16_t dport)
 {
-	struct ipc_app a = app_at(slot, "", 0);
+	struct ipc_app a = app_at(w, slot, "", 0);
 	struct mac router = plan_router_mac();
 	uint8_t frame[64];
 	struct wr f = wr_init(frame, sizeof(frame));
@@ -509,7 +546,7 @@ void world_connect(struct world *w, uint16_t slot, uint8_t proto, uint32_t dst, 
 
 void world_lookup(struct world *w, uint16_t slot, const char *name, uint16_t qtype)
 {
-	struct ipc_app a = app_at(slot, "", 0);
+	struct ipc_app a = app_at(w, slot, "", 0);
 	struct ipc_lookup l = { .client = a.v4, .qtype = qtype };
 	assert_true(name_from_text(name, strlen(name), &l.name));
 	memset(&w->answer, 0xff, sizeof(w->answer));
@@ -531,6 +568,46 @@ void world_resolved_as(struct world *w, uint32_t v4, const char *behind)
 		assert_true(name_from_text(behind, strlen(behind), &r.chain[0]));
 	}
 	gate_resolved(w->g, w->resolve_id, &r);
+	world_turn(w);
+}
+
+void world_resolve_all(struct world *w, uint32_t v4, const char *behind)
+{
+	while (w->n_asked > 0) {
+		w->resolve_id = w->asked[--w->n_asked];
+		world_resolved_as(w, v4, behind);
+		world_pass(w, 1);
+	}
+}
+
+void world_arp_reply(struct world *w, uint16_t slot, uint32_t a, uint8_t mac)
+{
+	struct ipc_app app = app_at(w, slot, "", 0);
+	const uint8_t host[6] = { 2, 0, 0, 0, 0, mac };
+	static const uint8_t userdata[4] = { 0x5e, 0x6b, 5, 0 };
+	uint8_t frame[64];
+	struct wr f = wr_init(frame, sizeof(frame));
+	wr_bytes(&f, app.mac.b, 6);
+	wr_bytes(&f, host, 6);
+	wr_u16(&f, 0x0806);
+	wr_u32(&f, 0x00010800);
+	wr_u32(&f, 0x06040002);
+	wr_bytes(&f, host, 6);
+	wr_u32(&f, a);
+	wr_bytes(&f, app.mac.b, 6);
+	wr_bytes(&f, app.v4.b, 4);
+	struct ofp_packet_in pi = { .frame = frame,
+		.frame_len = f.len,
+		.full_len = f.len,
+		.userdata = userdata,
+		.userdata_len = 4,
+		.reason = OFP_REASON_ACTION,
+		.table = 12,
+		.in_port = WORLD_UPLINK,
+		.reg = { [R_APP] = slot, [R_ZONE] = app.zone, [R_DIR] = 1, [R_PORT] = slot } };
+	struct wr out = wr_init(buf, sizeof(buf));
+	ofp_put_packet_in(&out, 0, &pi);
+	feed(w, CONN_QUESTIONS, &out);
 	world_turn(w);
 }
 

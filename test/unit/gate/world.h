@@ -11,6 +11,7 @@
  * about tables 45 and 48, a desk that holds rules and their counts, and a clock. Nothing here does I/O.
  */
 enum { WORLD_RULES = 64, WORLD_LIVE = 20000, WORLD_CHARGES = 8192, WORLD_APPS = 64, WORLD_POLICIES = 4 };
+enum { WORLD_ASKED = 8192, WORLD_TABLES = 64 };
 enum { WORLD_UPLINK = 60001, WORLD_NAMES = 60002 };
 
 struct world_live {
@@ -27,6 +28,7 @@ struct world_charge {
 
 struct world {
 	struct gate *g;
+	bool lan;
 	int64_t boot_ms, wall_ms;
 	uint64_t generation;
 	struct policy *policy[WORLD_POLICIES]; /* what the gate may still read */
@@ -45,8 +47,17 @@ struct world {
 	struct ipc_lookup_answer answer;
 	struct ipc_resolve resolve;
 	uint32_t resolve_id;
+	uint32_t asked[WORLD_ASKED]; /* of the resolver, not answered by world_resolve_all() yet */
+	unsigned n_asked;
+	uint32_t zone_limit[65536]; /* as switchd was told */
+	unsigned n_results;	    /* answers to desk */
 	unsigned n_questions, n_question_ends, n_refused, n_grants, n_grant_ends, n_resolves, n_answers, n_syns;
 	/* switch */
+	bool hold_barriers;
+	unsigned n_added[WORLD_TABLES]; /* rows, by table, since the test last set it to 0 */
+	unsigned n_app_deletes;		/* of everything of one app */
+	uint8_t frame[128];		/* the last that carried an answer or a question of ours */
+	size_t frame_len;
 	struct world_live live[WORLD_LIVE];
 	unsigned n_hot, n_refused_rows; /* rows added to table 48 */
 	unsigned n_admits, n_frames;	/* packet-outs that commit, that carry an answer */
@@ -56,6 +67,8 @@ struct world {
 };
 
 struct world *world_new(void);
+/* The same with the uplink port:IFACE: guests are 192.0.2.10 and on, the gateway 192.0.2.1, the LAN a /24. */
+struct world *world_new_lan(void);
 void world_free(struct world *w);
 /* gate dies and comes back: everything desk had a copy of is given again, the policy only if `policy`. */
 void world_gate_again(struct world *w, const struct ipc_grant *grants, size_t n, bool policy);
@@ -83,6 +96,10 @@ void world_lookup(struct world *w, uint16_t slot, const char *name, uint16_t qty
 void world_resolved(struct world *w, uint32_t v4);
 /* The same, with a name behind the asked one. */
 void world_resolved_as(struct world *w, uint32_t v4, const char *behind);
+/* Every question to the resolver, also what comes of the answers, is answered so. */
+void world_resolve_all(struct world *w, uint32_t v4, const char *behind);
+/* A host of the LAN that has `a` answers the app in `slot`. */
+void world_arp_reply(struct world *w, uint16_t slot, uint32_t a, uint8_t mac);
 /* Live rows of this mark that the switch still has, by its own clock. */
 unsigned world_live_rows(const struct world *w, uint32_t mark);
 /* Every live row there is. */
