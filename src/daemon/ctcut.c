@@ -111,17 +111,17 @@ static int zone_remember(struct ctcut *c, uint16_t zone, uint32_t limit)
 	return 0;
 }
 
-int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id)
+int ctcut_zone(struct ctcut *c, const struct ipc_zone *z, uint32_t id)
 {
 	char text[32];
-	snprintf(text, sizeof(text), "zone=%u", zone);
+	snprintf(text, sizeof(text), "zone=%u", z->zone);
 	/* OVS 3.1.0 takes no datapath here: it reads the name as a tuple ("missing value"). */
 	const char *const args[] = { text, NULL };
-	int err = zone_remember(c, zone, limit);
-	if (err == 0)
+	int err = zone_remember(c, z->zone, z->limit);
+	if (err == 0 && !z->keep)
 		err = ask(c, "dpctl/flush-conntrack", args, (struct job){ .kind = JOB_SILENT });
 	if (err == 0)
-		err = ask_limit(c, zone, limit, (struct job){ .kind = JOB_LAST, .id = id });
+		err = ask_limit(c, z->zone, z->limit, (struct job){ .kind = JOB_LAST, .id = id });
 	return err;
 }
 

@@ -3,6 +3,7 @@
 #define DAEMON_CTCUT_H
 
 #include "daemon/unixctl.h"
+#include "ipc/ipc.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,9 +32,9 @@ void ctcut_free(struct ctcut *c);
 void ctcut_connected(struct ctcut *c, struct unixctl *u);
 /* The connection is gone; jobs under way end with -EPIPE, told by ctcut_next(). */
 void ctcut_lost(struct ctcut *c);
-/* Flushes the zone and sets its limit; limit 0 takes the limit away. -ENOSPC, -ENOBUFS. Without a connection it is kept
- * for the next. */
-int ctcut_zone(struct ctcut *c, uint16_t zone, uint32_t limit, uint32_t id) __attribute__((warn_unused_result));
+/* Flushes the zone unless its entries stay, and sets its limit; limit 0 takes the limit away. -ENOSPC, -ENOBUFS.
+ * Without a connection the limit is kept for the next. */
+int ctcut_zone(struct ctcut *c, const struct ipc_zone *z, uint32_t id) __attribute__((warn_unused_result));
 /* Flushes every entry of `mark` in `zone`, each by its full 5-tuple: OVS 3.1 has no flush by mark. -ENOTCONN, -ENOBUFS.
  * With id 0, which is told to nobody, those of one zone share a dump: an app whose grants end faster than dumps are
  * made must not take vswitchd from the others. */

@@ -300,6 +300,13 @@ static void from_desk(struct gate_role *o, struct frame *f)
 		log_msg(LOG_ERROR, "desk sent message %u, which is malformed or not its to send", f->type);
 }
 
+static void switchd_back(struct gate_role *o)
+{
+	gate_switchd_back(o->g);
+	if (o->fd[CONN_QUESTIONS] < 0)
+		role_send(o->r, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0, NULL, 0);
+}
+
 static void from_others(struct gate_role *o, enum role_id from, struct frame *f)
 {
 	static struct ipc_resolved resolved;
@@ -312,8 +319,8 @@ static void from_others(struct gate_role *o, enum role_id from, struct frame *f)
 		gate_resolved(o->g, f->id, &resolved);
 	else if (from == ROLE_RESOLVER && f->type == IPC_CHANNEL)
 		gate_resolver_back(o->g);
-	else if (from == ROLE_SWITCHD && f->type == IPC_CHANNEL && o->fd[CONN_QUESTIONS] < 0)
-		role_send(o->r, ROLE_SWITCHD, IPC_OF_WANT, 0, NULL, 0, NULL, 0);
+	else if (from == ROLE_SWITCHD && f->type == IPC_CHANNEL)
+		switchd_back(o);
 	else if (f->type != IPC_CHANNEL && f->type != IPC_RESULT)
 		log_msg(LOG_ERROR, "%s sent message %u, which is malformed or not its to send", role_name(from),
 			f->type);

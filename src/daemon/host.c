@@ -186,6 +186,9 @@ int host_uplink(struct sekishod *d)
 	if (strcmp(d->conf.uplink, "nat") != 0)
 		return 0;
 	int err = uplink_nat_up(&d->uplink, error);
+	/* The table is a new one. */
+	if (err == 0 && d->n_forwards > 0)
+		err = uplink_set_forwards(&d->uplink, d->forwards, d->n_forwards, error);
 	if (err != 0)
 		log_msg(LOG_ERROR, "%s", error);
 	else

@@ -32,6 +32,8 @@ struct sekishod {
 	struct ovs ovs;
 	char offload_error[SELFTEST_TEXT_MAX]; /* "": TCP and UDP pass the switch both ways */
 	struct uplink_conf uplink;
+	struct uplink_forward forwards[UPLINK_FORWARDS_MAX];
+	unsigned n_forwards;
 	struct uplink_names_conf names;
 	int names_fds[UPLINK_NAMES_FDS], names_netns;
 	int api_fd, lock_fd, signal_fd;

@@ -101,22 +101,21 @@ static void policy_result(struct sekishod *d, const struct frame *f)
 static void forwards(struct sekishod *d, const struct frame *f)
 {
 	static struct ipc_forwards m, held;
-	struct uplink_forward list[UPLINK_FORWARDS_MAX];
 	char error[UPLINK_ERROR_MAX] = "";
-	unsigned n = 0;
 	if (strcmp(d->conf.uplink, "nat") != 0 || !ipc_forwards_get(f->body, f->len, &m))
 		return;
 	memset(&held, 0, sizeof(held));
+	d->n_forwards = 0;
 	for (unsigned i = 0; i < m.n; i++) {
 		if (uplink_port_held(m.f[i].proto, m.f[i].port))
 			held.f[held.n++] = m.f[i];
 		else
-			list[n++] = (struct uplink_forward){ .protocol = m.f[i].proto,
+			d->forwards[d->n_forwards++] = (struct uplink_forward){ .protocol = m.f[i].proto,
 				.port = m.f[i].port,
 				.guest4 = m.f[i].v4,
 				.guest6 = m.f[i].v6 };
 	}
-	if (uplink_set_forwards(&d->uplink, list, n, error) != 0)
+	if (uplink_set_forwards(&d->uplink, d->forwards, d->n_forwards, error) != 0)
 		log_msg(LOG_ERROR, "inbound ports cannot be passed on: %s", error);
 	if (ipc_send(d->children[ROLE_DESK].chan, IPC_FORWARDS_HELD, f->id, forwards, &held, NULL, 0) != 0)
 		log_msg(LOG_WARNING, "desk could not be told which inbound ports are the host's own");

@@ -116,7 +116,7 @@ void switchd_zone_set(struct switchd *s, uint32_t id, const struct ipc_zone *z)
 	int err = z->limit == 0 ? bridge_zone_del(s->bridge, z->zone, now) : bridge_zone_add(s->bridge, z->zone, now);
 	if (err != 0 && err != -ENOENT)
 		log_msg(LOG_WARNING, "zone %u gets no timeouts: %s", z->zone, strerror(-err));
-	err = ctcut_zone(s->cut, z->zone, z->limit, id);
+	err = ctcut_zone(s->cut, z, id);
 	if (err != 0 && id != 0)
 		role_result(s->role, ROLE_GATE, id, err, 0, "ovs-vswitchd is away");
 	switchd_ctl_io(s);

@@ -127,10 +127,24 @@ void gate_used(struct gate *g, const uint8_t rule[IPC_RULE_ID_LEN], uint64_t tim
 	out_tell(&g->messages, ROLE_DESK, IPC_USED, 0, used, &u);
 }
 
-static void zone_set(struct gate *g, uint16_t zone, uint32_t limit)
+static void zone_tell(struct gate *g, struct ipc_zone z)
 {
-	struct ipc_zone z = { .zone = zone, .limit = limit };
 	out_tell(&g->messages, ROLE_SWITCHD, IPC_ZONE_SET, 0, zone, &z);
+}
+
+/* An app's zones, empty or with the live connections that are in them. */
+static void zones_set(struct gate *g, const struct app *app, bool keep)
+{
+	zone_tell(g, (struct ipc_zone){ .zone = app->a.zone, .limit = ZONE_LIMIT, .keep = keep });
+	zone_tell(g, (struct ipc_zone){ .zone = app->a.names_zone, .limit = NAMES_ZONE_LIMIT, .keep = keep });
+}
+
+void gate_switchd_back(struct gate *g)
+{
+	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
+		if (g->app[i].a.ref.slot != 0)
+			zones_set(g, &g->app[i], true);
+	}
 }
 
 void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *a)
@@ -153,12 +167,10 @@ void gate_app_add(struct gate *g, uint32_t request, const struct ipc_app *a)
 		result(g, request, -ENOMEM, "out of memory");
 		return;
 	}
-	if (!again && g->sync_end) {
-		/* A new run inherits nothing of whoever had the zone before. During a resync live connections are in
-		 * it. */
-		zone_set(g, a->zone, ZONE_LIMIT);
-		zone_set(g, a->names_zone, NAMES_ZONE_LIMIT);
-	}
+	/* A new run inherits nothing of whoever had the zone before. Of what desk tells a new gate live connections may
+	 * be in it. */
+	if (!again)
+		zones_set(g, app, !g->sync_end);
 	app->request = request;
 	/* Without a barrier of its own it is answered when the switch is in step. */
 	app->barrier = pipeline_app(g, app, true) ? pipeline_barrier(g, CONN_BULK) : 0;
@@ -176,8 +188,8 @@ void gate_app_del(struct gate *g, uint32_t request, const struct ipc_app_ref *re
 				names_forget(g, i);
 		}
 		/* The next run has other zones, and there is room for those of running apps only. */
-		zone_set(g, app->a.zone, 0);
-		zone_set(g, app->a.names_zone, 0);
+		zone_tell(g, (struct ipc_zone){ .zone = app->a.zone });
+		zone_tell(g, (struct ipc_zone){ .zone = app->a.names_zone });
 		syn_free(app->syn);
 		*app = (struct app){ 0 };
 		audit_expect(g);

@@ -73,6 +73,8 @@ void gate_desk_back(struct gate *g);
 /* From names and resolver. */
 void gate_lookup(struct gate *g, uint32_t request, const struct ipc_lookup *l);
 void gate_resolved(struct gate *g, uint32_t request, const struct ipc_resolved *r);
+/* switchd is a new process: it does not know the apps' zones. */
+void gate_switchd_back(struct gate *g);
 /* The resolver is a new process: what the old one was asked and never answered is judged, and asked, anew. */
 void gate_resolver_back(struct gate *g);
 

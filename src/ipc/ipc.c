@@ -184,6 +184,7 @@ static void io_zone(struct io *io, struct ipc_zone *m)
 {
 	io_u16(io, &m->zone);
 	io_u32(io, &m->limit);
+	io_bool(io, &m->keep);
 }
 
 static void io_cut(struct io *io, struct ipc_cut *m)

@@ -74,7 +74,7 @@ enum ipc_type {
 			     gate gets its connections */
 	IPC_OF_CONNS,	  /* switchd → gate: ipc_switch + 2 fds (questions, bulk): the switch is new, restarted or
 			     reconnected */
-	IPC_ZONE_SET,	  /* gate → switchd: ipc_zone: flush, set the limit */
+	IPC_ZONE_SET,	  /* gate → switchd: ipc_zone: flush unless kept, set the limit */
 	IPC_CT_CUT,	  /* gate → switchd: ipc_cut: flush every entry of a mark in a zone */
 	IPC_OF_WANT,	  /* gate → switchd: a connection broke, give new ones */
 	IPC_SWITCH_SILENT, /* switchd → main: vswitchd ended or does not answer: the apps' interfaces go down until the
@@ -189,7 +189,8 @@ struct ipc_switch {
 
 struct ipc_zone {
 	uint16_t zone;
-	uint32_t limit;
+	uint32_t limit; /* 0: it is of no app any more */
+	bool keep;	/* what is in it stays */
 };
 
 struct ipc_cut {

@@ -4,6 +4,7 @@ import array
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -51,6 +52,33 @@ def test_dead_vswitchd(t):
     assert is_up(app.port) and t.daemon.ovs_pid("ovs-vswitchd") != old
     works_again(app)
     refused(app, "http://198.51.100.11/")
+
+
+def limits(t):
+    return dict(re.findall(r"zone=(\d+),limit=(\d+)", t.daemon.appctl("dpctl/ct-get-limits")))
+
+
+def test_dead_switchd_and_vswitchd(t):
+    """switchd dies, then vswitchd: the zones' limits and the forwards of inbound ports are there again; those of an ended app are not."""
+    app, other = two_rules(t), t.app("other")
+    t.script.host_answers = True
+    t.rule("allow other from lan port 27015/tcp")
+    wait_until(lambda: "27015" in sh("nft list table inet sekisho"), 20, "the forward")
+    both = limits(t)
+    other.detach()
+    wait_until(lambda: "27015" not in sh("nft list table inet sekisho"), 20, "the forward ends with its app")
+    wait_until(lambda: len(limits(t)) == len(both) - 2, 20, "so do its zones")
+    other.attach()
+    wait_until(lambda: "27015" in sh("nft list table inet sekisho"), 20, "the forward again")
+    both, old = limits(t), t.daemon.ovs_pid("ovs-vswitchd")
+    assert len(both) >= 4, both
+    t.daemon.kill_role("switchd")
+    up = t.daemon.count("interfaces of applications are up again")
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: t.daemon.count("interfaces of applications are up again") > up, 40, "vswitchd serves again")
+    works_again(app)
+    wait_until(lambda: limits(t) == both, 20, "the same limits")
+    wait_until(lambda: "27015" in sh("nft list table inet sekisho"), 20, "the same forwards")
 
 
 def note_of(words):

@@ -33,6 +33,14 @@ static void zones_end_with_their_app(void **state)
 	world_app(w, WEB, "web", 1000);
 	assert_int_equal(w->zone_limit[40002], 4096);
 	assert_int_equal(w->zone_limit[40003], 512);
+	/* Another switchd knows nothing of them; what is in them stays. */
+	w->zone_limit[40002] = w->zone_limit[40003] = 0;
+	w->n_flushes = 0;
+	gate_switchd_back(w->g);
+	world_turn(w);
+	assert_int_equal(w->zone_limit[40002], 4096);
+	assert_int_equal(w->zone_limit[40003], 512);
+	assert_int_equal(w->n_flushes, 0);
 	world_app_ends(w, WEB);
 	assert_int_equal(w->zone_limit[40002], 0);
 	assert_int_equal(w->zone_limit[40003], 0);

@@ -258,8 +258,10 @@ void world_turn(struct world *w)
 			else if (m.to == ROLE_RESOLVER && m.type == IPC_RESOLVE &&
 				 ipc_resolve_get(m.body, m.len, &w->resolve))
 				resolver_is_asked(w, m.id);
-			else if (m.to == ROLE_SWITCHD && m.type == IPC_ZONE_SET && ipc_zone_get(m.body, m.len, &zone))
+			else if (m.to == ROLE_SWITCHD && m.type == IPC_ZONE_SET && ipc_zone_get(m.body, m.len, &zone)) {
 				w->zone_limit[zone.zone] = zone.limit;
+				w->n_flushes += !zone.keep;
+			}
 		}
 	}
 }

@@ -50,6 +50,7 @@ struct world {
 	uint32_t asked[WORLD_ASKED]; /* of the resolver, not answered by world_resolve_all() yet */
 	unsigned n_asked;
 	uint32_t zone_limit[65536]; /* as switchd was told */
+	unsigned n_flushes;	    /* of zones */
 	unsigned n_results;	    /* answers to desk */
 	unsigned n_questions, n_question_ends, n_refused, n_grants, n_grant_ends, n_resolves, n_answers, n_syns;
 	/* switch */
