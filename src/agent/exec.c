@@ -23,6 +23,14 @@ static void put_text(struct wr *w, const char *s, size_t cap)
 	wr_bytes(w, s, len);
 }
 
+static bool get_bool(struct rd *r)
+{
+	uint8_t v = rd_u8(r);
+	if (v > 1)
+		rd_fail(r);
+	return v == 1;
+}
+
 static void get_text(struct rd *r, char *ret, size_t cap)
 {
 	size_t len = rd_u16(r);
@@ -62,6 +70,7 @@ bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 		return false;
 	wr_u32(w, e->uid);
 	wr_u32(w, e->gid);
+	wr_u8(w, e->guest_user);
 	put_text(w, e->user, sizeof(e->user));
 	put_text(w, e->home, sizeof(e->home));
 	put_text(w, e->cwd, sizeof(e->cwd));
@@ -89,14 +98,6 @@ bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 	return wr_ok(w);
 }
 
-static bool get_bool(struct rd *r)
-{
-	uint8_t v = rd_u8(r);
-	if (v > 1)
-		rd_fail(r);
-	return v == 1;
-}
-
 static void get_net(struct rd *r, struct agent_exec *ret)
 {
 	ret->has_net = get_bool(r);
@@ -119,6 +120,7 @@ bool agent_exec_get(const void *body, size_t len, struct agent_exec *ret)
 	memset(ret, 0, sizeof(*ret));
 	ret->uid = rd_u32(&r);
 	ret->gid = rd_u32(&r);
+	ret->guest_user = get_bool(&r);
 	get_text(&r, ret->user, sizeof(ret->user));
 	get_text(&r, ret->home, sizeof(ret->home));
 	get_text(&r, ret->cwd, sizeof(ret->cwd));

@@ -11,6 +11,7 @@ enum { AGENT_STRINGS_MAX = 56000, AGENT_ARGS_MAX = 4096, AGENT_SEED_LEN = 32 };
 
 struct agent_exec {
 	uint32_t uid, gid;
+	bool guest_user; /* `user` is "NAME|UID[:GROUP|GID]" for the guest to look up: uid, gid and home are its */
 	char user[64], home[256], cwd[256], hostname[64]; /* NUL-ended; cwd "" is HOME */
 	bool tty;
 	uint16_t rows, cols;

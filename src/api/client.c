@@ -12,6 +12,7 @@
 
 struct api_client {
 	int fd;
+	struct api_fds give;
 	struct api_in in;
 };
 
@@ -118,6 +119,11 @@ bool api_client_buffered(const struct api_client *c)
 	return c->in.len > c->in.taken;
 }
 
+void api_client_give(struct api_client *c, const struct api_fds *fds)
+{
+	c->give = *fds;
+}
+
 static int send_all(int fd, const char *p, size_t len)
 {
 	while (len > 0) {
@@ -144,7 +150,11 @@ static int client_send(struct api_client *c, const char *method, json_t *params,
 		json_object_set_new(m, flag, json_true());
 	size_t len;
 	char *text = m == NULL ? NULL : api_print(m, &len);
-	int err = text == NULL ? -EMSGSIZE : send_all(c->fd, text, len);
+	size_t sent = 0;
+	int err = text == NULL ? -EMSGSIZE : c->give.n > 0 ? api_fds_send(c->fd, text, len, &c->give, &sent) : 0;
+	c->give.n = 0;
+	if (err == 0)
+		err = send_all(c->fd, text + sent, len - sent);
 	free(text);
 	json_decref(m);
 	return err;

@@ -2,6 +2,7 @@
 #ifndef API_CLIENT_H
 #define API_CLIENT_H
 
+#include "api/fds.h"
 #include "api/frame.h"
 
 #include <stdint.h>
@@ -42,6 +43,9 @@ bool api_client_buffered(const struct api_client *c);
  * protocol; `c` is only good for api_client_close(). */
 int api_client_upgrade(struct api_client *c, const char *method, json_t *params, json_t **ret_params, int *ret_fd,
 	struct api_error *reterr) __attribute__((warn_unused_result));
+
+/* These ride with the next call; they stay the caller's, who keeps them open until then. */
+void api_client_give(struct api_client *c, const struct api_fds *fds);
 
 void api_error_fini(struct api_error *e);
 /* The exit code of an error name. */

@@ -15,4 +15,13 @@ int fd_seal(int fd) __attribute__((warn_unused_result));
 /* It is sealed and has `len` bytes, of which there is at least one: it may be mapped. */
 bool fd_sealed(int fd, size_t len);
 
+/*
+ * Closes descriptors that came from somebody who may make close() wait as long as he likes (FUSE, which not even a kill
+ * ends): a process beside, which shares our table, does. Without one they are closed here. Who takes such descriptors
+ * asks first whether not too many of those processes hang.
+ */
+#define FD_CLOSER_CLONE (CLONE_FILES | SIGCHLD) /* flags of clone(), for a filter */
+void fd_close_aside(const int *fds, size_t n);
+bool fd_closers_free(void);
+
 #endif

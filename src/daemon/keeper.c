@@ -26,6 +26,7 @@ static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 {
 	*e = (struct agent_exec){ .uid = m->uid,
 		.gid = m->gid,
+		.guest_user = m->guest_user,
 		.tty = m->tty,
 		.rows = m->rows,
 		.cols = m->cols,

@@ -3,6 +3,7 @@
 
 #include "agent/frame.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "daemon/cgroup.h"
 #include "daemon/setup.h"
@@ -11,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -174,7 +176,8 @@ static void join_cgroup(struct sekishod *d, struct vm_state *s, const struct ipc
 	d->vms->said_cgroup = d->vms->said_cgroup || err != 0;
 }
 
-static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, char *error)
+static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, const struct vm_root *root,
+	char *error)
 {
 	char dir[VM_PATH_MAX];
 	unsigned place = place_of(d, vm);
@@ -196,7 +199,7 @@ static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm 
 		.uid = uid_of(d, place),
 		.share_uid = uid_of(d, place) + 1,
 		.accel = VM_ACCEL_AUTO,
-		.host_tree = true,
+		.root = *root,
 		.tap_fd = t->fd,
 		.tso = d->ovs.tso,
 		.mac = m->mac,
@@ -282,18 +285,51 @@ static void answer(struct sekishod *d, uint32_t id, int err, const char *text)
 		log_msg(LOG_WARNING, "an answer to desk is lost");
 }
 
+/* Asks their file systems nothing: they may be the client's own. */
+static bool opened_for(int fd, int mode)
+{
+	int flags = fcntl(fd, F_GETFL);
+	return flags >= 0 && (flags & (O_ACCMODE | O_PATH)) == mode;
+}
+
+/* Behind the client's stream come the descriptors of its root; they stay the frame's. */
+static int take_root(const struct frame *f, const struct ipc_root *r, struct vm_root *ret)
+{
+	if (f->n_fds != 1 + ipc_root_fds(r))
+		return -EINVAL;
+	*ret = (struct vm_root){ .kind = VM_ROOT_HOST, .image_fd = -1, .layer_fd = -1 };
+	if (r->kind != IPC_ROOT_IMAGE)
+		return 0;
+	ret->kind = VM_ROOT_IMAGE;
+	ret->image_fd = f->fds[1];
+	if (r->layer)
+		ret->layer_fd = f->fds[2];
+	return opened_for(f->fds[1], O_RDONLY) && (!r->layer || opened_for(f->fds[2], O_RDWR)) ? 0 : -EBADF;
+}
+
+/* Closed by another, who may have to wait for their file system. */
+static void drop_root(struct frame *f)
+{
+	if (f->n_fds < 2)
+		return;
+	fd_close_aside(f->fds + 1, f->n_fds - 1);
+	f->n_fds = 1;
+}
+
 void vms_start(struct sekishod *d, struct frame *f)
 {
 	static struct ipc_vm m;
 	char error[VM_ERROR_MAX] = "the request is malformed";
 	unsigned place = 0;
+	struct vm_root root;
 	struct vm *vm = vm_free_place(d->vms, &place);
-	int err = ipc_vm_get(f->body, f->len, &m) && f->n_fds == 1 && m.ref.slot != 0 ? 0 : -EINVAL;
+	int err = ipc_vm_get(f->body, f->len, &m) && m.ref.slot != 0 ? take_root(f, &m.root, &root) : -EINVAL;
 	if (err == 0 && vm == NULL) {
 		snprintf(error, sizeof(error), "%d virtual machines run already", VMS_MAX);
 		err = -EBUSY;
 	}
 	if (err != 0) {
+		drop_root(f);
 		answer(d, f->id, err, error);
 		return;
 	}
@@ -305,7 +341,7 @@ void vms_start(struct sekishod *d, struct frame *f)
 	if (getrandom(m.sync, sizeof(m.sync), 0) != (ssize_t)sizeof(m.sync))
 		err = -EIO;
 	if (err == 0)
-		err = start_machine(d, vm, &m, error);
+		err = start_machine(d, vm, &m, &root, error);
 	if (err == 0) {
 		err = start_keeper(d, vm, &m, f->fds[0]);
 		if (err != 0)
@@ -316,6 +352,7 @@ void vms_start(struct sekishod *d, struct frame *f)
 		keeper_end(&vm->keeper);
 		vm_unmake(d, vm);
 	}
+	drop_root(f);
 	answer(d, f->id, err, error);
 }
 

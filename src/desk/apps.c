@@ -51,6 +51,7 @@ void app_clear(struct app *a)
 	free(a->ending);
 	free(a->vm);
 	rule_free(a->rehearsal);
+	api_fds_drop(&a->blocks);
 	if (a->stream >= 0)
 		close(a->stream);
 	*a = (struct app){ .state = APP_FREE, .client = -1, .stop_client = -1, .freeze_client = -1, .stream = -1 };

@@ -95,6 +95,7 @@ void client_close(struct desk *d, struct client *c)
 	auth_client_end(d, c);
 	loop_del(d->role->loop, c->fd);
 	close(c->fd);
+	api_fds_drop(&c->fds);
 	api_conn_free(c->conn);
 	json_decref(c->reply);
 	*c = (struct client){ .fd = -1 };
@@ -187,7 +188,7 @@ void client_event(struct desk *d, const struct loop_event *ev)
 			c->dead = true;
 			return;
 		}
-		ssize_t n = recv(c->fd, p, room, MSG_DONTWAIT);
+		ssize_t n = api_fds_recv(c->fd, p, room, &c->fds);
 		if (n > 0)
 			api_conn_add(c->conn, (size_t)n);
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -198,6 +199,7 @@ void client_event(struct desk *d, const struct loop_event *ev)
 static void client_done(struct client *c, int err)
 {
 	c->has_call = false;
+	api_fds_drop(&c->fds);
 	c->wait = CLIENT_READY;
 	auth_call_end(c);
 	if (err != 0)
@@ -298,6 +300,7 @@ int client_take_fd(struct desk *d, struct client *c)
 		return -1;
 	int fd = c->fd;
 	auth_client_end(d, c);
+	api_fds_drop(&c->fds);
 	loop_del(d->role->loop, fd);
 	api_conn_free(c->conn);
 	*c = (struct client){ .fd = -1 };

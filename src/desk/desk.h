@@ -3,6 +3,7 @@
 #define DESK_DESK_H
 
 #include "api/conn.h"
+#include "api/fds.h"
 #include "base/deadline.h"
 #include "base/heap.h"
 #include "desk/host.h"
@@ -128,6 +129,7 @@ struct client {
 	char *denied;		   /* CLIENT_AUTH: what is said when polkit says no; owned */
 	bool admin, view_all, may; /* of both: as good as root; sees everybody's; answers his own */
 	struct api_conn *conn;
+	struct api_fds fds;   /* came with the open call, or with the next one */
 	struct api_call call; /* while one is open */
 	bool has_call, writing, dead;
 	enum client_wait wait;
@@ -163,6 +165,7 @@ struct app {
 	int stop_client;			 /* waits for the end, -1 */
 	struct ipc_vm *vm;			 /* while a VM starts */
 	int stream;				 /* the client's, -1 */
+	struct api_fds blocks;			 /* while a VM starts: what its root is made of */
 	bool vm_runs, exit_wanted, ran, adopted; /* adopted: from an earlier desk */
 	int freeze_client;			 /* waits for freeze or thaw, -1 */
 	bool freezing, frozen;			 /* what it waits for; how it is */

@@ -52,6 +52,43 @@ static bool cwd_shared(const char *cwd)
 	return strcmp(cwd, "/") == 0;
 }
 
+/* What its root is made of, and whether the client gave that. */
+static bool vm_root(struct desk *d, struct client *c, struct ipc_vm *vm)
+{
+	static const char *const kinds[] = { [IPC_ROOT_HOST] = "host", [IPC_ROOT_IMAGE] = "image" };
+	const char *root = kinds[IPC_ROOT_HOST];
+	bool layer = false;
+	if (!arg_str(d, c, "root", false, &root) || !arg_bool(d, c, "layer", &layer))
+		return false;
+	while (vm->root.kind < IPC_ROOT_KINDS && strcmp(kinds[vm->root.kind], root) != 0)
+		vm->root.kind++;
+	if (vm->root.kind == IPC_ROOT_KINDS)
+		return arg_bad(d, c, "root", "it is host or image");
+	if (layer && vm->root.kind == IPC_ROOT_HOST)
+		return arg_bad(d, c, "layer", "only an image has one");
+	vm->root.layer = layer;
+	vm->guest_user = vm->root.kind != IPC_ROOT_HOST;
+	if (c->fds.n != ipc_root_fds(&vm->root))
+		return arg_bad(d, c, "root", "%u descriptors came along instead of %u", c->fds.n,
+			ipc_root_fds(&vm->root));
+	return true;
+}
+
+/* An image has users and directories of its own: the guest looks them up. */
+static bool vm_guest_user(struct desk *d, struct client *c, struct ipc_vm *vm)
+{
+	const char *user = "", *cwd = "";
+	if (!arg_str(d, c, "user", false, &user) || !arg_str(d, c, "cwd", false, &cwd))
+		return false;
+	if (strlen(user) >= sizeof(vm->user))
+		return arg_bad(d, c, "user", "it is longer than %zu bytes", sizeof(vm->user) - 1);
+	if ((cwd[0] != '\0' && cwd[0] != '/') || strlen(cwd) >= sizeof(vm->cwd))
+		return arg_bad(d, c, "cwd", "it is no absolute path of at most %zu bytes", sizeof(vm->cwd) - 1);
+	snprintf(vm->user, sizeof(vm->user), "%s", user);
+	snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
+	return true;
+}
+
 /* Who the program is inside: its owner, or root in its own machine. */
 static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_t owner)
 {
@@ -127,7 +164,8 @@ void apps_run(struct desk *d, struct client *c)
 	struct ipc_vm *vm = calloc(1, sizeof(*vm));
 	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", false, &argv) ||
 		!arg_strings(d, c, "env", false, &env) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) ||
-		!vm_numbers(d, c, profile_of(d, name), vm) || !vm_user(d, c, vm, owner) ||
+		!vm_numbers(d, c, profile_of(d, name), vm) || !vm_root(d, c, vm) ||
+		!(vm->guest_user ? vm_guest_user(d, c, vm) : vm_user(d, c, vm, owner)) ||
 		!vm_command(d, c, profile_of(d, name), name, argv, vm)) {
 		if (vm == NULL)
 			c->dead = true;
@@ -148,5 +186,7 @@ void apps_run(struct desk *d, struct client *c)
 	snprintf(a->ifname, sizeof(a->ifname), "skt%u", a->gate.ref.slot);
 	vm_addresses(d, vm, a);
 	a->vm = vm;
+	a->blocks = c->fds;
+	c->fds.n = 0;
 	app_begin(d, c, a, ask);
 }

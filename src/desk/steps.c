@@ -43,6 +43,14 @@ static int app_store(struct desk *d, const struct app *a)
 	return err != 0 ? err : store_commit(d->store);
 }
 
+/* The client's stream, then what the root is made of. */
+static bool vm_send(struct desk *d, struct app *a)
+{
+	int fds[1 + API_FDS_MAX] = { a->stream };
+	memcpy(fds + 1, a->blocks.fd, sizeof(a->blocks.fd));
+	return role_send_msg(d->role, ROLE_MAIN, IPC_VM_START, a->pending, vm, a->vm, fds, 1 + a->blocks.n);
+}
+
 static bool step_send(struct desk *d, struct app *a, enum role_id to, uint16_t type)
 {
 	struct ipc_text ifname;
@@ -54,7 +62,7 @@ static bool step_send(struct desk *d, struct app *a, enum role_id to, uint16_t t
 	a->pending_on = to;
 	bool sent = false;
 	if (to == ROLE_MAIN && type == IPC_VM_START)
-		sent = role_send_msg(d->role, to, type, a->pending, vm, a->vm, &a->stream, 1);
+		sent = vm_send(d, a);
 	else if (to == ROLE_MAIN)
 		sent = role_send_msg(d->role, to, type, a->pending, text, &ifname, NULL, 0);
 	else if (to == ROLE_SWITCHD)
@@ -179,6 +187,7 @@ static void step_done(struct desk *d, struct app *a, const struct ipc_result *r)
 			a->vm_runs = true;
 			close(a->stream);
 			a->stream = -1;
+			api_fds_drop(&a->blocks);
 			free(a->vm);
 			a->vm = NULL;
 		} else {

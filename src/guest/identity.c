@@ -2,6 +2,7 @@
 /* Who and when this guest is: clock, entropy, name, the files of /etc that differ from the host's, the user's home. */
 #include "guest/setup.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -95,10 +96,12 @@ static int write_account(const struct agent_exec *e)
 	return fclose(f) == 0 ? 0 : -errno;
 }
 
-static int make_home(const struct agent_exec *e)
+/* With what leads to it; the last one is the user's. */
+static int make_dir_of(const struct agent_exec *e, const char *dir)
 {
+	static_assert(sizeof(e->home) == sizeof(e->cwd), "one path");
 	char path[sizeof(e->home)];
-	snprintf(path, sizeof(path), "%s", e->home);
+	snprintf(path, sizeof(path), "%s", dir);
 	for (char *p = path + 1; path[0] == '/' && *p != 0; p++) {
 		if (*p != '/')
 			continue;
@@ -127,9 +130,10 @@ int setup_identity(const struct agent_exec *e)
 	err = write_resolver(e);
 	if (err == 0)
 		err = write_hosts(e);
-	if (err == 0)
+	/* An image's users are its own. */
+	if (err == 0 && !e->guest_user)
 		err = write_account(e);
 	if (err == 0)
-		err = make_home(e);
+		err = make_dir_of(e, e->guest_user ? e->cwd : e->home);
 	return err;
 }

@@ -32,6 +32,11 @@ static int prepare(int ctl, int root_err, struct agent_exec *e, char *reason, si
 	if (err != 0)
 		return say("its control channel", err, reason, cap);
 	err = say("its root file system", root_err, reason, cap);
+	const char *missing;
+	if (err == 0 && e->guest_user && setup_user(e, &missing) != 0) {
+		snprintf(reason, cap, "the image has no user or group \"%s\"", missing);
+		err = -ENOENT;
+	}
 	if (err == 0)
 		err = say("its identity", setup_identity(e), reason, cap);
 	if (err == 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/run.h"
 
+#include "guest/setup.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -128,8 +130,10 @@ static int streams_pipes(const struct agent_exec *e, struct streams *s)
 
 static int become_user(const struct agent_exec *e)
 {
-	gid_t gid = e->gid;
-	if (setgroups(1, &gid) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(e->uid, e->uid, e->uid) != 0)
+	enum { GROUPS_MAX = 64 };
+	gid_t gid = e->gid, groups[GROUPS_MAX];
+	if (setgroups(user_groups(e, groups, GROUPS_MAX), groups) != 0 || setresgid(gid, gid, gid) != 0 ||
+		setresuid(e->uid, e->uid, e->uid) != 0)
 		return -errno;
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include "agent/frame.h"
 #include "base/rd.h"
 #include "guest/run.h"
+#include "guest/setup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +202,9 @@ static int take_frame(const struct agent_frame *f)
 
 static void put_exit(void)
 {
+	/* Whoever hears of the end may start the next run on the same layer. */
+	if (root_keeps())
+		sync();
 	struct wr w = out_begin();
 	int st = S->wait_status;
 	if (WIFSIGNALED(st))

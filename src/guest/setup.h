@@ -5,6 +5,7 @@
 #include "agent/exec.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* The steps of a booting guest, in this order. 0 or negative errno. */
 
@@ -13,9 +14,15 @@ int setup_early(void) __attribute__((warn_unused_result));
 /* Opens the control port "sekisho.ctl" once it has appeared and the host end is connected; non-blocking. The descriptor
  * or -errno. */
 int setup_control(void) __attribute__((warn_unused_result));
-/* The root the command line names (sekisho.root=hostroot, or none): virtiofs below, tmpfs over it, made the root of the
- * file system. */
+/* The root the command line names (sekisho.root=hostroot, image or none): virtiofs or erofs below, memory or ext4
+ * (sekisho.layer=disk) over it, made the root of the file system. */
 int setup_root(void) __attribute__((warn_unused_result));
+/* What is written outlives the machine: sync() before it ends. */
+bool root_keeps(void);
+/* Who e->user is, of e->guest_user. -ENOENT: there is no *ret_missing. */
+int setup_user(struct agent_exec *e, const char **ret_missing) __attribute__((warn_unused_result));
+/* Its groups, e->gid first; returns how many, 1..cap. */
+unsigned user_groups(const struct agent_exec *e, gid_t *ret, unsigned cap);
 /* Clock, entropy, host name, resolv.conf, hosts, the user's passwd entry and home. */
 int setup_identity(const struct agent_exec *e) __attribute__((warn_unused_result));
 /* eth0 by the static configuration; ipv4 and ipv6 where given. */

@@ -380,12 +380,27 @@ static void io_vm_addresses(struct io *io, struct ipc_vm *m)
 	io_str(io, m->tap, sizeof(m->tap));
 }
 
+unsigned ipc_root_fds(const struct ipc_root *r)
+{
+	return r->kind == IPC_ROOT_IMAGE ? 1 + r->layer : 0;
+}
+
+static void io_root(struct io *io, struct ipc_root *m)
+{
+	io_u8(io, &m->kind);
+	io_bool(io, &m->layer);
+	if (m->kind >= IPC_ROOT_KINDS || (m->layer && m->kind != IPC_ROOT_IMAGE))
+		rd_fail(&io->r);
+}
+
 static void io_vm(struct io *io, struct ipc_vm *m)
 {
 	io_app_ref(io, &m->ref);
 	io_u32(io, &m->uid);
 	io_u32(io, &m->gid);
 	io_str(io, m->name, sizeof(m->name));
+	io_root(io, &m->root);
+	io_bool(io, &m->guest_user);
 	io_str(io, m->user, sizeof(m->user));
 	io_str(io, m->home, sizeof(m->home));
 	io_str(io, m->cwd, sizeof(m->cwd));

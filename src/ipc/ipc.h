@@ -48,12 +48,13 @@ enum ipc_type {
 	IPC_LINK_TAKE = 32, /* desk → main: ipc_text interface: may it become a port? made ready and down */
 	IPC_LINK_UP,	    /* desk → main: ipc_text */
 	IPC_LINK_RELEASE,   /* desk → main: ipc_text */
-	IPC_VM_START,	    /* desk → main: ipc_vm + fd of the client's stream; answered when the keeper has it */
-	IPC_VM_STOP,	    /* desk → main: ipc_app_ref */
-	IPC_VM_ENDING,	    /* main → desk: ipc_vm_exit: its program has ended, IPC_VM_EXITED follows */
-	IPC_VM_EXITED,	    /* main → desk: ipc_vm_exit */
-	IPC_TAP_MAKE,	    /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
-	IPC_VM_ATTACH,	    /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
+	IPC_VM_START, /* desk → main: ipc_vm + fds: the client's stream, those of ipc_root; answered when the keeper has
+			 it */
+	IPC_VM_STOP,   /* desk → main: ipc_app_ref */
+	IPC_VM_ENDING, /* main → desk: ipc_vm_exit: its program has ended, IPC_VM_EXITED follows */
+	IPC_VM_EXITED, /* main → desk: ipc_vm_exit */
+	IPC_TAP_MAKE,  /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
+	IPC_VM_ATTACH, /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
 	IPC_VM_PAUSE, /* desk → main → keeper: ipc_vm_pause; answered by RESULT. main → desk at IPC_VM_CLAIM: it is held
 		       */
 	IPC_VM_CLAIM,  /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
@@ -356,10 +357,24 @@ struct ipc_relayed {
 	uint8_t records[IPC_RELAY_MAX];
 };
 
+/*
+ * What a VM's root is made of. IMAGE: a file system (erofs), only read, and a writable layer over it: ext4 that is
+ * kept, or memory. Their descriptors follow the client's stream in this order; everything in them is hostile.
+ */
+enum ipc_root_kind { IPC_ROOT_HOST, IPC_ROOT_IMAGE, IPC_ROOT_KINDS };
+struct ipc_root {
+	uint8_t kind; /* enum ipc_root_kind */
+	bool layer;   /* IMAGE: the layer is a file */
+};
+/* How many descriptors that makes. */
+unsigned ipc_root_fds(const struct ipc_root *r);
+
 struct ipc_vm {
 	struct ipc_app_ref ref;
 	uint32_t uid, gid;
 	char name[IPC_APP_MAX];
+	struct ipc_root root;
+	bool guest_user; /* agent/exec.h */
 	char user[64], home[256], cwd[256];
 	struct mac mac;
 	struct addr v4, v4_gateway, v6, v6_gateway, dns4, dns6;

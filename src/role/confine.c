@@ -3,6 +3,7 @@
  * What a role gives up before it reads its first byte from outside. The order matters: the namespace and the root need
  * privileges that the uid change takes away, and the filter comes last because it forbids all of the above.
  */
+#include "base/fd.h"
 #include "base/log.h"
 #include "role/role.h"
 
@@ -55,6 +56,20 @@ static int filter_inet_sockets(scmp_filter_ctx ctx)
 	return err;
 }
 
+/* What fd_close_aside() does. */
+static int filter_closers(scmp_filter_ctx ctx)
+{
+	static const char *const calls[] = { "wait4", "getppid", NULL };
+	int err = filter_allow(ctx, calls);
+	if (err == 0)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+			SCMP_A0(SCMP_CMP_EQ, FD_CLOSER_CLONE, 0));
+	if (err == 0)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+			SCMP_A0(SCMP_CMP_EQ, PR_SET_PDEATHSIG, 0));
+	return err;
+}
+
 /* As fork() calls it: no thread, no namespace, nothing shared. clone3() hides its flags: as if the kernel were too old.
  */
 static int filter_fork(scmp_filter_ctx ctx)
@@ -63,7 +78,7 @@ static int filter_fork(scmp_filter_ctx ctx)
 	int err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_EQ, flags, 0));
 	if (err == 0)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	return err;
+	return err == 0 ? filter_closers(ctx) : err;
 }
 
 /* abort() signals its own process. Keepers share one uid, so whoever takes one over must not end the others; nor have a

@@ -49,8 +49,8 @@ struct role_confine {
 	const char *root_dir;
 	const char *const *extra;
 	bool keep_network_namespace; /* else an empty one is entered */
-	bool fork;		     /* may make another of itself, and nothing else that clone() can make */
-	bool inet_sockets;	     /* may make sockets: IPv4 and IPv6, datagram and stream, nothing else */
+	bool fork; /* may make another of itself, and what fd_close_aside() makes; nothing else that clone() can */
+	bool inet_sockets; /* may make sockets: IPv4 and IPv6, datagram and stream, nothing else */
 };
 int role_confine(struct role *r, const struct role_confine *c) __attribute__((warn_unused_result));
 /* Tells main that the role serves. */

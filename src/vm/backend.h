@@ -16,15 +16,28 @@
  */
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_TCG, VM_ACCEL_KVM };
 
+/* What the guest's root is made of. Block files are raw images, open for reading and, the layer, writing: the caller's,
+ * hostile. */
+enum vm_root_kind {
+	VM_ROOT_NONE,  /* the initramfs alone */
+	VM_ROOT_HOST,  /* the host's allow-listed directories as virtiofs tag "hostroot" */
+	VM_ROOT_IMAGE, /* erofs, only read; a layer over it */
+};
+struct vm_root {
+	enum vm_root_kind kind;
+	int image_fd; /* IMAGE */
+	int layer_fd; /* IMAGE: ext4; -1: the layer is memory */
+};
+
 struct vm_spec {
 	const struct vm_kernel *kernel; /* vm_kernel_find() */
 	const char *dir; /* the VM's own, empty, root's alone: its sockets and log are made there and stay */
 	uid_t uid;	 /* this VM's own; the VMM runs as it. uid + 1 (share_uid) serves the host tree */
 	uid_t share_uid;
 	enum vm_accel accel; /* AUTO: KVM where vm_kvm_works() */
-	bool host_tree;	     /* serve the host's allow-listed directories as virtiofs tag "hostroot" */
-	int tap_fd;	     /* -1: no NIC; stays the caller's */
-	bool tso;	     /* checksum and segmentation offload on the NIC (needs a tap opened with vnet_hdr) */
+	struct vm_root root;
+	int tap_fd; /* -1: no NIC; stays the caller's */
+	bool tso;   /* checksum and segmentation offload on the NIC (needs a tap opened with vnet_hdr) */
 	struct mac mac;
 	unsigned memory_mib; /* 0: 512 */
 	unsigned cpus;	     /* 0: 1 */

@@ -21,10 +21,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum { HIGH_FD = 64, FIRST_FD = 3 };
+enum { HIGH_FD = 64, FIRST_FD = 3, WORD_S = 10 };
 
 /* What the child says to its parent when a step fails. */
 struct jail_word {
@@ -315,6 +314,11 @@ static int attend(const struct jail *j, pid_t pid, int word, char *error)
 		ssize_t n = read(word, &w, sizeof(w));
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* The descriptors may be of a file system that does not answer. */
+		if (n < 0) {
+			snprintf(error, VM_ERROR_MAX, "a jail cannot be made: %s", strerror(errno));
+			return -errno;
+		}
 		if (n == 0)
 			return 0;
 		if (n == 1) {
@@ -348,15 +352,17 @@ int jail_spawn(const struct jail *j, const char *work_dir, pid_t *ret_pid, int *
 	}
 	int err = pid < 0 ? -errno : 0;
 	close(word[1]);
+	const struct timeval limit = { .tv_sec = WORD_S };
+	if (err == 0 && setsockopt(word[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0)
+		err = -errno;
 	if (err != 0)
 		snprintf(error, VM_ERROR_MAX, "no new namespaces: %s", strerror(-err));
 	else
 		err = attend(j, (pid_t)pid, word[0], error);
 	close(word[0]);
 	if (err != 0 && pid > 0) {
-		kill((pid_t)pid, SIGKILL);
-		waitpid((pid_t)pid, NULL, 0);
-		close(pidfd);
+		struct vm_process p = { .pid = (pid_t)pid, .pidfd = pidfd };
+		vm_process_kill(&p);
 	}
 	if (err == 0) {
 		*ret_pid = (pid_t)pid;

@@ -23,9 +23,10 @@ enum {
 	ARG_LEN = 1024,
 	MEMORY_DEFAULT_MIB = 512,
 	QEMU_FILES = 128,
-	QEMU_THREADS = 64,
+	QEMU_THREADS = 128, /* its pool for disks alone has 64 */
 	SHARE_FILES = 1000000,
-	SHARE_THREADS = 128
+	SHARE_THREADS = 128,
+	FDS_MAX = 7
 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
@@ -84,6 +85,19 @@ static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 	arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
 
+static const char *root_word(const struct vm_root *r)
+{
+	switch (r->kind) {
+	case VM_ROOT_HOST:
+		return "hostroot";
+	case VM_ROOT_IMAGE:
+		return r->layer_fd >= 0 ? "image sekisho.layer=disk" : "image";
+	case VM_ROOT_NONE:
+		break;
+	}
+	return "none";
+}
+
 static void arg_kernel(struct args *a, const struct vm_spec *s)
 {
 	char timing[128] = "";
@@ -101,7 +115,7 @@ static void arg_kernel(struct args *a, const struct vm_spec *s)
 	arg(a,
 		"console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests noreplace-smp pci=off audit=0 apparmor=0 nokaslr 8250.nr_uarts=1 "
 		"random.trust_cpu=1 sekisho.root=%s%s",
-		s->host_tree ? "hostroot" : "none", timing);
+		root_word(&s->root), timing);
 }
 
 static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, int tap_fd)
@@ -136,6 +150,18 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 		arg(a, "virtio-net-device,netdev=nic,mac=%s%s", mac_format(&s->mac, mac, sizeof(mac)),
 			s->tso ? "" : NIC_NO_OFFLOAD);
 	}
+}
+
+/* QEMU opens nothing: it duplicates what it was given. The guest knows a disk by its serial, not by its place. */
+static void arg_block(struct args *a, const char *name, int fd, bool writable)
+{
+	arg(a, "-add-fd");
+	arg(a, "fd=%d,set=%d", fd, fd);
+	arg(a, "-blockdev");
+	arg(a, "driver=raw,node-name=%s,read-only=%s,discard=unmap,file.driver=file,file.filename=/dev/fdset/%d,file.locking=off",
+		name, writable ? "off" : "on", fd);
+	arg(a, "-device");
+	arg(a, "virtio-blk-device,drive=%s,serial=%s", name, name);
 }
 
 /* --- the file server
@@ -244,6 +270,19 @@ static gid_t kvm_group(const struct vm_spec *s)
 	return s->accel == VM_ACCEL_KVM && stat("/dev/kvm", &st) == 0 ? st.st_gid : 0;
 }
 
+static unsigned add_blocks(struct args *a, const struct vm_root *r, int fds[FDS_MAX], unsigned n)
+{
+	if (r->kind != VM_ROOT_IMAGE)
+		return n;
+	arg_block(a, "image", FD_CTL + (int)n, false);
+	fds[n++] = r->image_fd;
+	if (r->layer_fd >= 0) {
+		arg_block(a, "layer", FD_CTL + (int)n, true);
+		fds[n++] = r->layer_fd;
+	}
+	return n;
+}
+
 static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_conn, struct vm_proc *p, char *error)
 {
 	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
@@ -254,7 +293,7 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 		{ "/dev/null", "/dev/null", true }, { s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true },
 		{ NULL, NULL, false } };
 	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
-	int fds[5] = { e->fd[0], e->fd[1], e->fd[2] }, share_fd = -1, tap_fd = -1;
+	int fds[FDS_MAX] = { e->fd[0], e->fd[1], e->fd[2] }, share_fd = -1, tap_fd = -1;
 	unsigned n = 3;
 	if (share_conn >= 0) {
 		share_fd = FD_CTL + (int)n;
@@ -268,7 +307,12 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 	arg_machine(&a, s, mib);
 	arg_kernel(&a, s);
 	arg_devices(&a, s, share_fd, tap_fd);
-	/* The memory is a file (memfd) and counts against the file size limit. */
+	unsigned before = n;
+	n = add_blocks(&a, &s->root, fds, n);
+	/* The memory is a file (memfd) and counts against the file size limit; so does a disk, whose size its owner
+	 * chose.
+	 */
+	uint64_t largest = n > before ? UINT64_MAX : (uint64_t)(mib + 64) << 20;
 	struct jail j = { .uid = s->uid,
 		.extra_gid = kvm_group(s),
 		.binds = binds,
@@ -276,7 +320,7 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 		.n_fds = n,
 		.stderr_fd = e->log,
 		.max_files = QEMU_FILES,
-		.max_file_size = (uint64_t)(mib + 64) << 20,
+		.max_file_size = largest,
 		.max_threads = QEMU_THREADS,
 		.argv = a.v };
 	int err = a.bad ? -ENOMEM : jail_spawn(&j, s->dir, &p->vmm.pid, &p->vmm.pidfd, error);
@@ -292,7 +336,7 @@ static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *
 	int share_conn = -1, err = ends_open(spec->dir, &e);
 	if (err != 0)
 		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->dir, strerror(-err));
-	if (err == 0 && spec->host_tree)
+	if (err == 0 && spec->root.kind == VM_ROOT_HOST)
 		err = start_share(spec, e.log, &p, &share_conn, error);
 	if (err == 0)
 		err = start_vmm(spec, &e, share_conn, &p, error);

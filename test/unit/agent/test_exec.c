@@ -21,6 +21,7 @@ static void fill(void)
 	e.tty = true;
 	e.rows = 24;
 	e.cols = 80;
+	e.guest_user = true;
 	e.has_net = true;
 	e.v4 = addr_v4(0xc0000202);
 	e.v4_prefix = 30;

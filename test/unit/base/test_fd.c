@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,12 +57,30 @@ static void full(void **state)
 	assert_int_equal(fd_write_all(-1, "", 0), 0);
 }
 
+/* Who reads the other end sees when another process has closed this one. */
+static void closed_beside(void **state)
+{
+	(void)state;
+	char c;
+	for (unsigned i = 0; i < 20; i++) {
+		int ends[2];
+		assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+		fd_close_aside(&ends[1], 1);
+		assert_int_equal(read(ends[0], &c, 1), 0);
+		close(ends[0]);
+	}
+	while (!fd_closers_free())
+		sched_yield();
+	fd_close_aside(NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sealed_memory),
 		cmocka_unit_test(nothing_else_is_sealed),
 		cmocka_unit_test(full),
+		cmocka_unit_test(closed_beside),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,6 +321,50 @@ static void test_run(void **state)
 	call_end(&c);
 }
 
+static json_t *run_image(struct call *c, unsigned n_fds, const char *root, bool layer)
+{
+	struct api_fds fds = { .n = n_fds };
+	for (unsigned i = 0; i < n_fds; i++)
+		fds.fd[i] = STDERR_FILENO;
+	w.give = n_fds > 0 ? &fds : NULL;
+	call_begin(c, "org.sekisho.Apps.Run",
+		json_pack("{s:s, s:[s], s:s, s:b, s:s, s:s}", "app", "web", "argv", "true", "root", root, "layer",
+			layer, "user", "nginx:www", "cwd", "/srv"),
+		"upgrade");
+	w.give = NULL;
+	return call_next(c);
+}
+
+static void test_run_image(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned n_fds;
+		const char *root;
+		bool layer;
+	} bad[] = { { 0, "image", false }, { 1, "image", true }, { 2, "image", false }, { 1, "host", false },
+		{ 1, "host", true }, { 1, "disc", false }, { API_FDS_MAX, "image", false } };
+	struct call c;
+	start(NULL);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		json_t *m = run_image(&c, bad[i].n_fds, bad[i].root, bad[i].layer);
+		assert_string_equal(json_string_value(json_object_get(m, "error")),
+			"org.varlink.service.InvalidParameter");
+		json_decref(m);
+		call_end(&c);
+	}
+	json_t *m = run_image(&c, 2, "image", true);
+	assert_null(json_object_get(m, "error"));
+	json_decref(m);
+	UNTIL(w.stream >= 0);
+	assert_int_equal(w.n_blocks, 2);
+	assert_int_equal(w.vm.root.kind, IPC_ROOT_IMAGE);
+	assert_true(w.vm.root.layer && w.vm.guest_user);
+	assert_string_equal(w.vm.user, "nginx:www");
+	assert_string_equal(w.vm.cwd, "/srv");
+	call_end(&c);
+}
+
 static void test_bad_files(void **state)
 {
 	(void)state;
@@ -439,8 +483,8 @@ int main(void)
 	const struct CMUnitTest tests[] = { DESK_TEST(test_rules), DESK_TEST(test_in_force),
 		DESK_TEST(test_acknowledged), DESK_TEST(test_survives_kill), DESK_TEST(test_lives),
 		DESK_TEST(test_undo), DESK_TEST(test_questions), DESK_TEST(test_inbox), DESK_TEST(test_gate_restarts),
-		DESK_TEST(test_run), DESK_TEST(test_bad_files), DESK_TEST(test_file_name), DESK_TEST(test_many_files),
-		DESK_TEST(test_hostile_clients) };
+		DESK_TEST(test_run), DESK_TEST(test_run_image), DESK_TEST(test_bad_files), DESK_TEST(test_file_name),
+		DESK_TEST(test_many_files), DESK_TEST(test_hostile_clients) };
 	signal(SIGPIPE, SIG_IGN);
 	/* Whether one may call the desk at all follows from one's groups; root always may. */
 	if (geteuid() != 0)

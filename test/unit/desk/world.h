@@ -2,6 +2,7 @@
 #ifndef TEST_WORLD_H
 #define TEST_WORLD_H
 
+#include "api/fds.h"
 #include "api/frame.h"
 #include "ipc/ipc.h"
 #include "policy/image.h"
@@ -36,6 +37,8 @@ struct world {
 	unsigned n_apps, n_grants, n_syns, n_sync_ends, n_vm_stops;
 	struct ipc_vm vm;
 	int stream;
+	unsigned n_blocks;	    /* descriptors behind the stream */
+	const struct api_fds *give; /* ride with the next calls; NULL: none */
 	struct ipc_result charged, policy_result;
 	unsigned n_charged, n_policy_results, n_released, n_ports;
 	bool mortal;	  /* the desk may be gone when it is told something */

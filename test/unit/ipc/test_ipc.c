@@ -69,6 +69,25 @@ static void vm_strings_must_count(void **state)
 	assert_false(ipc_vm_put(&w, &m));
 }
 
+static void vm_roots(void **state)
+{
+	(void)state;
+	static struct ipc_vm m;
+	static const struct {
+		struct ipc_root root;
+		bool ok;
+		unsigned fds;
+	} cases[] = { { { IPC_ROOT_HOST, false }, true, 0 }, { { IPC_ROOT_HOST, true }, false, 0 },
+		{ { IPC_ROOT_IMAGE, false }, true, 1 }, { { IPC_ROOT_IMAGE, true }, true, 2 },
+		{ { IPC_ROOT_KINDS, false }, false, 0 } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		m = (struct ipc_vm){ .ref = { 1, 1 }, .root = cases[i].root };
+		struct wr w = wr_init(bytes, sizeof(bytes));
+		assert_int_equal(ipc_vm_put(&w, &m), cases[i].ok);
+		assert_int_equal(ipc_root_fds(&m.root), cases[i].fds);
+	}
+}
+
 static void resolved_bounds(void **state)
 {
 	(void)state;
@@ -157,6 +176,7 @@ int main(void)
 		cmocka_unit_test(grant_round_trip),
 		cmocka_unit_test(check_round_trip),
 		cmocka_unit_test(vm_strings_must_count),
+		cmocka_unit_test(vm_roots),
 		cmocka_unit_test(resolved_bounds),
 		cmocka_unit_test(plan_is_a_function),
 		cmocka_unit_test(lan_addresses),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Boots one VM without the daemon and runs a command in it, as `sekisho run` would: main's part, the keeper's part in a
- * child, the client's. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...
+ * child, the client's. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] STATE_DIR INIT --
+ * COMMAND...
  */
 #include "base/clock.h"
 #include "vm/backend.h"
@@ -205,7 +206,7 @@ struct options {
 
 static bool take_options(struct options *o, int argc, char **argv)
 {
-	for (int c; (c = getopt(argc, argv, "+tm:u:T:kv")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "+tm:u:T:kvi:l:")) != -1;) {
 		if (c == 't')
 			o->exec.tty = true;
 		else if (c == 'm')
@@ -216,6 +217,10 @@ static bool take_options(struct options *o, int argc, char **argv)
 			o->tap = optarg;
 		else if (c == 'k')
 			o->try_kvm = true;
+		else if (c == 'i')
+			o->spec.root = (struct vm_root){ VM_ROOT_IMAGE, open(optarg, O_RDONLY | O_CLOEXEC), -1 };
+		else if (c == 'l')
+			o->spec.root.layer_fd = open(optarg, O_RDWR | O_CLOEXEC);
 		else if (c == 'v')
 			verbose = true;
 		else
@@ -223,7 +228,8 @@ static bool take_options(struct options *o, int argc, char **argv)
 	}
 	if (argc - optind >= 4)
 		return true;
-	fprintf(stderr, "usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] STATE_DIR INIT -- COMMAND...\n");
+	fprintf(stderr,
+		"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] STATE_DIR INIT -- COMMAND...\n");
 	return false;
 }
 
@@ -273,7 +279,7 @@ int main(int argc, char **argv)
 	static struct options o = { .exec = { .uid = 1000, .gid = 1000 },
 		.spec = { .uid = VM_UID,
 			.share_uid = VM_UID + 1,
-			.host_tree = true,
+			.root = { .kind = VM_ROOT_HOST, .image_fd = -1, .layer_fd = -1 },
 			.tap_fd = -1,
 			.accel = VM_ACCEL_TCG,
 			.dir = dir } };
