@@ -167,8 +167,8 @@ static void complete_words(struct typing *t, const struct command *k)
 	if (strcmp(k->name, "rules") == 0 && t->n > 2 && strcmp(t->words[1], "rm") == 0)
 		offer_members(t, "org.sekisho.Rules.List", "rules", "rule_id", "");
 	else if (strcmp(k->name, "list") == 0 && t->n == 2)
-		offer_all(t, (const char *const[]){ "show", "update", NULL });
-	else if (strcmp(k->name, "list") == 0)
+		offer_all(t, (const char *const[]){ "add", "rm", "show", "update", NULL });
+	else if (strcmp(k->name, "list") == 0 && strcmp(t->words[1], "add") != 0)
 		offer_members(t, "org.sekisho.Lists.List", "lists", "name", "");
 	else if (names_app && t->n == 2)
 		offer_apps(t, "");

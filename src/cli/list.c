@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
+#include "cli/policy.h"
+#include "policy/parse.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_one(const json_t *l)
 {
@@ -70,8 +74,72 @@ static int print(const struct cli *c, const json_t *lists, const char *name, boo
 	return judge && bad ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* A list that this command defined has a file of its own among the policy files. */
+static void own_file(const char *name, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "list-%s.rules", name);
+}
+
+static int write_definition(const char *path, int n, char **words)
+{
+	FILE *f = fopen(path, "wxe");
+	if (f == NULL)
+		return -errno;
+	fprintf(f, "list %s from \"%s\"", words[0], words[1]);
+	if (n == 4)
+		fprintf(f, " every %s", words[3]);
+	fputc('\n', f);
+	int err = ferror(f) != 0 ? -EIO : 0;
+	return fclose(f) != 0 && err == 0 ? -errno : err;
+}
+
+/* NAME SOURCE [every TIME]: the words of a policy file's line. */
+static int list_add(struct cli *c, int n, char **words)
+{
+	char dir[] = "/tmp/sekisho-list-XXXXXX", name[POLICY_TOKEN_MAX + 16], path[sizeof(dir) + sizeof(name)];
+	if ((n != 2 && n != 4) || (n == 4 && strcmp(words[2], "every") != 0))
+		return cli_usage("list",
+			"add takes a name, an https address or a file and, if you like, \"every\" and a time");
+	if (!policy_token_ok(words[0], strlen(words[0])))
+		return cli_usage("list", "\"%.80s\" is no name for a list: a-z, 0-9 and . _ + -, at most %d", words[0],
+			POLICY_TOKEN_MAX);
+	if (strpbrk(words[1], "\"\\\n") != NULL || (n == 4 && strpbrk(words[3], " \n") != NULL))
+		return cli_usage("list", "a source is an https address or the path of a file");
+	if (mkdtemp(dir) == NULL) {
+		cli_error("cannot make a folder in /tmp: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	own_file(words[0], name, sizeof(name));
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int err = write_definition(path, n, words), code = EXIT_FAILED;
+	if (err != 0)
+		cli_error("cannot write %s: %s", path, strerror(-err));
+	else
+		code = policy_apply(c, path, false);
+	unlink(path);
+	rmdir(dir);
+	return code;
+}
+
+static int list_rm(struct cli *c, int n, char **words)
+{
+	char name[POLICY_TOKEN_MAX + 16];
+	if (n != 1 || !policy_token_ok(words[0], strlen(words[0])))
+		return cli_usage("list", "rm takes the name of a list");
+	own_file(words[0], name, sizeof(name));
+	int code = policy_withdraw(c, name);
+	if (code == EXIT_NOTHING)
+		cli_error(
+			"only what \"list add\" defined is taken away so: another list's line stands in a policy file of yours");
+	return code;
+}
+
 int cmd_list(struct cli *c, int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "add") == 0)
+		return list_add(c, argc - 2, argv + 2);
+	if (argc > 1 && strcmp(argv[1], "rm") == 0)
+		return list_rm(c, argc - 2, argv + 2);
 	bool update = argc > 1 && strcmp(argv[1], "update") == 0, show = argc > 1 && strcmp(argv[1], "show") == 0;
 	const char *name = argc > 2 ? argv[2] : NULL;
 	if ((argc > 1 && !update && !show) || argc > 3 || (show && name == NULL))

@@ -71,9 +71,10 @@ static const struct command commands[] = {
 		"Checks policy files, puts one in force, prints one in canonical form, compares; shows the rules in force, carries answers away\n"
 		"and back.\n"
 		"  sekisho policy check my.rules\n  sekisho policy apply --dry-run my.rules\n  sekisho policy export > answers.rules" },
-	{ "list", cmd_list, "list [show NAME | update [NAME]]",
-		"Shows the lists that policy files define, fetches them now.\n"
-		"  sekisho list\n  sekisho list show ads\n  sekisho list update ads" },
+	{ "list", cmd_list, "list [show NAME | update [NAME] | add NAME SOURCE [every TIME] | rm NAME]",
+		"Shows the lists that policy files define, fetches them now, defines one in a file of its own and takes\n"
+		"that away again. A rule uses it as list:NAME.\n"
+		"  sekisho list\n  sekisho list update ads\n  sekisho list add ads https://lists.example.org/hosts every 12h" },
 	{ "learn", cmd_learn, "learn APP --for TIME [-o FILE]",
 		"Lets APP through to the internet for a while and writes down what it asked for, as a draft of rules.\n"
 		"  sekisho learn web --for 15m -o draft.rules\n  sekisho learn build --for 1h30m\n  sekisho --json learn web --for 90s" },

@@ -19,5 +19,7 @@ int policy_import(struct cli *c, const char *name);
 /* Checks the file with all others of the daemon's policy_dir, says what changes, puts it there under its name and has
  * the daemon read all again; if that refuses them, everything is as it was. */
 int policy_apply(struct cli *c, const char *name, bool dry_run);
+/* The other way: takes a file of policy_dir away, if the other files can do without it. */
+int policy_withdraw(struct cli *c, const char *name);
 
 #endif

@@ -18,11 +18,11 @@ enum { FILES_MAX = 256, FINDINGS_MAX = 256, NAME_LEN = 256 };
 /* One file of policy_dir that is to be replaced. */
 struct apply {
 	struct cli *c;
-	const char *from;   /* the file given */
+	const char *from;   /* the file given; withdraws: its name */
 	char dir[PATH_MAX]; /* the daemon's */
 	char name[NAME_LEN], fresh[NAME_LEN], old[NAME_LEN];
 	int fd; /* of dir */
-	bool replaces;
+	bool replaces, withdraws;
 };
 
 static int rules_file(const struct dirent *e)
@@ -65,18 +65,20 @@ static int apply_check(const struct apply *a)
 	static char paths[FILES_MAX][PATH_MAX + NAME_LEN];
 	const char *names[FILES_MAX + 1] = { a->from };
 	struct dirent **list = NULL;
-	size_t n_names = 1;
+	size_t first = a->withdraws ? 0 : 1, n_names = first;
 	int n = scandir(a->dir, &list, rules_file, alphasort), code = n < 0 ? EXIT_FAILED : 0;
 	for (int i = 0; i < n; i++) {
-		if (strcmp(list[i]->d_name, a->name) != 0 && n_names <= FILES_MAX) {
-			snprintf(paths[n_names - 1], sizeof(paths[0]), "%s/%s", a->dir, list[i]->d_name);
-			names[n_names] = paths[n_names - 1];
-			n_names++;
+		if (strcmp(list[i]->d_name, a->name) != 0 && n_names < FILES_MAX) {
+			char *path = paths[n_names - first];
+			snprintf(path, sizeof(paths[0]), "%s/%s", a->dir, list[i]->d_name);
+			names[n_names++] = path;
 		}
 		free(list[i]);
 	}
 	free(list);
 	struct policy_files f;
+	if (code == 0 && n_names == 0)
+		return 0;
 	if (code != 0 || !files_read(names, n_names, a->c->json, &f))
 		return EXIT_PROBLEMS;
 	long findings = policy_check(&f.in, found, FINDINGS_MAX);
@@ -110,14 +112,16 @@ static int write_fresh(const struct apply *a)
 	return err;
 }
 
-/* The old file keeps a second name until the new one is in force. */
+/* The old file keeps a second name until what follows it is in force. */
 static int put(const struct apply *a)
 {
-	int err = write_fresh(a);
+	int err = a->withdraws ? 0 : write_fresh(a);
 	(void)unlinkat(a->fd, a->old, 0);
 	if (err == 0 && a->replaces && linkat(a->fd, a->name, a->fd, a->old, 0) != 0)
 		err = -errno;
-	if (err == 0 && (renameat(a->fd, a->fresh, a->fd, a->name) != 0 || fsync(a->fd) != 0))
+	if (err == 0 && (a->withdraws ? unlinkat(a->fd, a->name, 0) : renameat(a->fd, a->fresh, a->fd, a->name)) != 0)
+		err = -errno;
+	if (err == 0 && fsync(a->fd) != 0)
 		err = -errno;
 	if (err != 0) {
 		(void)unlinkat(a->fd, a->fresh, 0);
@@ -142,8 +146,9 @@ static int reload(const struct apply *a)
 	int code = cli_call(a->c, "org.sekisho.Admin.Reload", NULL, &reply);
 	if (code == EXIT_DAEMON) {
 		/* It may have read the new file before it went: only a new start knows. */
-		cli_error("%s/%s is the new file, and whether it is in force is not known%s%s", a->dir, a->name,
-			a->replaces ? "; the old one is " : "", a->replaces ? a->old : "");
+		cli_error("%s/%s is %s, and whether that is in force is not known%s%s", a->dir, a->name,
+			a->withdraws ? "gone" : "the new file", a->replaces ? "; the old one is " : "",
+			a->replaces ? a->old : "");
 		return code;
 	}
 	if (code != 0) {
@@ -160,22 +165,37 @@ static int reload(const struct apply *a)
 	return EXIT_DONE;
 }
 
+static int apply(struct apply *a, bool dry_run)
+{
+	char now[PATH_MAX + NAME_LEN];
+	int code = apply_begin(a);
+	if (code == 0 && a->withdraws && !a->replaces) {
+		cli_error("there is no %s/%s", a->dir, a->name);
+		code = EXIT_NOTHING;
+	}
+	if (code == 0)
+		code = apply_check(a);
+	if (code == 0) {
+		snprintf(now, sizeof(now), "%s/%s", a->dir, a->name);
+		const char *const sides[] = { a->replaces ? now : "/dev/null", a->withdraws ? "/dev/null" : a->from };
+		int differs = policy_diff(a->c, sides, 2);
+		code = differs == EXIT_USAGE ? EXIT_FAILED : 0;
+		if (code == 0 && !dry_run)
+			code = put(a) == 0 ? reload(a) : EXIT_FAILED;
+	}
+	if (a->fd >= 0)
+		close(a->fd);
+	return code;
+}
+
 int policy_apply(struct cli *c, const char *name, bool dry_run)
 {
 	struct apply a = { .c = c, .from = name, .fd = -1 };
-	char now[PATH_MAX + NAME_LEN];
-	int code = apply_begin(&a);
-	if (code == 0)
-		code = apply_check(&a);
-	if (code == 0) {
-		snprintf(now, sizeof(now), "%s/%s", a.dir, a.name);
-		const char *const sides[] = { a.replaces ? now : "/dev/null", name };
-		int differs = policy_diff(c, sides, 2);
-		code = differs == EXIT_USAGE ? EXIT_FAILED : 0;
-		if (code == 0 && !dry_run)
-			code = put(&a) == 0 ? reload(&a) : EXIT_FAILED;
-	}
-	if (a.fd >= 0)
-		close(a.fd);
-	return code;
+	return apply(&a, dry_run);
+}
+
+int policy_withdraw(struct cli *c, const char *name)
+{
+	struct apply a = { .c = c, .from = name, .fd = -1, .withdraws = true };
+	return apply(&a, false);
 }

@@ -43,6 +43,8 @@ static void side_print(const struct cli *c, const json_t *side)
 			cli_text(m, "origin", origin, sizeof(origin)));
 		for (size_t k = 0; k < json_array_size(rank); k++)
 			printf(" %lld", (long long)json_integer_value(json_array_get(rank, k)));
+		if (json_is_string(json_object_get(m, "entry")))
+			printf("; its entry %s", cli_text(m, "entry", text, sizeof(text)));
 		putchar('\n');
 	}
 }

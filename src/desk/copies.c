@@ -3,9 +3,9 @@
 
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -69,6 +69,39 @@ int copy_write(const char *id, const struct list_copy *c, const void *digest, si
 	if (err != 0)
 		unlink(fresh);
 	return err != 0 ? err : sync_folder();
+}
+
+/* Eight bytes of one sector: the old time is there, or the new one. */
+int copy_fetched(const char *id, int64_t fetched_ms)
+{
+	char path[PATH_LEN];
+	const off_t at = offsetof(struct head, c) + offsetof(struct list_copy, fetched_ms);
+	snprintf(path, sizeof(path), "list.%s", id);
+	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW), err = 0;
+	if (fd < 0)
+		return -errno;
+	ssize_t n = pwrite(fd, &fetched_ms, sizeof(fetched_ms), at);
+	if (n != (ssize_t)sizeof(fetched_ms))
+		err = n < 0 ? -errno : -EIO;
+	else if (fdatasync(fd) != 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+void copies_tidy(bool (*wanted)(void *arg, const char *id), void *arg)
+{
+	static const char *const kinds[] = { "list.", "new-list." };
+	DIR *dir = opendir(".");
+	for (const struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+		for (unsigned k = 0; k < 2; k++) {
+			size_t n = strlen(kinds[k]);
+			if (strncmp(e->d_name, kinds[k], n) == 0 && (k == 1 || !wanted(arg, e->d_name + n)))
+				unlink(e->d_name);
+		}
+	}
+	if (dir != NULL)
+		closedir(dir);
 }
 
 static int copy_bytes(int from, int to, size_t len)

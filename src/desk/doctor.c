@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is well and what is not: desk's own part at once, main's when it has tried it out. */
 #include "desk/desk.h"
+#include "desk/lists.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,13 @@ static json_t *own_checks(struct desk *d, const struct client *c)
 		agents ? "somebody answers questions"
 		       : "nobody answers questions just now (sekisho ask): what no rule decides is refused after a while",
 		NULL);
+	for (unsigned i = 0; i < POLICY_LISTS_MAX; i++) {
+		char list[LIST_HEALTH_MAX], state[LIST_HEALTH_MAX];
+		if (!lists_defined(d, i))
+			continue;
+		bool good = lists_health(d, i, list, state);
+		check(checks, list, good, state, "sekisho list update, once its source is reachable");
+	}
 	check(checks, "rights", c->may, c->may ? "you may run applications" : "you may not run applications",
 		"adduser $USER sekisho");
 	return checks;

@@ -100,6 +100,11 @@ static struct list *find(struct lists *s, const char *id)
 	return NULL;
 }
 
+static bool is_defined(void *lists, const char *id)
+{
+	return find(lists, id) != NULL;
+}
+
 static void send(struct desk *d, const struct list *l)
 {
 	struct ipc_list m = { .len = (uint32_t)l->len };
@@ -199,6 +204,7 @@ void lists_install(struct desk *d)
 			s->busy = NULL;
 		unload(&s->v[i]);
 	}
+	copies_tidy(is_defined, s);
 	/* Who waited for a list that is gone waits for nothing. */
 	lists_answer(d);
 }
@@ -325,6 +331,16 @@ static void take_members(struct desk *d, struct list *l, int fd, const struct ip
 	say(d, l, false, text);
 }
 
+static void same_members(struct list *l)
+{
+	l->copy.fetched_ms = clock_wall_ms();
+	l->said[0] = '\0';
+	int err = copy_fetched(l->def.id, l->copy.fetched_ms);
+	if (err != 0)
+		log_msg(LOG_WARNING, "list %s: when it was looked at cannot be kept over a restart: %s", l->def.id,
+			strerror(-err));
+}
+
 void lists_fetched(struct desk *d, const struct frame *f)
 {
 	static struct ipc_fetched m;
@@ -341,12 +357,10 @@ void lists_fetched(struct desk *d, const struct frame *f)
 		return;
 	}
 	unsigned before = l->failures;
-	if (!m.unchanged)
-		take_members(d, l, f->n_fds == 1 ? f->fds[0] : -1, &m);
-	else
-		l->copy.fetched_ms = clock_wall_ms();
 	if (m.unchanged)
-		l->said[0] = '\0';
+		same_members(l);
+	else
+		take_members(d, l, f->n_fds == 1 ? f->fds[0] : -1, &m);
 	if (l->failures > before)
 		return;
 	l->failures = 0;
@@ -385,6 +399,63 @@ void lists_tick(struct desk *d)
 		if (l->def.id[0] != '\0' && l->due_ms >= 0 && now >= l->due_ms)
 			begin(d, l);
 	}
+}
+
+/* --- what people are told --- */
+
+bool lists_health(const struct desk *d, unsigned i, char name[LIST_HEALTH_MAX], char text[LIST_HEALTH_MAX])
+{
+	const struct list *l = &d->lists->v[i];
+	snprintf(name, LIST_HEALTH_MAX, "list %s", l->def.id);
+	bool loaded = l->fd >= 0;
+	if (l->failures > 0)
+		snprintf(text, LIST_HEALTH_MAX, "%s: %.400s",
+			loaded ? "its members are those of the last good fetch"
+			       : "it has no members, so what refuses it refuses everything",
+			l->said);
+	else if (!loaded)
+		snprintf(text, LIST_HEALTH_MAX, "it is not fetched yet: what refuses it refuses everything");
+	else
+		snprintf(text, LIST_HEALTH_MAX, "%u names and %u networks", l->copy.n_names, l->copy.n_nets);
+	return loaded && l->failures == 0;
+}
+
+bool lists_defined(const struct desk *d, unsigned i)
+{
+	return d->lists->v[i].def.id[0] != '\0';
+}
+
+static bool entry_addr(const struct list_digest *l, const struct addr *a, bool single, char *buf, size_t cap)
+{
+	char text[ADDR_TEXT_MAX];
+	struct policy_net net = { .addr = *a };
+	int prefix = list_digest_addr(l, a);
+	if (prefix < 0 || (single && prefix != a->len * 8))
+		return false;
+	net.prefix = (uint8_t)prefix;
+	for (unsigned bit = net.prefix; bit < a->len * 8U; bit++)
+		net.addr.b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	snprintf(buf, cap, prefix == a->len * 8 ? "%s" : "%s/%d", addr_format(&net.addr, text, sizeof(text)), prefix);
+	return true;
+}
+
+bool lists_entry(const struct desk *d, const char *id, const struct name *n, const struct addr *a, char *buf,
+	size_t cap)
+{
+	const struct list *l = find(d->lists, id);
+	struct list_hit hit;
+	char text[NAME_TEXT_MAX];
+	if (l == NULL || l->fd < 0)
+		return false;
+	bool named = n != NULL && list_digest_name(&l->digest, n, &hit);
+	/* As the ranks have it: a name, one address, a pattern, a network. */
+	if ((!named || !hit.exact) && a != NULL && entry_addr(&l->digest, a, named, buf, cap))
+		return true;
+	if (!named)
+		return false;
+	struct name entry = name_parent(n, name_labels(n) - hit.labels);
+	snprintf(buf, cap, "%s%s", hit.exact ? "" : "*.", name_format(&entry, text, sizeof(text)));
+	return true;
 }
 
 /* --- calls --- */

@@ -25,6 +25,13 @@ int64_t lists_next_ms(const struct desk *d);
 void lists_tick(struct desk *d);
 /* Who waits for an update that has ended gets his answer. */
 void lists_answer(struct desk *d);
+/* For `doctor`, of each place below POLICY_LISTS_MAX that has a list: false, it wants looking at. */
+enum { LIST_HEALTH_MAX = 512 };
+bool lists_defined(const struct desk *d, unsigned i);
+bool lists_health(const struct desk *d, unsigned i, char name[LIST_HEALTH_MAX], char text[LIST_HEALTH_MAX]);
+/* What of a list speaks of a name or an address (NULL: none), as it would be written there. False: nothing does. */
+bool lists_entry(const struct desk *d, const char *id, const struct name *n, const struct addr *a, char *buf,
+	size_t cap);
 /* Calls: Lists. */
 void lists_list(struct desk *d, struct client *c);
 void lists_update(struct desk *d, struct client *c);

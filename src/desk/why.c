@@ -2,6 +2,7 @@
 /* Rules.Why: the verdict on a connection that need not be, and every rule that matched. */
 #include "base/clock.h"
 #include "desk/desk.h"
+#include "desk/lists.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,12 +166,26 @@ static json_t *id_json(const struct desk *d, size_t rule)
 	return rule >= d->input.n_rules ? json_null() : json_string(rule_short_id(d, d->by_index[rule]->id, id));
 }
 
-static json_t *matched_json(struct desk *d, const struct policy_match *m)
+/* What of its list speaks of the connection, for a rule `to list:ID`. */
+static json_t *entry_json(const struct desk *d, const char *rule, const struct policy_request *q)
 {
+	char id[POLICY_TOKEN_MAX + 1], entry[NAME_TEXT_MAX + 3];
+	const char *at = strstr(rule, " list:"), *quote = strchr(rule, '"');
+	if (at == NULL || (quote != NULL && quote < at))
+		return json_null();
+	at += strlen(" list:");
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(at, " "), at);
+	return lists_entry(d, id, q->name, q->addr, entry, sizeof(entry)) ? json_string(entry) : json_null();
+}
+
+static json_t *matched_json(struct desk *d, const struct policy_match *m, const struct policy_request *q)
+{
+	const char *rule = policy_rule_text(d->policy, m->rule);
 	const struct policy_fact *meta = policy_rule_meta(d->policy, m->rule);
-	return json_pack("{s:s, s:o, s:s, s:o, s:o}", "rule", policy_rule_text(d->policy, m->rule), "rule_id",
-		id_json(d, m->rule), "origin", policy_origin_text((enum policy_origin)meta->origin), "owner",
-		meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank", rank_json(m->rank));
+	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o}", "rule", rule, "rule_id", id_json(d, m->rule), "origin",
+		policy_origin_text((enum policy_origin)meta->origin), "owner",
+		meta->owner == POLICY_OWNER_ANY ? json_null() : owner_json(d, meta->owner), "rank", rank_json(m->rank),
+		"entry", entry_json(d, rule, q));
 }
 
 /* One side's verdict; NULL: the reason is in *ret_err. */
@@ -184,7 +199,7 @@ static json_t *side_json(struct desk *d, const struct policy_request *q, struct 
 	policy_decide(d->policy, q, v);
 	json_t *matched = json_array();
 	for (long i = 0; i < n && i < MATCHED_MAX; i++)
-		json_array_append_new(matched, matched_json(d, &matches[i]));
+		json_array_append_new(matched, matched_json(d, &matches[i], q));
 	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "app", q->app, "owner", owner_json(d, q->owner),
 		"verdict", policy_answer_text(v->answer), "rule",
 		v->rule == POLICY_NO_RULE ? json_null() : json_string(policy_rule_text(d->policy, v->rule)), "rule_id",

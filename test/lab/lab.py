@@ -221,6 +221,7 @@ class Lab:
                     f"    ssl_certificate {LAB}/server.pem; ssl_certificate_key {LAB}/server.key;\n    root {root};\n"
                     "    location = /moved { return 302 https://www.example.org/list; } location = /plain { return 302 http://www.example.org/list; }\n"
                     "    location = /round { return 302 /round; }\n"
+                    "    location = /drip { limit_rate 30; }\n"
                     "    location = /slow { limit_rate 200k; }\n    location = /where { return 200 \"$host $server_addr $remote_addr\\n\"; }\n"
                     "  }\n}\n")
         sh("nginx", "-c", f"{LAB}/nginx.conf", "-e", f"{LAB}/nginx.err", ns="net")

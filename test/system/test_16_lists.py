@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists: fetched from a file or over https, in force at once, their last good members kept."""
+import json
 import os
 import signal
 import time
 
 import zones
 from lab import LAB, wait_until
-from product import POLICY_DIR, sekisho, sekisho_json
+from product import POLICY_DIR, STATE_DIR, sekisho, sekisho_json
 from run import alone
 from test_01_main import page, refused
 from test_15_changes import Stream
@@ -14,6 +15,10 @@ from test_15_changes import Stream
 WWW = f"{LAB}/www"
 LIST = f"{WWW}/list"
 HOST = "files.example.org"
+
+
+def copies(t):
+    return sorted(name for name in os.listdir(f"{STATE_DIR}/store") if "list." in name)
 
 
 def put(text, path=LIST):
@@ -35,8 +40,8 @@ def define(t, source, *rules):
     wait_until(lambda: [x["source"] for x in sekisho_json("list")] == [source], 20, "the list is defined")
 
 
-def state():
-    return sekisho_json("list")[0]
+def state(name="ads"):
+    return next(x for x in sekisho_json("list") if x["name"] == name)
 
 
 def is_good():
@@ -115,6 +120,62 @@ def test_https(t):
         app.detach()
     t.daemon.start()
     assert state()["loaded"] and sekisho_json("why", "web", "evil.example.net:443")[0]["verdict"] == "deny"
+
+
+@alone()
+def test_slow_server(t):
+    """A server that lets bytes drip is left after a while; another list is fetched after it; the last good members stay, over a restart too."""
+    may_fetch(t)
+    put("www.example.net\n")
+    put("www.example.net\n" * 4000, f"{WWW}/drip")
+    define(t, f"https://{HOST}/list", "deny any to list:ads")
+    is_good()
+    with open(f"{POLICY_DIR}/slow.rules", "w") as f:
+        f.write(f'list drip from "https://{HOST}/drip"\ndeny web to list:drip\n')
+    began = time.monotonic()
+    t.daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(sekisho_json("list")) == 2, 20, "the list is defined")
+    wait_until(lambda: state("drip")["state"] == "failed", 90, "the slow server is left")
+    t.say(f"left after {time.monotonic() - began:.0f} s")
+    said = state("drip")["said"]
+    assert "too slow" in said, said
+    code, out, _ = sekisho("--json", "doctor", check=False)
+    checks = sorted((c["check"], c["ok"]) for c in map(json.loads, out.splitlines()) if c["check"].startswith("list "))
+    assert checks == [("list ads", True), ("list drip", False)] and code == 1, out
+    # The other one is still fetched, and "unchanged" is remembered over a restart.
+    before = state()["fetched"]
+    assert update()[0] == 0
+    fetched = state()["fetched"]
+    assert fetched > before, (before, fetched)
+    t.daemon.stop()
+    os.unlink(f"{POLICY_DIR}/slow.rules")
+    t.daemon.start()
+    assert state()["fetched"] == fetched, (state(), fetched)
+    assert copies(t) == ["list.ads"], copies(t)
+
+
+@alone()
+def test_add_and_rm(t):
+    """`list add` defines a list in a file of its own and puts it in force; `why` names the entry; `rm` refuses while a rule needs it, then takes it and its copy away."""
+    put("evil.example.net\n||example.org^\n198.51.100.0/28\n", f"{LAB}/ads.txt")
+    assert sekisho("list", "add", "ads", f"{LAB}/ads.txt", "every", "90m").splitlines()[0] == f'+list ads from "{LAB}/ads.txt" every 1h30m'
+    for words in (["Ads", "/x"], ["ads"], ["ads", "ftp://x.example.org/x"], ["ads", "/x", "every"], ["ads", "/x", "every", "fast"], ["ads", 'a"b']):
+        assert sekisho("list", "add", *words, check=False)[0] != 0, words
+    assert sekisho_json("list")[0]["every_s"] == 5400
+    t.rule("deny web to list:ads")
+    is_good()
+    for peer, entry in (("evil.example.net", "evil.example.net"), ("a.b.example.org", "*.example.org"), ("198.51.100.3", "198.51.100.0/28")):
+        why = sekisho_json("why", "web", f"{peer}:443")[0]
+        assert [m["entry"] for m in why["matched"]] == [entry], why
+        assert f"its entry {entry}" in sekisho("why", "web", f"{peer}:443")
+    assert copies(t) == ["list.ads"]
+    code, _, err = sekisho("list", "rm", "ads", check=False)
+    assert code != 0 and "ads" in err, (code, err)
+    assert sekisho_json("list") != []
+    t.remove_rules("list:ads")
+    assert "-list ads" in sekisho("list", "rm", "ads")
+    assert sekisho_json("list") == [] and copies(t) == []
+    assert sekisho("list", "rm", "ads", check=False)[0] == 3
 
 
 @alone()
