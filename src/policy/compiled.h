@@ -70,7 +70,9 @@ struct patterns {
 struct object_hit {
 	uint32_t object;
 	uint8_t way, who;
-	uint8_t last, zero; /* last: of its pattern */
+	uint8_t last; /* of its pattern */
+	uint8_t n;    /* its rules, when they are of one subject and direction: no bucket is looked for; else 0 */
+	uint32_t subject, first;
 };
 
 enum rule_flag { RULE_LIMITED = 1, RULE_COUNTED = 2, RULE_LOG = 4, RULE_QUIET = 8, RULE_OVER = 16 };
@@ -149,7 +151,7 @@ struct image_head {
 	} part[PARTS];
 };
 enum { IMAGE_ALIGN = 8 };
-#define IMAGE_MAGIC UINT64_C(0x534b504f4c303103)
+#define IMAGE_MAGIC UINT64_C(0x534b504f4c303104)
 
 /* An image as it lies, with the places of its parts. Nothing in it is written. */
 struct policy {

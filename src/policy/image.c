@@ -9,7 +9,7 @@
 
 static_assert(sizeof(struct crule) == 40 && sizeof(struct policy_fact) == 72 && sizeof(struct cport) == 8 &&
 		      sizeof(struct cwindow) == 8 && sizeof(struct keyslot) == 8 && sizeof(struct keyrow) == 8 &&
-		      sizeof(struct pattern) == 16 && sizeof(struct object_hit) == 8 && sizeof(struct bucket) == 16 &&
+		      sizeof(struct pattern) == 16 && sizeof(struct object_hit) == 16 && sizeof(struct bucket) == 16 &&
 		      sizeof(struct inbound) == 16 && sizeof(struct clist) == 8 && sizeof(struct policy_net) == 18 &&
 		      sizeof(struct policy_tz) == 16,
 	"a row changed: change IMAGE_MAGIC and the check of that row");
@@ -211,7 +211,8 @@ static bool app_group_ok(struct policy_opening *o, size_t i)
 static bool hit_ok(struct policy_opening *o, size_t i)
 {
 	const struct object_hit *h = &o->p->hits[i];
-	return h->way <= WAY_WITHIN && (i + 1 < o->p->n_hits || h->last != 0);
+	return h->way <= WAY_WITHIN && range_ok(h->first, h->n, o->p->n_rules) &&
+	       (i + 1 < o->p->n_hits || h->last != 0);
 }
 
 static bool bucket_ok(struct policy_opening *o, size_t i)

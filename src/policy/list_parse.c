@@ -49,11 +49,12 @@ static bool blank(char c)
 
 static struct span trim(struct span s)
 {
-	while (s.len > 0 && blank(s.p[0]))
-		s = span_from(s, 1);
-	while (s.len > 0 && blank(s.p[s.len - 1]))
-		s = span_to(s, s.len - 1);
-	return s;
+	const char *p = s.p, *end = s.p + s.len;
+	while (p < end && blank(*p))
+		p++;
+	while (end > p && blank(end[-1]))
+		end--;
+	return (struct span){ .p = p, .len = (size_t)(end - p) };
 }
 
 /* The next word of *s, which begins with none left. */
@@ -62,8 +63,8 @@ static struct span take_word(struct span *s)
 	size_t n = 0;
 	while (n < s->len && !blank(s->p[n]))
 		n++;
-	struct span word = span_to(*s, n);
-	*s = trim(span_from(*s, n));
+	struct span word = { .p = s->p, .len = n };
+	*s = trim((struct span){ .p = s->p + n, .len = s->len - n });
 	return word;
 }
 
@@ -170,7 +171,8 @@ static bool read_adblock(struct list_reader *r, struct span line)
 		return true;
 	}
 	/* Paths, options and what is hidden in a page. */
-	size_t hash = span_find(line, '#');
+	const char *mark = memchr(line.p, '#', line.len);
+	size_t hash = mark == NULL ? line.len : (size_t)(mark - line.p);
 	bool hides = hash + 1 < line.len && strchr("#@?$%", line.p[hash + 1]) != NULL && line.p[hash + 1] != '\0';
 	if (!rule && !hides && line.p[0] != '/' && line.p[0] != '|')
 		return false;

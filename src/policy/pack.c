@@ -128,6 +128,33 @@ static bool pack_buckets(struct packing *k)
 	return true;
 }
 
+/* Hits on an object with one bucket say what it says: one wait less. */
+static bool pack_sole(struct packing *k)
+{
+	enum { NONE = UINT32_MAX, SEVERAL = UINT32_MAX - 1 };
+	size_t len = ((size_t)k->b->objects.n_rows + 1) * sizeof(uint32_t);
+	uint32_t *sole = malloc(len);
+	if (sole == NULL)
+		return false;
+	memset(sole, 0xff, len);
+	for (uint32_t i = 0; i < k->n_buckets; i++) {
+		const struct bucket *u = &k->buckets[i];
+		if (u->key != UINT64_MAX)
+			sole[(uint32_t)u->key] = sole[(uint32_t)u->key] == (uint32_t)NONE ? i : (uint32_t)SEVERAL;
+	}
+	for (size_t i = 0; i < k->n_hits; i++) {
+		struct object_hit *h = &k->hits[i];
+		const struct bucket *u = sole[h->object] < k->n_buckets ? &k->buckets[sole[h->object]] : NULL;
+		if (u == NULL || u->n > UINT8_MAX)
+			continue;
+		h->n = (uint8_t)u->n;
+		h->first = u->first;
+		h->subject = (uint32_t)(u->key >> 32) & INT32_MAX;
+	}
+	free(sole);
+	return true;
+}
+
 static int inbound_cmp(const void *a, const void *b)
 {
 	const struct inbound *x = a, *y = b;
@@ -228,8 +255,8 @@ static bool lay_out(const struct packing *k, void **ret, size_t *ret_len)
 bool build_pack(struct build *b, void **ret, size_t *ret_len)
 {
 	struct packing k = { .b = b };
-	bool ok = pack_hits(&k) && pack_patterns(&k) && pack_buckets(&k) && pack_inbound(&k) && pack_env(&k) &&
-		  lay_out(&k, ret, ret_len);
+	bool ok = pack_hits(&k) && pack_patterns(&k) && pack_buckets(&k) && pack_sole(&k) && pack_inbound(&k) &&
+		  pack_env(&k) && lay_out(&k, ret, ret_len);
 	void *const blocks[] = { k.hits, k.buckets, k.rules, k.row_of, k.inbound, k.nets, k.tz, k.patterns };
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		free(blocks[i]);

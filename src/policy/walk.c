@@ -29,38 +29,71 @@ static const struct bucket *bucket_of(const struct policy *p, uint64_t key)
 static void visit_places(struct walk *w)
 {
 	const struct policy *p = w->part;
-	const struct bucket *found[PLACES];
 	uint32_t behind = p == w->p ? 0 : (uint32_t)w->p->n_rules;
 	for (unsigned k = 0; k < w->n_places; k++) {
-		found[k] = bucket_of(p, w->place[k].key);
-		if (found[k] != NULL)
-			__builtin_prefetch(&p->rules[found[k]->first]);
+		struct place *at = &w->place[k];
+		const struct bucket *b = at->n != 0 ? NULL : bucket_of(p, at->key);
+		if (b == NULL)
+			continue;
+		at->first = b->first;
+		at->n = b->n;
+		__builtin_prefetch(&p->rules[b->first]);
 	}
 	for (unsigned k = 0; k < w->n_places; k++) {
-		if (found[k] == NULL)
-			continue;
-		struct bucket b = *found[k];
-		for (uint32_t row = b.first; row < b.first + b.n; row++) {
+		const struct place *at = &w->place[k];
+		for (uint32_t row = at->first; row < at->first + at->n; row++) {
 			if (!policy_gone(p, p->rules[row].input))
-				w->visit(w, row + behind, &w->place[k].hit);
+				w->visit(w, row + behind, &at->hit);
 		}
 	}
 	w->n_places = 0;
 }
 
+static struct place *new_place(struct walk *w)
+{
+	if (w->n_places == PLACES)
+		visit_places(w);
+	return &w->place[w->n_places++];
+}
+
 static void add_place(struct walk *w, uint32_t subject, uint32_t object, const struct hit *h)
 {
 	const struct policy *p = w->part;
-	if (w->n_places == PLACES)
-		visit_places(w);
-	struct place *at = &w->place[w->n_places++];
+	struct place *at = new_place(w);
 	*at = (struct place){ .key = bucket_key(w->q->dir, subject, object), .hit = *h };
 	__builtin_prefetch(&p->buckets[mix64(at->key) & (p->n_buckets - 1)]);
+}
+
+static bool in_group(const struct walk *w, uint32_t subject)
+{
+	const struct policy *p = w->part;
+	if (w->app >= p->n_grouped) /* KEYTAB_NONE is beyond it */
+		return false;
+	uint32_t g = p->app_groups[w->app], end = p->app_groups[w->app + 1];
+	while (g < end && subject_key(POLICY_SUBJECT_GROUP, p->member[g]) != subject)
+		g++;
+	return g < end;
+}
+
+/* All its rules are of one subject and direction. */
+static void add_sole(struct walk *w, const struct object_hit *o, const struct hit *h)
+{
+	bool any = (o->who & who_bit(POLICY_SUBJECT_ANY, w->q->dir)) != 0;
+	bool app = (o->who & who_bit(POLICY_SUBJECT_APP, w->q->dir)) != 0 && w->app != KEYTAB_NONE &&
+		   o->subject == subject_key(POLICY_SUBJECT_APP, w->app);
+	if (!any && !app && ((o->who & who_bit(POLICY_SUBJECT_GROUP, w->q->dir)) == 0 || !in_group(w, o->subject)))
+		return;
+	*new_place(w) = (struct place){ .first = o->first, .n = o->n, .hit = *h };
+	__builtin_prefetch(&w->part->rules[o->first]);
 }
 
 static void add_object(struct walk *w, const struct object_hit *o, const struct hit *h)
 {
 	const struct policy *p = w->part;
+	if (o->n != 0) {
+		add_sole(w, o, h);
+		return;
+	}
 	if ((o->who & who_bit(POLICY_SUBJECT_ANY, w->q->dir)) != 0)
 		add_place(w, 0, o->object, h);
 	if (w->app == KEYTAB_NONE)

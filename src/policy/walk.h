@@ -18,7 +18,7 @@ struct hit {
 };
 
 /* A key that was hashed and whose slot was asked for, and a bucket likewise. */
-enum { PROBES = 64, PLACES = 64, GROUPS = 32 };
+enum { PROBES = 64, PLACES = 64 };
 struct probe {
 	const uint8_t *key;
 	uint32_t hash;
@@ -29,6 +29,7 @@ struct probe {
 };
 struct place {
 	uint64_t key;
+	uint32_t first, n; /* its rules; n 0: those of the key's bucket */
 	struct hit hit;
 };
 
