@@ -129,6 +129,13 @@ static int choose_offload(struct sekishod *d, char *error)
 	return 0;
 }
 
+static void nat_down(struct sekishod *d)
+{
+	char error[UPLINK_ERROR_MAX] = "";
+	if (uplink_nat_down(&d->uplink, error) != 0)
+		log_msg(LOG_WARNING, "%s", error);
+}
+
 int host_up(struct sekishod *d)
 {
 	char error[OVS_ERROR_MAX] = "";
@@ -144,8 +151,9 @@ int host_up(struct sekishod *d)
 	}
 	/* What a crash left. Translation that is wanted again stays until it is replaced in one piece: without it the
 	 * host would take the apps' live connections for its own and reset them. */
+	fill_uplink(d);
 	if (strcmp(d->conf.uplink, "nat") != 0)
-		uplink_nat_down(d->conf.run_dir);
+		nat_down(d);
 	uplink_port_down(d->conf.run_dir);
 	err = ovs_open(&conf, &d->ovs, error);
 	if (err != 0) {
@@ -212,7 +220,7 @@ void host_down(struct sekishod *d)
 {
 	if (!d->host_up)
 		return;
-	uplink_nat_down(d->conf.run_dir);
+	nat_down(d);
 	uplink_port_down(d->conf.run_dir);
 	uplink_names_down(&d->names);
 	for (unsigned i = 0; i < UPLINK_NAMES_FDS; i++) {

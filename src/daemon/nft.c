@@ -61,11 +61,11 @@ static void add_rule(json_t *commands, const char *chain, json_t *a, json_t *b, 
 			expr));
 }
 
-static json_t *match_source(const struct uplink_net *n)
+/* `field`: "saddr" or "daddr". */
+static json_t *match_net(const char *field, const struct uplink_net *n)
 {
 	char text[ADDR_TEXT_MAX];
-	return match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", n->net.len == 4 ? "ip" : "ip6", "field",
-			     "saddr"),
+	return match(json_pack("{s:{s:s, s:s}}", "payload", "protocol", n->net.len == 4 ? "ip" : "ip6", "field", field),
 		"==",
 		json_pack("{s:{s:s, s:i}}", "prefix", "addr", addr_format(&n->net, text, sizeof(text)), "len",
 			(int)n->prefix));
@@ -74,6 +74,14 @@ static json_t *match_source(const struct uplink_net *n)
 /* What the switch let out is allowed; what comes back is the same connection or a forward of ours. */
 static void add_forward_rules(json_t *commands, const struct uplink_conf *c, bool close4, bool close6)
 {
+	const struct uplink_net *nets[] = { &c->v4, &c->v6 };
+	/* While our port is away (vswitchd starts again, or the daemon ends) answers still are translated, and would
+	 * take the host's default route. */
+	for (unsigned i = 0; i < 2; i++) {
+		if (nets[i]->net.len != 0)
+			add_rule(commands, "forward", match_net("daddr", nets[i]),
+				match_iface("oifname", "!=", c->port), verdict("drop"), NULL);
+	}
 	add_rule(commands, "forward", match_iface("iifname", "==", c->port), verdict("accept"), NULL, NULL);
 	add_rule(commands, "forward", match_iface("oifname", "==", c->port),
 		match(json_pack("{s:{s:s}}", "ct", "key", "state"), "in", json_pack("[ss]", "established", "related")),
@@ -125,8 +133,8 @@ int nft_make_table(const struct uplink_conf *c, bool close4, bool close6, char *
 	const struct uplink_net *nets[] = { &c->v4, &c->v6 };
 	for (unsigned i = 0; i < 2; i++) {
 		if (nets[i]->net.len != 0)
-			add_rule(commands, "postrouting", match_source(nets[i]), match_iface("oifname", "!=", c->port),
-				verdict("masquerade"), NULL);
+			add_rule(commands, "postrouting", match_net("saddr", nets[i]),
+				match_iface("oifname", "!=", c->port), verdict("masquerade"), NULL);
 	}
 	return nft_run(commands, error);
 }

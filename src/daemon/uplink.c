@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/uplink.h"
 
+#include "daemon/hostct.h"
 #include "daemon/nft.h"
 #include "daemon/sysctl.h"
 
@@ -170,15 +171,26 @@ int uplink_nat_up(const struct uplink_conf *conf, char *error)
 	return err == 0 ? 0 : fail(error, err, "cannot make the host forward: %s", strerror(-err));
 }
 
-void uplink_nat_down(const char *run_dir)
+/* Translations outlive the rules that made them, on a host that has others of its own; an answer of the world would be
+ * translated and, with our port gone, sent on to the host's default route. */
+static int forget_connections(const struct uplink_conf *c)
 {
-	char path[256], error[UPLINK_ERROR_MAX];
-	state_path(run_dir, path);
+	int v4 = hostct_forget(&c->v4.net, c->v4.prefix), v6 = hostct_forget(&c->v6.net, c->v6.prefix);
+	return v4 != 0 ? v4 : v6;
+}
+
+int uplink_nat_down(const struct uplink_conf *c, char *error)
+{
+	char path[256];
+	state_path(c->run_dir, path);
 	if (access(path, F_OK) != 0)
-		return;
+		return 0;
+	int forgot = forget_connections(c);
 	sysctl_restore(path);
-	if (nft_drop_table(error) != 0)
-		return;
+	int err = nft_drop_table(error);
+	if (err == 0 && forgot != 0)
+		err = fail(error, forgot, "the host still knows connections of applications: %s", strerror(-forgot));
+	return err;
 }
 
 /* TCP with SO_REUSEADDR, so that what only lingers in TIME_WAIT is no holder; for UDP that would share the port. */

@@ -33,8 +33,9 @@ struct uplink_conf {
 /* The `nat` uplink on a port that exists. Idempotent: called again when vswitchd made the port anew (its addresses went
  * with it). 0, or negative errno and a sentence in `error` (UPLINK_ERROR_MAX). */
 int uplink_nat_up(const struct uplink_conf *conf, char *error) __attribute__((warn_unused_result));
-/* Takes everything back; also what an earlier run recorded in `run_dir`. Safe to call at any time. */
-void uplink_nat_down(const char *run_dir);
+/* Takes everything back; also what an earlier run recorded in `run_dir`. Safe to call at any time. 0, or negative errno
+ * and a sentence in `error`. */
+int uplink_nat_down(const struct uplink_conf *conf, char *error) __attribute__((warn_unused_result));
 
 /* The uplink `port:IFACE`: checks, prepares and raises the NIC before switchd makes it a port; notes in RUN_DIR whether
  * it was up. A NIC that carries the host's addresses is refused (-EADDRINUSE); moving them (`uplink_host = share`) is

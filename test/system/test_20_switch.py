@@ -12,7 +12,7 @@ import struct
 from lab import sh, wait_until
 from product import sekisho, sekisho_json
 from run import no_daemon
-from test_01_main import page, refused, udp_echo
+from test_01_main import Inside, page, refused, udp_echo
 from test_04_faults import Stream, two_rules, works_again
 
 
@@ -79,6 +79,39 @@ def test_dead_switchd_and_vswitchd(t):
     works_again(app)
     wait_until(lambda: limits(t) == both, 20, "the same limits")
     wait_until(lambda: "27015" in sh("nft list table inet sekisho"), 20, "the same forwards")
+
+
+CHATTER = ("import socket,time\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.bind(('198.51.100.10',6000))\nprint('up',flush=True)\n"
+           "d,a=s.recvfrom(99)\nwhile True:\n  for i in range(100):\n    s.sendto(b'x'*400,a)\n    time.sleep(.001)\n  print('sent',flush=True)\n")
+LISTEN = ("import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.sendto(b'x',('198.51.100.10',6000))\n"
+          "s.recv(999)\nprint('up',flush=True)\nwhile True: s.recv(999)\n")
+
+
+@no_daemon
+def test_answers_without_a_port(t):
+    """The host forwards by itself and has translations of others (Docker). What the world goes on answering while the uplink's port is away,
+    vswitchd killed or the daemon stopped, is not sent back with a guest's address."""
+    sh("nft add table ip others")
+    sh("nft add chain ip others post { type nat hook postrouting priority 100 ; }")
+    sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+    try:
+        t.new_daemon().start()
+        t.watch_port()
+        app = t.app("web")
+        t.rule("allow web to 198.51.100.10 port 6000/udp")
+        chatter = t.start(Inside("net"), "python3", "-c", CHATTER)
+        assert chatter.stdout.readline() == "up\n"
+        assert t.start(app, "python3", "-c", LISTEN).stdout.readline() == "up\n"
+        up = t.daemon.count("interfaces of applications are up again")
+        os.kill(t.daemon.ovs_pid("ovs-vswitchd"), signal.SIGKILL)
+        wait_until(lambda: t.daemon.count("interfaces of applications are up again") > up, 40, "vswitchd serves again")
+        assert t.daemon.stop() == 0
+        os.set_blocking(chatter.stdout.fileno(), False)
+        chatter.stdout.read()
+        os.set_blocking(chatter.stdout.fileno(), True)
+        assert [chatter.stdout.readline() for _ in range(3)] == ["sent\n"] * 3
+    finally:
+        sh("nft delete table ip others")
 
 
 def note_of(words):

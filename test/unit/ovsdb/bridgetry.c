@@ -492,7 +492,7 @@ static void test_nat_uplink(void **state)
 	if (err != 0)
 		print_message("%s\n", error);
 	assert_int_equal(err, 0);
-	uplink_nat_down(run_dir);
+	assert_int_equal(uplink_nat_down(&c, error), 0);
 	assert_int_equal(bridge_port_del(p.b, "bti", clock_boot_ms()), 0);
 	assert_true(pump_until(&p, BRIDGE_PORT_GONE, "bti", PATIENCE_MS));
 	char *after = text_of(DUMP);
