@@ -106,8 +106,9 @@ static void show(struct terminal *t)
 	const char *direction = json_string_value(json_object_get(q, "direction"));
 	bool in = direction != NULL && strcmp(direction, "in") == 0;
 	cli_app(q, app, sizeof(app));
-	printf("\n%s wants %s%s  %lld/%s  held %lld s   [1 of %zu]\n", in ? to : app, in ? "to reach " : "",
-		in ? app : to, cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)), held_s(q),
+	printf("\n%s wants %s%s  %lld/%s  %sheld %lld s   [1 of %zu]\n", in ? to : app, in ? "to reach " : "",
+		in ? app : to, cli_number(q, "port", 0), cli_text(q, "protocol", proto, sizeof(proto)),
+		json_is_true(json_object_get(q, "first")) ? "first time, " : "", held_s(q),
 		json_array_size(t->waiting));
 	if (cli_number(q, "more", 0) > 0)
 		printf("  and %lld more names under the same domain (w shows them)\n", cli_number(q, "more", 0));

@@ -245,6 +245,7 @@ struct question {
 	bool seen;	       /* somebody does: from here on it never changes */
 	bool known;	       /* it was asked before, under the same id */
 	bool later;	       /* somebody left it for later: what came after it may be asked */
+	bool first;	       /* the history knows of no earlier attempt */
 	struct ipc_question q; /* of the first one */
 	struct name group;
 	uint32_t owner;

@@ -144,15 +144,16 @@ json_t *question_json(struct desk *d, const struct question *q)
 	json_object_set_new(j, "held_ms", json_integer(held < 0 ? 0 : held));
 	json_object_set_new(j, "gives_up_ms", json_integer(!q->waiting || left < 0 ? 0 : left));
 	json_object_set_new(j, "waiting", json_boolean(q->waiting));
+	json_object_set_new(j, "first", json_boolean(q->first));
 	json_object_set_new(j, "review", json_boolean(q->waiting && a != NULL && a->review));
 	return j;
 }
 
 void question_store(struct desk *d, const struct question *q)
 {
-	json_t *j = json_pack("{s:O, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "app", q->app, "run",
-		(json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto, "withheld", q->q.withheld,
-		"held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
+	json_t *j = json_pack("{s:O, s:b, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I}", "shown", q->shown, "first",
+		q->first, "app", q->app, "run", (json_int_t)q->q.ref.run, "inbound", q->q.inbound, "proto", q->q.proto,
+		"withheld", q->q.withheld, "held", (json_int_t)q->q.held_wall_ms, "peer_app", q->peer_app, "peer_owner",
 		(json_int_t)q->peer_owner);
 	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 	struct store_question row = { .id = q->id, .owner = q->owner, .time_ms = q->q.held_wall_ms, .json = text };
@@ -190,6 +191,7 @@ static bool inbox_read(const struct store_question *row, const json_t *j, struct
 	q->names = json_incref(json_object_get(shown, "names"));
 	q->more = (unsigned)json_integer_value(json_object_get(shown, "more"));
 	q->seen = true;
+	q->first = json_is_true(json_object_get(j, "first"));
 	digest_of(q->shown, q->digest);
 	return q->shown != NULL;
 }
@@ -237,6 +239,16 @@ int question_show(struct desk *d, struct question *q)
 	return 0;
 }
 
+static bool is_first(struct desk *d, const struct question *n)
+{
+	json_t *name = name_json(&n->q.name), *address = addr_json(&n->q.address);
+	const char *peer = json_string_value(json_is_string(name) ? name : address);
+	bool first = peer != NULL && store_event_seen(d->store, n->owner, n->app, peer) == 0;
+	json_decref(name);
+	json_decref(address);
+	return first;
+}
+
 int question_identify(struct desk *d, struct question *n)
 {
 	struct question *old = question_before(d, n);
@@ -244,6 +256,7 @@ int question_identify(struct desk *d, struct question *n)
 		n->id = old->id;
 		if (question_show(d, n) == 0 && strcmp(n->digest, old->digest) == 0) {
 			n->known = n->seen = true;
+			n->first = old->first;
 			question_clear(old);
 			return 0;
 		}
@@ -251,6 +264,8 @@ int question_identify(struct desk *d, struct question *n)
 	int err = question_number(d, &n->id);
 	if (err == 0)
 		err = question_show(d, n);
+	if (err == 0)
+		n->first = is_first(d, n);
 	if (err == 0 && old != NULL)
 		inbox_drop(d, old);
 	return err;

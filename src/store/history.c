@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { PRUNE_EVERY = 64, PRUNE_MOST = 256, SCAN_MOST = 200000 };
+enum { PRUNE_EVERY = 64, PRUNE_MOST = 256, SCAN_MOST = 200000, SEEN_MOST = 256 };
 
 void store_history_limits(struct store *s, int64_t rows, int64_t bytes, int64_t age_ms)
 {
@@ -119,6 +120,24 @@ int store_events(struct store *s, const struct store_event_filter *f, struct sto
 		f->peer != NULL ? " AND peer = ?8" : "", f->rule != NULL ? " AND rule = ?9" : "");
 	return db_rows(s, ret, sql, "iiisussssu", low, f->before != 0 ? f->before : INT64_MAX, f->since_ms, f->app,
 		f->owner, f->event, f->verdict, f->peer, f->rule, f->limit);
+}
+
+int store_event_seen(struct store *s, uint32_t owner, const char *app, const char *peer)
+{
+	struct store_rows *q = NULL;
+	int n = 0, seen = 0;
+	int err = db_rows(s, &q, "SELECT owner, app FROM event WHERE peer = ?1 ORDER BY seq DESC LIMIT ?2", "su", peer,
+		(uint32_t)SEEN_MOST);
+	while (err == 0 && !seen && (err = db_step(q)) == 1) {
+		const char *who = db_text(q, 1);
+		seen = sqlite3_column_int64(q->q, 0) == owner && who != NULL && strcmp(who, app) == 0;
+		err = 0;
+		n++;
+	}
+	store_rows_end(q);
+	if (err < 0 || seen)
+		return err < 0 ? err : 1;
+	return n == SEEN_MOST ? -EAGAIN : 0;
 }
 
 int store_used_put(struct store *s, const char *id, int64_t last_ms, uint64_t hits)

@@ -182,6 +182,10 @@ int store_events(struct store *s, const struct store_event_filter *f, struct sto
 	__attribute__((warn_unused_result));
 int store_events_low(struct store *s, const struct store_event_filter *f, int64_t *ret)
 	__attribute__((warn_unused_result));
+/* An event of this app about this peer is among the last ones about it: 1; 0: there is none at all; -EAGAIN: others had
+ * so many that the search ended. */
+int store_event_seen(struct store *s, uint32_t owner, const char *app, const char *peer)
+	__attribute__((warn_unused_result));
 int store_events_next(struct store_rows *q, struct store_event *ret) __attribute__((warn_unused_result));
 
 /* How often each rule (by id) decided, and when last. */

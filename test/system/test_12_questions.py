@@ -34,6 +34,19 @@ def test_ask_survives_desk(t):
     assert p.returncode == 0, out
 
 
+def test_first_time(t):
+    """A card says that the application never wanted to go there before: of this address, of this application, and only once."""
+    agent, first = t.agent(), []
+    apps = {name: t.app(name) for name in ("newcomer", "latecomer")}
+    for name, port in (("newcomer", 80), ("newcomer", 81), ("latecomer", 80)):
+        p = t.start(apps[name], "curl", "-sS", "-o", "/dev/null", "--max-time", "60", f"http://198.51.100.11:{port}/")
+        q = agent.question(app=name)
+        first.append(q["first"])
+        t.answer(agent, q, f"deny {name} to 198.51.100.11 port {port}/tcp until exit")
+        p.wait(30)
+    assert first == [True, False, True], first
+
+
 def test_ask_once_without_rights(t):
     """`ask --once` of somebody who may not answer fails with 4, also at the end of its input; of one who may, unanswered, with 1."""
     for options in ((), ("--json",)):

@@ -64,7 +64,7 @@ def asked(t, name="web", *options):
     """An app whose connection is held, and a terminal that shows the question."""
     app, terminal = t.app(name), Terminal(*options)
     p = t.start(app, "curl", "-sS", "-m", "80", "-o", "/dev/null", URL)
-    terminal.until(rf"{name} wants 198\.51\.100\.10 .*80/tcp")
+    terminal.until(rf"{name} wants 198\.51\.100\.10 .*80/tcp +(first time, )?held")
     terminal.press("x", "x means nothing here")  # what was typed before the question stood there is thrown away
     return app, p, terminal
 
