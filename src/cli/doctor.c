@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef SEKISHO_VERSION
-#error "SEKISHO_VERSION comes from the build"
+#if !defined(SEKISHO_VERSION) || !defined(SEKISHO_LIBEXECDIR)
+#error "SEKISHO_VERSION and SEKISHO_LIBEXECDIR come from the build"
 #endif
 
 static int n_bad;
@@ -89,6 +90,23 @@ int cmd_doctor(struct cli *c, int argc, char **argv)
 	check_host(c);
 	check_daemon(c);
 	return n_bad == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* The tests are programs of their own; they take no daemon and touch none. */
+int cmd_self_test(struct cli *c, int argc, char **argv)
+{
+	static char program[] = SEKISHO_LIBEXECDIR "/self-test";
+	char **words = calloc((size_t)argc + 1, sizeof(*words));
+	(void)c;
+	if (words == NULL)
+		return EXIT_FAILED;
+	words[0] = program;
+	for (int i = 1; i < argc; i++)
+		words[i] = argv[i];
+	execv(program, words);
+	cli_error("cannot run %s: %s", program, strerror(errno));
+	free(words);
+	return EXIT_FAILED;
 }
 
 int cmd_version(struct cli *c, int argc, char **argv)
