@@ -74,6 +74,13 @@ void build_install(struct desk *d, struct build *b);
 /* Not compiled yet, with room for what is joined to it. Between this and its end touched rules go down in it, too. */
 int base_begin(struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
 	struct base **ret) __attribute__((warn_unused_result));
+/* The same in parts: room for `n` rules, some of them, the rest. From the first answer taken in to the next event no
+ * other base may be made. */
+int base_new(struct desk *d, size_t n, struct policy_doc *const *docs, unsigned n_docs, struct base **ret)
+	__attribute__((warn_unused_result));
+void base_take(struct desk *d, struct base *b, struct rule *const *rules, size_t n);
+int base_take_answers(struct desk *d, struct base *b) __attribute__((warn_unused_result));
+void base_ready(struct desk *d, struct base *b);
 void base_free(struct base *b);
 /* The rule is not what it was when the base began. */
 void base_touch(struct base *b, struct rule *r);

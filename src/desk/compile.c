@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LATEST_S = 60, AGAIN_MS = 1000, BYTES_MAX = 256 << 20 };
+enum { LATEST_S = 60, AGAIN_MS = 1000, BYTES_MAX = 256 << 20, ROWS_AT_ONCE = 8192 };
 
 /* What the other process says at its end. */
 struct outcome {
@@ -38,6 +38,10 @@ static struct {
 	pid_t pid; /* 0: none */
 	int pipe, memfd;
 	int64_t again_ms; /* boot time; not before */
+	bool told;	  /* what it said is in `said`; its end is yet to come */
+	struct outcome said;
+	bool checking; /* it has ended; the image is looked at, some rows between two events */
+	struct policy_opening *opening;
 } job;
 
 static int image_write(int fd, const struct policy *p, uint64_t *ret_len)
@@ -84,12 +88,10 @@ static _Noreturn void child(const struct base *b, int pipe, int memfd)
 	_exit(fd_write_all(STDIN_FILENO, &o, sizeof(o)) == 0 ? 0 : 1);
 }
 
-static void job_close(struct desk *d)
+static void job_reap(struct desk *d)
 {
 	loop_del(d->role->loop, job.pipe);
 	close(job.pipe);
-	if (job.memfd >= 0)
-		close(job.memfd);
 	while (waitpid(job.pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	job.pid = 0;
@@ -98,7 +100,7 @@ static void job_close(struct desk *d)
 int compile_begin(struct desk *d, struct base *b)
 {
 	int fds[2] = { -1, -1 };
-	if (job.pid != 0) {
+	if (compile_busy()) {
 		base_free(b);
 		return -EBUSY;
 	}
@@ -118,6 +120,7 @@ int compile_begin(struct desk *d, struct base *b)
 	if (err == 0) {
 		job.pid = pid;
 		job.pipe = fds[0];
+		job.told = false;
 		d->base_coming = b;
 		return 0;
 	}
@@ -131,7 +134,7 @@ int compile_begin(struct desk *d, struct base *b)
 
 bool compile_busy(void)
 {
-	return job.pid != 0;
+	return job.pid != 0 || job.checking;
 }
 
 void compile_forget(struct desk *d)
@@ -140,8 +143,8 @@ void compile_forget(struct desk *d)
 	d->base_coming = NULL;
 }
 
-/* Opened where it lies, after everything in it was checked. */
-static int image_open(struct base *b, int fd, uint64_t len)
+/* It is used where it lies. */
+static int image_map(struct base *b, int fd, uint64_t len)
 {
 	if (len > BYTES_MAX || !fd_sealed(fd, len))
 		return -EBADMSG;
@@ -151,40 +154,68 @@ static int image_open(struct base *b, int fd, uint64_t len)
 		return -errno;
 	}
 	b->len = len;
-	struct policy_opening *o = policy_open(b->map, len);
-	int err = o == NULL ? -ENOMEM : policy_open_step(o, SIZE_MAX, &b->policy);
-	policy_opening_free(o);
-	return err;
+	job.opening = policy_open(b->map, len);
+	return job.opening == NULL ? -ENOMEM : 0;
 }
 
 void compile_event(struct desk *d)
 {
-	struct outcome o = { 0 };
+	/* The pipe's end comes when the process has let go of its memory: waiting for it takes no time then. */
+	if (!job.told) {
+		job.told = true;
+		if (read(job.pipe, &job.said, sizeof(job.said)) == (ssize_t)sizeof(job.said))
+			return;
+		job.said = (struct outcome){ .err = -ECHILD };
+	}
+	job_reap(d);
+	job.checking = true;
+	d->again = true;
+	if (job.said.err == 0 && d->base_coming != NULL)
+		job.said.err = image_map(d->base_coming, job.memfd, job.said.len);
+}
+
+/* What was compiled is whole, or is not to be used. */
+static void image_checked(struct desk *d, int err)
+{
 	char error[512] = "";
-	ssize_t n = read(job.pipe, &o, sizeof(o));
 	struct base *b = d->base_coming;
-	int err = n == (ssize_t)sizeof(o) ? o.err : -ECHILD;
 	if (err == -ECHILD)
 		snprintf(error, sizeof(error), "the process that compiles the policy died");
+	policy_opening_free(job.opening);
+	job.opening = NULL;
+	job.checking = false;
 	if (err == 0 && b != NULL)
-		err = image_open(b, job.memfd, o.len);
-	if (err == 0 && b != NULL) {
 		b->fd = job.memfd;
-		job.memfd = -1;
-	}
-	job_close(d);
+	else
+		close(job.memfd);
 	d->base_coming = NULL;
 	if (b != NULL && err != 0 && error[0] == '\0')
-		base_error(b, &o.error, err, error);
+		base_error(b, &job.said.error, err, error);
 	if (err != 0)
 		job.again_ms = clock_boot_ms() + AGAIN_MS;
 	files_compiled(d, b, err, error);
+}
+
+static void check_some(struct desk *d)
+{
+	int err = job.said.err;
+	struct base *b = d->base_coming;
+	if (err == 0 && b != NULL)
+		err = policy_open_step(job.opening, ROWS_AT_ONCE, &b->policy);
+	if (err == -EAGAIN)
+		d->again = true;
+	else
+		image_checked(d, err);
 }
 
 void compile_tick(struct desk *d)
 {
 	const struct base *b = d->base;
 	struct base *next;
+	if (job.checking) {
+		check_some(d);
+		return;
+	}
 	if (b == NULL || job.pid != 0 || clock_boot_ms() < job.again_ms)
 		return;
 	if (b->n_touched + b->n_gone <= BASE_TOUCHED && b->env == d->env)

@@ -234,6 +234,7 @@ static void desk_tick(struct desk *d)
 {
 	rules_charges_settle(d);
 	rules_expire(d);
+	files_tick(d);
 	compile_tick(d);
 	learn_tick(d);
 	lists_tick(d);

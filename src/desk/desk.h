@@ -326,7 +326,8 @@ struct desk {
 	bool gate_synced;
 	struct policy_doc *new_docs[256]; /* between RELOAD and POLICY_END */
 	char *new_names[256], *new_texts[256];
-	char new_digests[256][65]; /* SHA-256 of the files */
+	size_t new_lens[256], new_counts[256]; /* of the texts; of their rules */
+	char new_digests[256][65];	       /* SHA-256 of the files */
 	unsigned n_new_docs;
 	struct ipc_text new_errors;
 	struct profile *profiles[DESK_PROFILES], *new_profiles[DESK_PROFILES];
@@ -465,6 +466,8 @@ int rules_load(struct desk *d) __attribute__((warn_unused_result));
 void rules_file(struct desk *d, struct frame *f);
 void rules_reload(struct desk *d);
 void rules_files_end(struct desk *d, uint32_t id);
+/* A part of reading them, between two events. */
+void files_tick(struct desk *d);
 /* Tells main that the files are in force, once they are. */
 void rules_report(struct desk *d);
 /* reload.c; calls: Admin.Reload */

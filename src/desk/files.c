@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The admin's files: read from descriptors that main opened, all of them taken or none. */
+/*
+ * The admin's files: read from descriptors that main opened, all of them taken or none. Many lines are read, and made
+ * rules of, some at a time between two events (files_tick()); the newer files take the place of what is being read.
+ */
 #include "base/clock.h"
 #include "base/log.h"
 #include "desk/build.h"
@@ -20,19 +23,51 @@ struct rule_list {
 	size_t n, cap;
 };
 
-/* Between their end and their policy: files that were read, waiting to be compiled or being compiled. */
+/* Each part takes a millisecond or two. */
+enum { LINES_AT_ONCE = 400, RULES_AT_ONCE = 400, ENTRIES_AT_ONCE = 2000, FREED_AT_ONCE = 2000, DIAGS = 8 };
+
+/* Between their end and their policy. */
 static struct reading {
-	bool busy;    /* its base is being compiled */
+	enum { READ_NOTHING, READ_TEXTS, READ_RULES, READ_ENTRIES, READ_COMPILED } stage;
 	bool waiting; /* for another base's process to end */
 	uint32_t id;  /* of main's request */
-	struct rule_list l;
+	bool here;    /* compiled here and now */
+	unsigned file;
+	size_t at; /* the next of its rules, or of `l` */
+	struct policy_reading *text;
+	struct policy_diag diags[DIAGS];
+	struct rule_list l; /* the files' rules; before them answers, in the end */
 	size_t answers;
+	struct base *base; /* until it is compiled */
 } reading;
+
+/* Freed some at a time. */
+static struct rule_list trash;
+
+static int list_add(struct rule_list *l, struct rule *r)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap == 0 ? 64 : l->cap * 2;
+		struct rule **p = realloc(l->v, cap * sizeof(*p));
+		if (p == NULL)
+			return -ENOMEM;
+		l->v = p;
+		l->cap = cap;
+	}
+	l->v[l->n++] = r;
+	return 0;
+}
+
+static void throw_away(struct rule *r)
+{
+	if (list_add(&trash, r) != 0)
+		rule_free(r);
+}
 
 static void list_drop(struct rule_list *l, size_t from)
 {
 	for (size_t i = from; i < l->n; i++)
-		rule_free(l->v[i]);
+		throw_away(l->v[i]);
 	free(l->v);
 }
 
@@ -56,8 +91,10 @@ static void docs_free(struct policy_doc **docs, char **names, unsigned *n)
 /* Of what is read, and of what has been read and is not compiled yet: the newer takes its place. */
 void rules_reload(struct desk *d)
 {
-	if (reading.busy)
+	if (reading.stage == READ_COMPILED)
 		compile_forget(d);
+	policy_reading_free(reading.text);
+	base_free(reading.base);
 	list_drop(&reading.l, reading.answers);
 	reading = (struct reading){ 0 };
 	docs_free(d->new_docs, d->new_names, &d->n_new_docs);
@@ -169,14 +206,14 @@ static void digest_of(const char *text, size_t len, char ret[65])
 void rules_file(struct desk *d, struct frame *f)
 {
 	struct ipc_text name;
-	struct policy_diag diags[8];
-	size_t n_diags = 0, len = 0;
+	size_t len = 0;
 	char *text = NULL;
 	char shown[1200];
+	unsigned i = d->n_new_docs;
 	if (!ipc_text_get(f->body, f->len, &name) || f->n_fds != 1)
 		return;
 	/* A file that is left out would be a rule that is lost. */
-	if (d->n_new_docs == sizeof(d->new_docs) / sizeof(d->new_docs[0])) {
+	if (i == sizeof(d->new_docs) / sizeof(d->new_docs[0])) {
 		if (d->new_errors.len == 0)
 			file_error(d, "there are more than %zu policy files\n",
 				sizeof(d->new_docs) / sizeof(d->new_docs[0]));
@@ -186,31 +223,62 @@ void rules_file(struct desk *d, struct frame *f)
 	text_escape(name.s, strlen(name.s), shown, sizeof(shown));
 	int err = file_text_read(f->fds[0], &text, &len);
 	char *copy = strdup(shown);
-	if (err == 0 && copy != NULL)
-		err = policy_parse_file(text, len, &d->new_docs[d->n_new_docs], diags, 8, &n_diags);
-	if (err == 0)
-		digest_of(text, len, d->new_digests[d->n_new_docs]);
-	if (err == 0 && copy != NULL &&
-		(logout_refused(d, d->new_docs[d->n_new_docs], shown, text, len) ||
-			lists_refused(d, d->new_docs[d->n_new_docs], shown))) {
-		policy_doc_free(d->new_docs[d->n_new_docs]);
-		d->new_docs[d->n_new_docs] = NULL;
+	if (err != 0 || copy == NULL) {
+		file_error(d, "%s: error: cannot be read: %s\n", shown, strerror(err == 0 ? ENOMEM : -err));
 		free(copy);
 		free(text);
 		return;
 	}
-	if (err == 0 && copy != NULL) {
-		doc_name(d->new_docs[d->n_new_docs], copy);
-		d->new_texts[d->n_new_docs] = text;
-		d->new_names[d->n_new_docs++] = copy;
+	digest_of(text, len, d->new_digests[i]);
+	d->new_docs[i] = NULL;
+	d->new_names[i] = copy;
+	d->new_texts[i] = text;
+	d->new_lens[i] = len;
+	d->n_new_docs++;
+}
+
+/* What became of a file: a document, or errors. */
+static void text_done(struct desk *d, unsigned i, int err, struct policy_doc *doc, size_t n_diags)
+{
+	const char *name = d->new_names[i];
+	if (err == 0) {
+		d->new_docs[i] = doc;
+		d->new_counts[i] = doc->n_rules;
+		doc_name(doc, name);
+		/* Both say why, so that the report is of all that is wrong. */
+		(void)!(logout_refused(d, doc, name, d->new_texts[i], d->new_lens[i]) || lists_refused(d, doc, name));
 		return;
 	}
-	free(copy);
-	free(text);
-	for (size_t i = 0; i < n_diags && i < 8; i++)
-		file_error(d, "%s:%u:%u: error: %s\n", shown, diags[i].line, diags[i].col, diags[i].message);
+	for (size_t k = 0; k < n_diags && k < DIAGS; k++)
+		file_error(d, "%s:%u:%u: error: %s\n", name, reading.diags[k].line, reading.diags[k].col,
+			reading.diags[k].message);
 	if (n_diags == 0)
-		file_error(d, "%s: error: cannot be read: %s\n", shown, strerror(err == 0 ? ENOMEM : -err));
+		file_error(d, "%s: error: cannot be read: %s\n", name, strerror(-err));
+}
+
+/* Up to `n` lines of one file are read. 0, -EAGAIN, -EINVAL: all are read, and some are wrong. */
+static int texts_some(struct desk *d, size_t n)
+{
+	struct reading *r = &reading;
+	unsigned i = r->file;
+	if (i == d->n_new_docs)
+		return d->new_errors.len > 0 ? -EINVAL : 0;
+	if (d->new_docs[i] != NULL) {
+		r->file++;
+		return -EAGAIN;
+	}
+	struct policy_doc *doc = NULL;
+	size_t n_diags = 0;
+	if (r->text == NULL)
+		r->text = policy_reading_new(d->new_texts[i], d->new_lens[i], r->diags, DIAGS);
+	int err = r->text == NULL ? -ENOMEM : policy_reading_step(r->text, n, &doc, &n_diags);
+	if (err == -EAGAIN)
+		return err;
+	text_done(d, i, err, doc, n_diags);
+	policy_reading_free(r->text);
+	r->text = NULL;
+	r->file++;
+	return -EAGAIN;
 }
 
 /* The admin's rule as it has been known, by id and line; NULL when it is new. */
@@ -227,13 +295,14 @@ static bool has_life(const struct policy_rule *r)
 	return policy_rule_limited(r);
 }
 
-static int file_rule(struct desk *d, const struct policy_entry *e, const char *file, struct rule **ret)
+/* Takes the entry's rule over. */
+static int file_rule(struct desk *d, struct policy_entry *e, const char *file, struct rule **ret)
 {
-	struct policy_rule copy;
+	static const struct policy_rule none;
+	struct policy_rule own = e->rule;
 	struct rule *r;
-	int err = policy_rule_copy(&e->rule, &copy);
-	if (err == 0)
-		err = rule_new(&copy, POLICY_ORIGIN_ADMIN, POLICY_OWNER_ANY, &r);
+	e->rule = none;
+	int err = rule_new(&own, POLICY_ORIGIN_ADMIN, POLICY_OWNER_ANY, &r);
 	if (err != 0)
 		return err;
 	r->file = strdup(file);
@@ -260,39 +329,35 @@ static int file_rule(struct desk *d, const struct policy_entry *e, const char *f
 	return 0;
 }
 
-static int list_add(struct rule_list *l, struct rule *r)
+/* The document keeps its definitions. */
+static void doc_spent(struct policy_doc *doc)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-		struct rule **p = realloc(l->v, cap * sizeof(*p));
-		if (p == NULL)
-			return -ENOMEM;
-		l->v = p;
-		l->cap = cap;
-	}
-	l->v[l->n++] = r;
-	return 0;
+	free(doc->rules);
+	doc->rules = NULL;
+	doc->n_rules = 0;
 }
 
-/* All rules as they would be with the new files: the answers, then the files'. Answers are shared with d->rules. */
-static int new_rules(struct desk *d, struct rule_list *ret, size_t *ret_answers)
+/* Up to `n` lines become rules. 0, -EAGAIN. */
+static int rules_some(struct desk *d, size_t n)
 {
-	int err = 0;
-	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+	struct reading *r = &reading;
+	for (size_t i = 0; r->file == 0 && r->at == 0 && i < d->n_rules; i++)
 		d->rules[i]->stays = false;
-		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
-			err = list_add(ret, d->rules[i]);
-	}
-	*ret_answers = ret->n;
-	for (unsigned f = 0; f < d->n_new_docs; f++) {
-		for (size_t i = 0; i < d->new_docs[f]->n_rules && err == 0; i++) {
-			struct rule *r;
-			err = file_rule(d, &d->new_docs[f]->rules[i], d->new_names[f], &r);
-			if (err == 0 && (err = list_add(ret, r)) != 0)
-				rule_free(r);
+	for (; r->file < d->n_new_docs; r->file++, r->at = 0) {
+		struct policy_doc *doc = d->new_docs[r->file];
+		for (; r->at < doc->n_rules; r->at++, n--) {
+			struct rule *rule;
+			if (n == 0)
+				return -EAGAIN;
+			int err = file_rule(d, &doc->rules[r->at], d->new_names[r->file], &rule);
+			if (err == 0 && (err = list_add(&r->l, rule)) != 0)
+				rule_free(rule);
+			if (err != 0)
+				return err;
 		}
+		doc_spent(doc);
 	}
-	return err;
+	return 0;
 }
 
 /* Lives of the files' rules become rows; rows whose line has gone are forgotten. */
@@ -322,7 +387,7 @@ static void install_files(struct desk *d, struct rule_list *l, size_t answers, s
 		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
 			continue;
 		index_drop(d, d->rules[i]);
-		rule_free(d->rules[i]);
+		throw_away(d->rules[i]);
 	}
 	free(d->rules);
 	d->rules = l->v;
@@ -360,10 +425,9 @@ static void hold_all(struct desk *d)
 		file_error(d, "no memory for the policy of a damaged store\n");
 		return;
 	}
+	d->new_counts[0] = d->new_docs[0]->n_rules;
 	d->new_names[d->n_new_docs++] = name;
 }
-
-static void reading_begin(struct desk *d);
 
 static void reading_end(struct desk *d, int err, const char *error)
 {
@@ -373,14 +437,13 @@ static void reading_end(struct desk *d, int err, const char *error)
 		file_error(d, "the policy files cannot be used: %s\n", strerror(-err));
 	(void)role_result(d->role, ROLE_MAIN, reading.id, err, 0, d->new_errors.s);
 	reload_ended(d, err, d->new_errors.s);
-	reading.busy = false;
 	rules_reload(d);
 }
 
 /* What happened to a line's rule while the policy was compiled: counted, used up, over. */
 static void catch_up(struct desk *d, struct base *b, struct rule *r)
 {
-	const struct rule *k = known_admin_rule(d, r);
+	const struct rule *k = has_life(&r->e.rule) ? known_admin_rule(d, r) : NULL;
 	if (k == NULL || (k->e.meta.times_left == r->e.meta.times_left && k->e.meta.ended == r->e.meta.ended))
 		return;
 	r->ended_ms = k->ended_ms;
@@ -462,56 +525,138 @@ void rules_report(struct desk *d)
 
 void files_compiled(struct desk *d, struct base *b, int err, const char *error)
 {
+	struct reading *r = &reading;
 	struct build w = { 0 };
-	if (b != NULL && reading.busy && err == 0) {
+	bool files = r->stage == READ_COMPILED;
+	r->waiting = false;
+	if (b != NULL && files && err == 0) {
 		base_leave_files(b);
-		for (size_t i = reading.answers; i < reading.l.n; i++)
-			catch_up(d, b, reading.l.v[i]);
+		for (size_t i = 0; i < r->l.n; i++)
+			catch_up(d, b, r->l.v[i]);
 	}
-	if (b != NULL && reading.busy && err == -EINVAL && files_refused(d, &b->in))
+	if (b != NULL && files && err == -EINVAL && files_refused(d, &b->in))
 		error = "";
 	if (b != NULL && err == 0)
 		err = build_rebase(d, b, &w);
 	else
 		base_free(b);
 	/* Another base was made at once meanwhile: what was read is compiled again. */
-	if (b == NULL && reading.busy) {
-		list_drop(&reading.l, reading.answers);
-		reading = (struct reading){ .id = reading.id, .waiting = true };
-	}
-	if (b != NULL && reading.busy && err != 0)
+	if (b == NULL && files)
+		r->stage = READ_ENTRIES;
+	else if (b != NULL && files && err != 0)
 		reading_end(d, err, error);
-	else if (b != NULL && reading.busy)
+	else if (b != NULL && files)
 		reading_done(d, &w);
 	else if (b != NULL && err == 0)
 		build_install(d, &w);
 	else if (b != NULL)
 		log_msg(LOG_ERROR, "the policy goes on as it is, in parts: %s",
 			error[0] != '\0' ? error : strerror(-err));
-	if (reading.waiting)
-		reading_begin(d);
 }
 
-static void reading_begin(struct desk *d)
+/* Few rules, or the first that there are: here and now. */
+static void build_now(struct desk *d)
 {
 	char error[512] = "";
 	struct build b = { 0 };
-	struct base *base;
-	reading.waiting = false;
-	int err = new_rules(d, &reading.l, &reading.answers);
-	bool beside = d->loaded && d->base != NULL && reading.l.n > BASE_SMALL;
-	if (err == 0 && !beside)
+	int err = reading_now(d);
+	if (err == 0)
 		err = build_policy(d, reading.l.v, reading.l.n, d->new_docs, d->n_new_docs, &b, error);
-	if (err == 0 && beside)
-		err = base_begin(d, reading.l.v, reading.l.n, d->new_docs, d->n_new_docs, &base);
-	if (err == 0 && beside)
-		err = compile_begin(d, base);
 	if (err != 0)
 		reading_end(d, err, error);
-	else if (beside)
-		reading.busy = true;
 	else
 		reading_done(d, &b);
+}
+
+/* The files' rules become entries of a base, some at a time; with the answers, all at once, it is whole and goes to the
+ * process that compiles it. 0, -EAGAIN. */
+static int entries_some(struct desk *d, size_t n)
+{
+	struct reading *r = &reading;
+	/* A new one has taken its place in the rules' notes. */
+	if (r->base != NULL && r->base->slot == d->base->slot) {
+		base_free(r->base);
+		r->base = NULL;
+	}
+	if (r->base == NULL) {
+		r->at = 0;
+		int err = base_new(d, r->l.n, d->new_docs, d->n_new_docs, &r->base);
+		if (err != 0)
+			return err;
+	}
+	n = n < r->l.n - r->at ? n : r->l.n - r->at;
+	base_take(d, r->base, r->l.v + r->at, n);
+	r->at += n;
+	r->waiting = r->at == r->l.n && compile_busy();
+	if (r->at < r->l.n || r->waiting)
+		return -EAGAIN;
+	int err = base_take_answers(d, r->base);
+	struct base *b = r->base;
+	if (err != 0)
+		return err;
+	r->base = NULL;
+	base_ready(d, b);
+	return compile_begin(d, b);
+}
+
+static bool small(const struct desk *d)
+{
+	size_t n = d->n_rules;
+	for (unsigned i = 0; i < d->n_new_docs; i++)
+		n += d->new_counts[i];
+	return !d->loaded || d->base == NULL || n <= BASE_SMALL;
+}
+
+static int read_some(struct desk *d)
+{
+	struct reading *r = &reading;
+	switch (r->stage) {
+	case READ_TEXTS:
+		return texts_some(d, d->loaded ? LINES_AT_ONCE : SIZE_MAX);
+	case READ_RULES:
+		return rules_some(d, r->here ? SIZE_MAX : RULES_AT_ONCE);
+	case READ_ENTRIES:
+		return entries_some(d, ENTRIES_AT_ONCE);
+	case READ_NOTHING:
+	case READ_COMPILED:
+		break;
+	}
+	return -EAGAIN;
+}
+
+static void reading_step(struct desk *d)
+{
+	struct reading *r = &reading;
+	int err = read_some(d);
+	if (err == -EAGAIN)
+		return;
+	r->file = 0;
+	r->at = 0;
+	if (err != 0)
+		reading_end(d, err, "");
+	else if (r->stage == READ_RULES && r->here)
+		build_now(d);
+	else
+		r->stage++;
+	r->here = r->stage == READ_RULES && small(d);
+}
+
+static bool reading_goes_on(void)
+{
+	return reading.stage != READ_NOTHING && reading.stage != READ_COMPILED && !reading.waiting;
+}
+
+void files_tick(struct desk *d)
+{
+	if (reading_goes_on())
+		reading_step(d);
+	for (unsigned i = 0; i < FREED_AT_ONCE && trash.n > 0; i++)
+		rule_free(trash.v[--trash.n]);
+	if (trash.n == 0) {
+		free(trash.v);
+		trash = (struct rule_list){ 0 };
+	}
+	d->again = d->again || reading_goes_on() || trash.n > 0;
 }
 
 void rules_files_end(struct desk *d, uint32_t id)
@@ -520,10 +665,9 @@ void rules_files_end(struct desk *d, uint32_t id)
 		hold_all(d);
 	reading.id = id;
 	reload_begins(id);
-	if (d->new_errors.len > 0)
-		reading_end(d, -EINVAL, "");
-	else if (compile_busy())
-		reading.waiting = true;
-	else
-		reading_begin(d);
+	reading.stage = READ_TEXTS;
+	/* Without a policy there is nobody whom it could keep waiting. */
+	while (!d->loaded && reading_goes_on())
+		reading_step(d);
+	d->again = true;
 }

@@ -73,7 +73,7 @@ static size_t files_known(struct desk *d, struct known_file *files, int *ret_err
 static int file_applied(struct desk *d, unsigned i, const struct change *by)
 {
 	char why[160];
-	snprintf(why, sizeof(why), "%zu rules, sha256 %s", d->new_docs[i]->n_rules, d->new_digests[i]);
+	snprintf(why, sizeof(why), "%zu rules, sha256 %s", d->new_counts[i], d->new_digests[i]);
 	struct store_journal j = { .what = "applied", .line = d->new_names[i], .owner = UINT32_MAX, .why = why };
 	int err = store_file_put(d->store, d->new_names[i], d->new_digests[i]);
 	return err != 0 ? err : journal_note(d, &j, by);

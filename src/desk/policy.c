@@ -67,8 +67,7 @@ static void take_in(struct base *b, struct rule *r)
 	place_in(b, r)->at = (uint32_t)b->n;
 }
 
-int base_begin(struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
-	struct base **ret)
+int base_new(struct desk *d, size_t n, struct policy_doc *const *docs, unsigned n_docs, struct base **ret)
 {
 	struct base *b = calloc(1, sizeof(*b));
 	if (b == NULL)
@@ -85,10 +84,20 @@ int base_begin(struct desk *d, struct rule *const *rules, size_t n, struct polic
 		base_free(b);
 		return err;
 	}
+	*ret = b;
+	return 0;
+}
+
+void base_take(struct desk *d, struct base *b, struct rule *const *rules, size_t n)
+{
 	for (size_t i = 0; i < n; i++) {
 		if (wanted(d, rules[i]))
 			take_in(b, rules[i]);
 	}
+}
+
+void base_ready(struct desk *d, struct base *b)
+{
 	for (unsigned i = 1; i < PLAN_SLOTS; i++) {
 		if (d->apps[i].rehearsal != NULL)
 			take_in(b, d->apps[i].rehearsal);
@@ -102,7 +111,16 @@ int base_begin(struct desk *d, struct rule *const *rules, size_t n, struct polic
 		.lists = b->def.lists,
 		.n_lists = b->def.n_lists,
 		.env = host_env(&d->host) };
-	*ret = b;
+}
+
+int base_begin(struct desk *d, struct rule *const *rules, size_t n, struct policy_doc *const *docs, unsigned n_docs,
+	struct base **ret)
+{
+	int err = base_new(d, n, docs, n_docs, ret);
+	if (err != 0)
+		return err;
+	base_take(d, *ret, rules, n);
+	base_ready(d, *ret);
 	return 0;
 }
 
@@ -321,6 +339,19 @@ static int entries_room(struct desk *d, struct base *b, size_t n)
 		d->by_index = by_index;
 	b->cap = cap;
 	return 0;
+}
+
+int base_take_answers(struct desk *d, struct base *b)
+{
+	size_t n = PLAN_SLOTS + BASE_TOUCHED;
+	for (size_t i = 0; i < d->n_rules; i++)
+		n += d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN;
+	int err = entries_room(d, b, n);
+	for (size_t i = 0; i < d->n_rules && err == 0; i++) {
+		if (d->rules[i]->e.meta.origin != POLICY_ORIGIN_ADMIN)
+			base_take(d, b, &d->rules[i], 1);
+	}
+	return err;
 }
 
 static int build_joined(struct desk *d, struct base *b, struct build *ret, char *ret_error)

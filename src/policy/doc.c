@@ -18,10 +18,15 @@ struct places {
 	size_t n;
 };
 
-struct reader {
+struct policy_reading {
 	struct lex x;
 	struct policy_doc *doc;
 	struct places rules, defs;
+	/* Beginnings of the rules' keys, hashed: sorting all of them at the end only to find none twice would take as
+	 * long as thousands of lines. */
+	uint64_t *seen;
+	size_t n_seen; /* a power of two, at most half full; 0: none yet */
+	bool perhaps_twice;
 	size_t counted; /* line ends before this byte are in `line` */
 	uint32_t line;
 	int err; /* worst so far */
@@ -42,14 +47,15 @@ static bool grow(struct lex *x, void *array, size_t n, size_t size)
 }
 
 /* Asked with offsets that only grow, so that a large file is counted once. */
-static uint32_t line_at(struct reader *r, size_t off)
+static uint32_t line_at(struct policy_reading *r, size_t off)
 {
 	for (; r->counted < off; r->counted++)
 		r->line += r->x.text[r->counted] == '\n';
 	return r->line;
 }
 
-static bool add_place(struct reader *r, struct places *l, const void *key, size_t len, size_t off, uint32_t line)
+static bool add_place(struct policy_reading *r, struct places *l, const void *key, size_t len, size_t off,
+	uint32_t line)
 {
 	if (!grow(&r->x, &l->p, l->n, sizeof(*l->p)))
 		return false;
@@ -59,7 +65,39 @@ static bool add_place(struct reader *r, struct places *l, const void *key, size_
 	return true;
 }
 
-static bool read_rule(struct reader *r)
+static void put_seen(struct policy_reading *r, const uint8_t *key)
+{
+	uint64_t mark;
+	memcpy(&mark, key, sizeof(mark));
+	mark |= 1; /* 0: free */
+	size_t i = (mark >> 1) & (r->n_seen - 1);
+	while (r->seen[i] != 0 && r->seen[i] != mark)
+		i = (i + 1) & (r->n_seen - 1);
+	r->perhaps_twice = r->perhaps_twice || r->seen[i] == mark;
+	r->seen[i] = mark;
+}
+
+/* Of the rule that was just placed. */
+static bool note_seen(struct policy_reading *r)
+{
+	enum { FIRST = 1024 };
+	const struct places *l = &r->rules;
+	if (l->n * 2 > r->n_seen) {
+		size_t n = r->n_seen == 0 ? FIRST : r->n_seen * 2;
+		uint64_t *more = calloc(n, sizeof(*more));
+		if (more == NULL)
+			return lex_fail(&r->x, -ENOMEM, r->x.off, NULL, NULL, "out of memory");
+		free(r->seen);
+		r->seen = more;
+		r->n_seen = n;
+		for (size_t i = 0; i + 1 < l->n; i++)
+			put_seen(r, l->p[i].key);
+	}
+	put_seen(r, l->p[l->n - 1].key);
+	return true;
+}
+
+static bool read_rule(struct policy_reading *r)
 {
 	struct lex *x = &r->x;
 	size_t off = x->off, start = off;
@@ -81,7 +119,7 @@ static bool read_rule(struct reader *r)
 	if (rc < 0)
 		lex_fail(x, rc, off, NULL, NULL, "no id could be made for this rule");
 	if (rc < 0 || !grow(x, &r->doc->rules, r->doc->n_rules, sizeof(e)) ||
-		!add_place(r, &r->rules, e.meta.id, sizeof(e.meta.id), off, e.meta.line)) {
+		!add_place(r, &r->rules, e.meta.id, sizeof(e.meta.id), off, e.meta.line) || !note_seen(r)) {
 		policy_rule_fini(&e.rule);
 		return false;
 	}
@@ -97,7 +135,7 @@ static bool take(struct lex *x, enum lex_kind kind, const char *what)
 	return true;
 }
 
-static bool def_id(struct reader *r, char id[POLICY_TOKEN_MAX + 1], uint32_t *ret_line)
+static bool def_id(struct policy_reading *r, char id[POLICY_TOKEN_MAX + 1], uint32_t *ret_line)
 {
 	struct lex *x = &r->x;
 	size_t off = x->off;
@@ -111,7 +149,7 @@ static bool def_id(struct reader *r, char id[POLICY_TOKEN_MAX + 1], uint32_t *re
 }
 
 /* "= { member, member }"; `member` takes the word that stands next. */
-static bool members(struct reader *r, void *def, bool (*member)(struct reader *, void *, struct span))
+static bool members(struct policy_reading *r, void *def, bool (*member)(struct policy_reading *, void *, struct span))
 {
 	struct lex *x = &r->x;
 	if (!take(x, LEX_EQUALS, "\"=\""))
@@ -137,7 +175,7 @@ static bool members(struct reader *r, void *def, bool (*member)(struct reader *,
 	return take(x, LEX_CLOSE, "\",\" or \"}\"");
 }
 
-static bool group_member(struct reader *r, void *def, struct span s)
+static bool group_member(struct policy_reading *r, void *def, struct span s)
 {
 	struct policy_group *g = def;
 	if (!grow(&r->x, &g->apps, g->n_apps, sizeof(*g->apps)))
@@ -145,7 +183,7 @@ static bool group_member(struct reader *r, void *def, struct span s)
 	return word_token(&r->x, s, "an application", g->apps[g->n_apps++]);
 }
 
-static bool set_member(struct reader *r, void *def, struct span s)
+static bool set_member(struct policy_reading *r, void *def, struct span s)
 {
 	struct policy_peerset *set = def;
 	if (!grow(&r->x, &set->peers, set->n_peers, sizeof(*set->peers)))
@@ -154,7 +192,7 @@ static bool set_member(struct reader *r, void *def, struct span s)
 }
 
 /* The definition is in the document before its members are read, so that whatever happens it is freed with it. */
-static bool read_group(struct reader *r)
+static bool read_group(struct policy_reading *r)
 {
 	struct policy_doc *d = r->doc;
 	if (!grow(&r->x, &d->groups, d->n_groups, sizeof(*d->groups)))
@@ -164,7 +202,7 @@ static bool read_group(struct reader *r)
 	return def_id(r, g->id, &g->line) && members(r, g, group_member);
 }
 
-static bool read_set(struct reader *r)
+static bool read_set(struct policy_reading *r)
 {
 	struct policy_doc *d = r->doc;
 	if (!grow(&r->x, &d->sets, d->n_sets, sizeof(*d->sets)))
@@ -174,7 +212,7 @@ static bool read_set(struct reader *r)
 	return def_id(r, s->id, &s->line) && members(r, s, set_member);
 }
 
-static bool read_list(struct reader *r)
+static bool read_list(struct policy_reading *r)
 {
 	struct policy_doc *d = r->doc;
 	struct lex *x = &r->x;
@@ -203,7 +241,7 @@ static bool read_list(struct reader *r)
 	return true;
 }
 
-static void read_line(struct reader *r)
+static void read_line(struct policy_reading *r)
 {
 	struct lex *x = &r->x;
 	bool ok;
@@ -230,7 +268,7 @@ static int place_cmp(const void *a, const void *b)
 	return c != 0 ? c : (x->off > y->off) - (x->off < y->off);
 }
 
-static void find_twice(struct reader *r, struct places *l, bool rules)
+static void find_twice(struct policy_reading *r, struct places *l, bool rules)
 {
 	if (l->n < 2)
 		return;
@@ -254,47 +292,77 @@ static void find_twice(struct reader *r, struct places *l, bool rules)
 	}
 }
 
-static void read_all(struct reader *r)
+/* False: there is more. */
+static bool read_some(struct policy_reading *r, size_t n)
 {
 	struct lex *x = &r->x;
-	lex_next(x);
-	while (x->kind != LEX_END) {
-		if (x->kind == LEX_NEWLINE)
+	for (; x->kind != LEX_END; n--) {
+		if (n == 0)
+			return false;
+		while (x->kind == LEX_NEWLINE)
 			lex_next(x);
-		else
+		if (x->kind != LEX_END && x->err == 0)
 			read_line(r);
 		if (x->err != 0) { /* a bad byte at the start of a line */
 			r->err = r->err == -ENOMEM ? r->err : x->err;
 			lex_skip_line(x);
 		}
 	}
+	return true;
+}
+
+struct policy_reading *policy_reading_new(const char *text, size_t len, struct policy_diag *diags, size_t cap)
+{
+	struct policy_reading *r = calloc(1, sizeof(*r));
+	if (r == NULL || (r->doc = calloc(1, sizeof(*r->doc))) == NULL) {
+		free(r);
+		return NULL;
+	}
+	r->line = 1;
+	lex_init(&r->x, text, len, diags, cap);
+	if (len > POLICY_FILE_MAX) {
+		lex_fail(&r->x, -E2BIG, 0, NULL, NULL, "a file has at most %d bytes", POLICY_FILE_MAX);
+		r->err = -E2BIG;
+	} else {
+		lex_next(&r->x);
+	}
+	return r;
+}
+
+int policy_reading_step(struct policy_reading *r, size_t n, struct policy_doc **ret, size_t *ret_n)
+{
+	if (!read_some(r, n))
+		return -EAGAIN;
 	find_twice(r, &r->defs, false);
-	find_twice(r, &r->rules, true);
+	if (r->perhaps_twice)
+		find_twice(r, &r->rules, true);
+	if (ret_n != NULL)
+		*ret_n = r->x.n;
+	if (r->err != 0)
+		return r->err;
+	*ret = r->doc;
+	r->doc = NULL;
+	return 0;
+}
+
+void policy_reading_free(struct policy_reading *r)
+{
+	if (r == NULL)
+		return;
+	policy_doc_free(r->doc);
+	free(r->rules.p);
+	free(r->defs.p);
+	free(r->seen);
+	free(r);
 }
 
 int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, struct policy_diag *diags, size_t cap,
 	size_t *ret_n)
 {
-	struct reader r = { .line = 1, .doc = calloc(1, sizeof(*r.doc)) };
-	if (r.doc == NULL)
-		return -ENOMEM;
-	lex_init(&r.x, text, len, diags, cap);
-	if (len > POLICY_FILE_MAX) {
-		lex_fail(&r.x, -E2BIG, 0, NULL, NULL, "a file has at most %d bytes", POLICY_FILE_MAX);
-		r.err = -E2BIG;
-	} else {
-		read_all(&r);
-	}
-	free(r.rules.p);
-	free(r.defs.p);
-	if (ret_n != NULL)
-		*ret_n = r.x.n;
-	if (r.err != 0) {
-		policy_doc_free(r.doc);
-		return r.err;
-	}
-	*ret = r.doc;
-	return 0;
+	struct policy_reading *r = policy_reading_new(text, len, diags, cap);
+	int err = r == NULL ? -ENOMEM : policy_reading_step(r, SIZE_MAX, ret, ret_n);
+	policy_reading_free(r);
+	return err;
 }
 
 void policy_doc_free(struct policy_doc *d)

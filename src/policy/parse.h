@@ -58,6 +58,15 @@ int policy_parse_file(const char *text, size_t len, struct policy_doc **ret, str
 	size_t *ret_n) __attribute__((warn_unused_result));
 void policy_doc_free(struct policy_doc *d);
 
+/* The same, some statements at a time. `text` and `diags` must outlive it. NULL: no memory. */
+struct policy_reading;
+struct policy_reading *policy_reading_new(const char *text, size_t len, struct policy_diag *diags, size_t cap);
+/* Up to `n` statements more (500 rules take about a millisecond): -EAGAIN more to do; else as policy_parse_file(). */
+int policy_reading_step(struct policy_reading *r, size_t n, struct policy_doc **ret, size_t *ret_n)
+	__attribute__((warn_unused_result));
+/* Always, done or not. */
+void policy_reading_free(struct policy_reading *r);
+
 /* Where `word` stands as a token from `line` on, or that line's first token with "": only place and offset are set. */
 void policy_place(const char *text, size_t len, uint32_t line, const char *word, struct policy_diag *ret);
 
