@@ -98,6 +98,7 @@ int cmd_why(struct cli *c, int argc, char **argv);
 int cmd_policy(struct cli *c, int argc, char **argv);
 int cmd_learn(struct cli *c, int argc, char **argv);
 int cmd_rehearse(struct cli *c, int argc, char **argv);
+int cmd_image(struct cli *c, int argc, char **argv);
 int cmd_list(struct cli *c, int argc, char **argv);
 int cmd_log(struct cli *c, int argc, char **argv);
 int cmd_doctor(struct cli *c, int argc, char **argv);

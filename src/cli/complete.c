@@ -170,7 +170,10 @@ static void complete_words(struct typing *t, const struct command *k)
 		offer_all(t, (const char *const[]){ "add", "rm", "show", "update", NULL });
 	else if (strcmp(k->name, "list") == 0 && strcmp(t->words[1], "add") != 0)
 		offer_members(t, "org.sekisho.Lists.List", "lists", "name", "");
-	else if (names_app && t->n == 2)
+	else if (strcmp(k->name, "image") == 0 && t->n == 2)
+		offer_all(t, (const char *const[]){ "ls", "prepare", "rm", "prune", "reset", NULL });
+	else if (strcmp(k->name, "image") == 0 ? t->n == 3 && strcmp(t->words[1], "reset") == 0
+					       : names_app && t->n == 2)
 		offer_apps(t, "");
 }
 

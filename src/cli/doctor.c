@@ -56,6 +56,21 @@ static void check_host(const struct cli *c)
 		NULL);
 }
 
+/* Nothing is wrong without them. */
+static void check_images(const struct cli *c)
+{
+	static const char *const tools[][2] = { { "/usr/bin/skopeo", "skopeo" }, { "/usr/bin/umoci", "umoci" },
+		{ "/usr/bin/mkfs.erofs", "erofs-utils" }, { "/usr/sbin/mke2fs", "e2fsprogs" } };
+	char text[256] = "what run --image needs is there";
+	size_t at = 0;
+	for (unsigned i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+		if (access(tools[i][0], X_OK) != 0 && at < sizeof(text))
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s",
+				at == 0 ? "run --image needs: apt-get install " : " ", tools[i][1]);
+	}
+	check(c, true, "images", text, NULL);
+}
+
 static void check_daemon(const struct cli *c)
 {
 	struct api_client *client;
@@ -88,6 +103,7 @@ int cmd_doctor(struct cli *c, int argc, char **argv)
 	if (argc != 1)
 		return cli_usage("doctor", "\"%s\" is not expected here", argv[1]);
 	check_host(c);
+	check_images(c);
 	check_daemon(c);
 	return n_bad == 0 ? EXIT_DONE : EXIT_FAILED;
 }

@@ -14,7 +14,7 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run,
-		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME [-- CMD [ARG…]]",
+		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--image IMAGE] [--ephemeral] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME [-- CMD [ARG…]]",
 		"Runs CMD, or what NAME's profile says, alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"
@@ -71,6 +71,9 @@ static const struct command commands[] = {
 		"Checks policy files, puts one in force, prints one in canonical form, compares; shows the rules in force, carries answers away\n"
 		"and back.\n"
 		"  sekisho policy check my.rules\n  sekisho policy apply --dry-run my.rules\n  sekisho policy export > answers.rules" },
+	{ "image", cmd_image, "image [ls] | prepare [--space MIB] IMAGE… | rm IMAGE… | prune [--keep GIB] | reset APP",
+		"The images that run --image uses, prepared: shows, fetches, removes them; forgets what APP wrote over them.\n"
+		"  sekisho image prepare docker://docker.io/library/debian:12\n  sekisho image ls\n  sekisho image reset web" },
 	{ "list", cmd_list, "list [show NAME | update [NAME] | add NAME SOURCE [every TIME] | rm NAME]",
 		"Shows the lists that policy files define, fetches them now, defines one in a file of its own and takes\n"
 		"that away again. A rule uses it as list:NAME.\n"

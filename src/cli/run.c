@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
+#include "cli/image.h"
 #include "cli/stream.h"
 
 #include "base/clock.h"
@@ -14,7 +15,8 @@
 
 struct run_args {
 	json_t *env;
-	const char *ask, *user, *app;
+	const char *ask, *user, *app, *image;
+	bool ephemeral;
 	long memory, cpus;
 	bool term; /* given by -e */
 	bool detach;
@@ -42,6 +44,10 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 		a->detach = true;
 		return 0;
 	}
+	if (strcmp(o, "--ephemeral") == 0) {
+		a->ephemeral = true;
+		return 0;
+	}
 	if (*i + 1 >= argc)
 		return cli_usage("run", "%s needs a value", o);
 	const char *v = argv[++*i];
@@ -53,6 +59,8 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 		a->ask = v;
 	else if (strcmp(o, "--user") == 0)
 		a->user = v;
+	else if (strcmp(o, "--image") == 0)
+		a->image = v;
 	else if (strcmp(o, "--memory") == 0)
 		return cli_integer(v, 1, INT32_MAX, &a->memory)
 			     ? 0
@@ -78,6 +86,8 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	a->app = argv[i++];
 	if (i < argc && strcmp(argv[i], "--") == 0)
 		i++;
+	if (a->ephemeral && a->image == NULL)
+		return cli_usage("run", "--ephemeral needs --image: without one nothing is kept anyway");
 	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
 		strcmp(a->ask, "rehearse") != 0)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
@@ -166,7 +176,7 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
  * later. The end may also be known here before it is known there, so "it runs" is asked a second time. 0, or a negative
  * errno after the reason was said: -EINVAL when there is nothing to run.
  */
-static int begin(struct cli *c, json_t *params, int *ret_fd)
+static int begin(struct cli *c, json_t *params, const struct api_fds *give, int *ret_fd)
 {
 	enum { TRIES = 100, TRIES_RUNS = 2, PAUSE_MS = 50 };
 	for (unsigned i = 1;; i++) {
@@ -175,6 +185,7 @@ static int begin(struct cli *c, json_t *params, int *ret_fd)
 		struct api_client *client = cli_connect(c, &code);
 		if (client == NULL)
 			return -ENOTCONN;
+		api_client_give(client, give);
 		int err = api_client_upgrade(client, "org.sekisho.Apps.Run", json_incref(params), NULL, ret_fd, &e);
 		api_client_close(client);
 		if (err == 0)
@@ -201,7 +212,12 @@ int cmd_run(struct cli *c, int argc, char **argv)
 		return code;
 	clock_format(clock_wall_ms(), since);
 	json_t *params = params_of(c, &a, argc, argv);
-	int err = begin(c, params, &fd);
+	struct api_fds give = { 0 };
+	int err = -EPERM;
+	if (a.image == NULL || cli_image_use(a.image, a.app, a.ephemeral, params, &give))
+		err = begin(c, params, &give, &fd);
+	for (unsigned i = 0; i < give.n; i++)
+		close(give.fd[i]);
 	json_decref(params);
 	json_decref(a.env);
 	if (err != 0)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Block roots: images of OCI, prepared, run, kept; hostile ones."""
+import os
+import shutil
+import subprocess
+import tarfile
+
+import images
+from images import Layer
+from lab import LAB, sh, wait_until
+from product import environment, sekisho, sekisho_json
+from test_07_vm import run_vm, vm_state
+
+PLACE = f"{LAB}/images"
+
+
+def with_images(function):
+    """In a cache of the test's own, empty."""
+    def wrapped(t):
+        shutil.rmtree(PLACE, ignore_errors=True)
+        os.makedirs(PLACE)
+        os.environ.update(SEKISHO_IMAGES=f"{PLACE}/cache", SEKISHO_LAYERS=f"{PLACE}/layers")
+        try:
+            function(t)
+        finally:
+            del os.environ["SEKISHO_IMAGES"], os.environ["SEKISHO_LAYERS"]
+            shutil.rmtree(PLACE)
+    wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
+    wrapped.__dict__.update(function.__dict__)
+    return wrapped
+
+
+def archive(name="bb", **members):
+    return "docker-archive:" + images.docker_archive(f"{PLACE}/{name}.tar", [images.busybox_layer().done()], **members)
+
+
+@with_images
+@vm_state
+def test_run_as_it_says(t):
+    """An image runs unmodified as its configuration says: entry point, command, environment, user with his groups, directory; its files have
+    their owners; its names are resolved and its packets judged like any."""
+    source = archive(Entrypoint=["/bin/sh", "-c"], Cmd=["id; pwd; echo $A; cat page; stat -c %a:%u:%g /bin/special; wget -qO- http://www.example.org/ | wc -c; echo no >/bin/x"],
+                     Env=["A=said", "PATH=/bin"], User="www", WorkingDir="/srv")
+    t.rule("allow img to www.example.org port 80/tcp")
+    t.script.app("img", *t.vm_addresses)
+    status, out, err = sekisho("run", "--image", source, "--ephemeral", "img", check=False, timeout=120)
+    lines = out.splitlines()
+    assert status == 1 and lines[:5] == ["uid=33(www) gid=33(www) groups=29(audio),33(www)", "/srv", "said", "the page", "4755:33:0"], (status, out, err)
+    assert int(lines[5]) > 10 and "Permission denied" in err, (out, err)
+    assert len(sekisho_json("image", "ls")) == 1
+
+
+@with_images
+@vm_state
+def test_layer_is_kept(t):
+    """What is written is there in the next run, root may write anywhere, and reset forgets it; a command behind -- replaces the image's. With
+    --ephemeral nothing is seen of it, and nothing kept."""
+    source = archive(Cmd=["/bin/false"], Env=["PATH=/bin"])
+    options = ("--image", source)
+    status, out, err, _ = run_vm(t, "keep", "sh", "-c", "echo kept >/etc/new; mv /srv /moved; echo $B", options=(*options, "-e", "B=given"))
+    assert (status, out) == (0, "given\n"), (status, out, err)
+    assert run_vm(t, "keep", "sh", "-c", "cat /etc/new && exit 5; touch /ephemeral", options=(*options, "--ephemeral"))[0] == 0
+    status, out, err, _ = run_vm(t, "keep", "sh", "-c", "cat /etc/new /moved/page; ls /ephemeral", options=options)
+    assert status == 1 and out == "kept\nthe page\n", (status, out, err)
+    sekisho("image", "reset", "keep")
+    assert sekisho("image", "reset", "keep", check=False)[0] == 3
+
+
+@with_images
+def test_cache(t):
+    """A prepared image is found again until its source changes, under its number too; one whose file changed is not used; the least used go
+    first; rm and prune remove."""
+    one, two = archive("one", Cmd=["/bin/sh"]), archive("two", Cmd=["/bin/id"])
+    ids = [sekisho("image", "prepare", source).strip() for source in (one, two)]
+    shown = {e["image"][:12]: e for e in sekisho_json("image", "ls")}
+    assert set(shown) == set(ids) and shown[ids[0]]["sources"] == [one] and shown[ids[0]]["config"]["cmd"] == ["/bin/sh"], shown
+    images.docker_archive(one.split(":")[1], [images.busybox_layer().done()], Cmd=["/bin/other"])
+    status, _, err = sekisho("image", "rm", one, check=False)
+    assert status == 3 and "no prepared image" in err, err
+    path = f"{PLACE}/cache/{shown[ids[0]]['image']}.erofs"
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as f:
+        f.seek(70000)
+        f.write(b"x")
+    status, _, err = sekisho("run", "--image", ids[0], "img", check=False)
+    assert status == 125 and "not the file that was prepared" in err, (status, err)
+    assert [e["image"][:12] for e in sekisho_json("image", "ls")] == [ids[1]]
+    os.makedirs(f"{PLACE}/cache/.prepare.killed/out")
+    sekisho("image", "prune")
+    assert os.listdir(f"{PLACE}/cache") == []
+    status, _, err = sekisho("image", "rm", "../../x", check=False)
+    assert status == 2 and "is no image" in err, err
+    assert sekisho("run", "--image", one, "../x", check=False)[0] == 125
+
+
+def unpacked(source, name):
+    """The files of a prepared image, taken out of it: (path, lstat) by name."""
+    image = sekisho("image", "prepare", "--space", "64", source)
+    found = [e["image"] for e in sekisho_json("image", "ls") if e["image"].startswith(image.strip())]
+    target = f"{PLACE}/{name}.out"
+    sh("fsck.erofs", f"--extract={target}", f"{PLACE}/cache/{found[0]}.erofs")
+    return {os.path.relpath(os.path.join(folder, f), target): os.lstat(os.path.join(folder, f)) for folder, dirs, files in os.walk(target) for f in files + dirs}
+
+
+def hostile(name, *layers):
+    return "docker-archive:" + images.docker_archive(f"{PLACE}/{name}.tar", [one.done() for one in layers], Cmd=["/x"])
+
+
+@with_images
+def test_hostile_images(t):
+    """Paths and links that lead out stay inside; device nodes are no devices; what is too large, too much or no image is refused, and nothing of
+    it stays."""
+    leads = f"{PLACE}/cache"
+    seen = unpacked(hostile("paths", Layer().add(f"../../../..{leads}/pwned", data=b"x").add(f"{leads}/pwned2", data=b"x").add("../../out/pwned3")), "paths")
+    assert f"{leads}/pwned"[1:] in seen and f"{leads}/pwned2"[1:] in seen and "out/pwned3" in seen, seen
+    link = Layer().add("d", tarfile.SYMTYPE, link=leads).add("e", tarfile.SYMTYPE, link="../../../../../out")
+    unpacked(hostile("links", link, Layer().add("d/pwned", data=b"x").add("e/pwned", data=b"x")), "links")
+    seen = unpacked(hostile("nodes", Layer().add("disk", tarfile.BLKTYPE, device=(8, 0), mode=0o666).add("su", data=b"x", mode=0o4755, uid=1234)), "nodes")
+    assert seen["disk"].st_rdev == 0 and seen["su"].st_uid == 1234, seen
+    assert not [f for _, _, files in os.walk(leads) for f in files if "pwned" in f], "a file got out"
+    hundreds = Layer().add("zeros", size=100 << 20)
+    broken = images.oci_layout(f"{PLACE}/broken", [images.busybox_layer().done()], Cmd=["/x"])
+    blob = max((f"{broken}/blobs/sha256/{f}" for f in os.listdir(f"{broken}/blobs/sha256")), key=os.path.getsize)
+    with open(blob, "r+b") as f:
+        f.seek(1000)
+        f.write(b"another")
+    with open(f"{PLACE}/garbage", "wb") as f:
+        f.write(os.urandom(10000))
+    before = sorted(os.listdir(leads))
+    for source, words in ((hostile("large", hundreds), "does not fit into the 64 MiB"), (f"oci:{broken}:one", "it cannot be read"),
+                          (f"docker-archive:{PLACE}/garbage", "it cannot be read"), (f"docker-archive:{PLACE}/none", "No such file"),
+                          (hostile("hard", Layer().add("h", tarfile.LNKTYPE, link="/proc/self/mem")), "cannot be unpacked"),
+                          (hostile("user", Layer().add("u", uid=3000000000)), "cannot be unpacked")):
+        status, _, err = sekisho("image", "prepare", "--space", "64", source, check=False)
+        assert status in (1, 3) and words in err, (source, status, err)
+    assert sorted(os.listdir(leads)) == before
+
+
+@with_images
+def test_registry(t):
+    """A registry's image is fetched over TLS by the person's own process, and not asked about again until it is prepared again."""
+    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+       "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", f"{PLACE}/key", "-out", f"{PLACE}/cert")
+    with open(f"{PLACE}/registry.yml", "w", encoding="ascii") as f:
+        f.write(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {PLACE}/registry}}}}\n"
+                f"http: {{addr: '127.0.0.1:5443', tls: {{certificate: {PLACE}/cert, key: {PLACE}/key}}}}\n")
+    with open(f"{PLACE}/registry.log", "w", encoding="ascii") as log:
+        p = subprocess.Popen(["docker-registry", "serve", f"{PLACE}/registry.yml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    t.processes.append(p)
+    layout = images.oci_layout(f"{PLACE}/oci", [images.busybox_layer().done()], Cmd=["/bin/sh"])
+    os.environ["SSL_CERT_FILE"] = f"{PLACE}/cert"
+    try:
+        wait_until(lambda: subprocess.run(["curl", "-s", "https://localhost:5443/v2/", "--cacert", f"{PLACE}/cert"], stdout=subprocess.DEVNULL,
+                                          env=environment(), check=False).returncode == 0, 30, "the registry answers")
+        sh("skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{layout}:one", "docker://localhost:5443/lab/one:1")
+        source = "docker://localhost:5443/lab/one:1"
+        image = sekisho("image", "prepare", source)
+        status, _, err = sekisho("image", "prepare", "docker://localhost:5443/lab/none:1", check=False)
+        assert status == 1 and "cannot be fetched" in err, err
+        p.terminate()
+        p.wait(20)
+        assert [e["sources"] for e in sekisho_json("image", "ls")] == [[source]]
+        assert sekisho("image", "rm", source) == "" and image
+    finally:
+        del os.environ["SSL_CERT_FILE"]
