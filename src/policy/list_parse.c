@@ -204,7 +204,8 @@ static void read_line(struct list_reader *r, struct span line)
 	if (line.len == 0 || read_adblock(r, line))
 		return;
 	struct span word = take_word(&line);
-	bool sink = line.len > 0 && word.len == r->sink.len && memcmp(word.p, r->sink.p, word.len) == 0;
+	bool sink = line.len > 0 && r->sink.p != NULL && word.len == r->sink.len &&
+		    memcmp(word.p, r->sink.p, word.len) == 0;
 	if (!sink && !read_peer(r, word, false, &p))
 		return;
 	if (line.len == 0) {

@@ -99,8 +99,9 @@ static void grants_find_and_remove(void **state)
 		struct grant_key k = key_of(i % 3, i);
 		struct grant *gr = grants_add(g, &k, i);
 		assert_non_null(gr);
-		gr->used_boot_ms = 2000 - i;
 	}
+	for (uint16_t i = 1000; i >= 1; i--)
+		grants_used(g, grants_by_number(g, i), 2000 - i);
 	assert_int_equal(grants_count(g, 0), 333);
 	assert_int_equal(grants_idlest(g, 0)->number, 999);
 	for (uint16_t i = 1; i <= 1000; i++) {
