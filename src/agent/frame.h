@@ -22,6 +22,13 @@
  * Each side may send AGENT_WINDOW bytes of data per stream before it needs a credit; a credit returns bytes that were
  * consumed.
  */
+/*
+ * Besides its own program a guest runs others, as many as it has further ports ("sekisho.x0" …): on each one session
+ * after the other. Each begins as a new keeper does (agent/sync.h); hello and exec follow as on the control port. Who
+ * begins anew while a program runs ends that program.
+ */
+enum { AGENT_EXTRAS = 4 };
+
 enum { AGENT_HEADER = 8, AGENT_BODY_MAX = 65536, AGENT_FRAME_MAX = AGENT_HEADER + AGENT_BODY_MAX };
 enum { AGENT_VERSION = 3, AGENT_WINDOW = 262144, AGENT_DATA_MAX = 32768, AGENT_REASON_MAX = 4096 };
 

@@ -40,6 +40,12 @@ unsigned cli_commands(const struct command **ret);
 int cli_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* run.c. "VAR=VALUE", or "VAR" with the value it has here; false: there is none, or it is no text. */
+bool cli_add_env(json_t *env, const char *text);
+/* A call whose connection becomes a stream; `params` is taken over. The exit code; with EXIT_DONE *ret_fd is the
+ * stream, the caller's. */
+int cli_upgraded(struct cli *c, const char *method, json_t *params, int *ret_fd);
+
 /* call.c: one connection per process, opened at the first call. */
 /* NULL after an error was said (*ret_exit: the exit code). */
 struct api_client *cli_connect(const struct cli *c, int *ret_exit);
@@ -87,6 +93,8 @@ int cmd_top(struct cli *c, int argc, char **argv);
 int cmd_stop(struct cli *c, int argc, char **argv);
 int cmd_run(struct cli *c, int argc, char **argv);
 int cmd_console(struct cli *c, int argc, char **argv);
+int cmd_exec(struct cli *c, int argc, char **argv);
+int cmd_shell(struct cli *c, int argc, char **argv);
 int cmd_logs(struct cli *c, int argc, char **argv);
 int cmd_freeze(struct cli *c, int argc, char **argv);
 int cmd_thaw(struct cli *c, int argc, char **argv);

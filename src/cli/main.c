@@ -34,6 +34,11 @@ static const struct command commands[] = {
 	{ "console", cmd_console, "console APP",
 		"The streams of an application that runs without a terminal. Ctrl-] leaves.\n"
 		"  sekisho console web\n  sekisho --owner alice console web\n  sekisho console web </dev/null" },
+	{ "exec", cmd_exec, "exec [-t|-T] [-e VAR[=VALUE]]… [--user USER] [-w DIR] APP -- CMD [ARG…]",
+		"Runs another program in an application that runs, beside its own, and ends with its status.\n"
+		"  sekisho exec web -- ps aux\n  sekisho exec --user root web -- ip addr\n  echo hi | sekisho exec -T web -- tee /tmp/x" },
+	{ "shell", cmd_shell, "shell [--user USER] APP",
+		"A shell in an application that runs.\n  sekisho shell web\n  sekisho shell --user root web\n  sekisho --owner alice shell web" },
 	{ "logs", cmd_logs, "logs APP",
 		"What an application wrote last, 64 KiB at most.\n"
 		"  sekisho logs web\n  sekisho --owner alice logs web\n  sekisho logs web >web.txt" },

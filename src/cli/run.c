@@ -24,8 +24,7 @@ struct run_args {
 	int first; /* of the command */
 };
 
-/* "VAR=VALUE", or "VAR" with the value it has here. */
-static bool add_env(json_t *env, const char *text)
+bool cli_add_env(json_t *env, const char *text)
 {
 	const char *value = strchr(text, '=') == NULL ? getenv(text) : NULL;
 	if (strchr(text, '=') != NULL)
@@ -53,8 +52,9 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	const char *v = argv[++*i];
 	a->term = a->term || (strcmp(o, "-e") == 0 && strncmp(v, "TERM", 4) == 0 && (v[4] == '=' || v[4] == '\0'));
 	if (strcmp(o, "-e") == 0)
-		return add_env(a->env, v) ? 0
-					  : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
+		return cli_add_env(a->env, v)
+			     ? 0
+			     : cli_usage("run", "-e %s: there is no such variable, or it is not text", v);
 	if (strcmp(o, "--ask") == 0)
 		a->ask = v;
 	else if (strcmp(o, "--user") == 0)
@@ -96,7 +96,7 @@ static int take_args(struct run_args *a, int argc, char **argv)
 		a->tty = !a->detach && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	/* Programs draw as this terminal understands, unless -e says otherwise. */
 	if (a->tty && !a->term && getenv("TERM") != NULL)
-		(void)add_env(a->env, "TERM");
+		(void)cli_add_env(a->env, "TERM");
 	return 0;
 }
 
@@ -228,7 +228,7 @@ int cmd_run(struct cli *c, int argc, char **argv)
 	return code;
 }
 
-static int upgraded(struct cli *c, const char *method, json_t *params, int *ret_fd)
+int cli_upgraded(struct cli *c, const char *method, json_t *params, int *ret_fd)
 {
 	struct api_error e = { .exit_code = EXIT_FAILED };
 	int code;
@@ -254,7 +254,7 @@ int cmd_console(struct cli *c, int argc, char **argv)
 		json_object_set_new(params, "rows", json_integer(ws.ws_row));
 		json_object_set_new(params, "cols", json_integer(ws.ws_col));
 	}
-	int code = upgraded(c, "org.sekisho.Apps.Console", params, &fd);
+	int code = cli_upgraded(c, "org.sekisho.Apps.Console", params, &fd);
 	if (code != EXIT_DONE)
 		return code;
 	if (tty)
@@ -268,6 +268,6 @@ int cmd_logs(struct cli *c, int argc, char **argv)
 	if (argc != 2 || argv[1][0] == '-')
 		return cli_usage("logs", "one application is needed");
 	json_t *params = json_pack("{s:s, s:s?}", "app", argv[1], "owner", c->owner);
-	int code = upgraded(c, "org.sekisho.Apps.Output", params, &fd);
+	int code = cli_upgraded(c, "org.sekisho.Apps.Output", params, &fd);
 	return code != EXIT_DONE ? code : stream_run(fd, false, STREAM_OUTPUT);
 }

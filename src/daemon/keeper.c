@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "daemon/roles.h"
 #include "vm/relay.h"
+#include "vm/sessions.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,12 +13,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { KEEPER_RELAY = ROLE_COUNT, N_FDS = 5, N_ADOPT_FDS = 4, SAID_MAX = 512 };
+enum { KEEPER_RELAY = ROLE_COUNT, KEEPER_SESSIONS, N_FDS = 5, N_ADOPT_FDS = 4, SAID_MAX = 512 };
 
 struct keeper {
 	struct role *role;
-	struct vm_relay *relay; /* NULL: nothing given yet */
-	bool left;		/* main has gone */
+	struct vm_relay *relay;	      /* NULL: nothing given yet */
+	struct vm_sessions *sessions; /* NULL: as the relay, or it could not be */
+	bool left;		      /* main has gone */
 	bool said_runs, said_end;
 	uint32_t pause_id; /* whose answer main awaits */
 };
@@ -55,11 +57,19 @@ static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 	return true;
 }
 
+/* The further ports come last. */
+static int keeper_sessions(struct keeper *k, const int fds[AGENT_EXTRAS], const uint8_t sync[AGENT_SYNC_LEN],
+	bool adopted)
+{
+	return vm_sessions_new(k->role->loop, KEEPER_SESSIONS, 0, fds, sync, adopted, &k->sessions);
+}
+
 static int keeper_take(struct keeper *k, struct frame *f)
 {
 	static struct ipc_vm m;
 	static struct agent_exec e;
-	if (k->relay != NULL || f->n_fds != N_FDS || !ipc_vm_get(f->body, f->len, &m) || !exec_from(&m, &e))
+	if (k->relay != NULL || f->n_fds != N_FDS + AGENT_EXTRAS || !ipc_vm_get(f->body, f->len, &m) ||
+		!exec_from(&m, &e))
 		return -EPROTO;
 	struct vm_relay_fds fds = { .client = f->fds[0],
 		.guest = f->fds[1],
@@ -67,10 +77,11 @@ static int keeper_take(struct keeper *k, struct frame *f)
 		.console = f->fds[3],
 		.log = f->fds[4] };
 	f->n_fds = 0;
-	int err = vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
-	if (err == 0 && m.detach)
+	int err = keeper_sessions(k, f->fds + N_FDS, m.sync, false);
+	int relay_err = vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+	if (relay_err == 0 && m.detach)
 		vm_relay_detach(k->relay);
-	return err;
+	return err != 0 ? err : relay_err;
 }
 
 static void keeper_attach(struct keeper *k, struct frame *f)
@@ -85,10 +96,20 @@ static void keeper_attach(struct keeper *k, struct frame *f)
 		vm_relay_attach(k->relay, f->fds[0], m.rows, m.cols);
 }
 
+static void keeper_exec(struct keeper *k, struct frame *f)
+{
+	static struct ipc_vm m;
+	static struct agent_exec e;
+	if (k->sessions == NULL || f->n_fds != 1 || !ipc_vm_get(f->body, f->len, &m) || !exec_from(&m, &e))
+		return;
+	f->n_fds = 0;
+	vm_sessions_exec(k->sessions, f->fds[0], &e, clock_boot_ms());
+}
+
 static int keeper_adopt(struct keeper *k, struct frame *f)
 {
 	struct ipc_adopt m;
-	if (k->relay != NULL || f->n_fds != N_ADOPT_FDS || !ipc_adopt_get(f->body, f->len, &m))
+	if (k->relay != NULL || f->n_fds != N_ADOPT_FDS + AGENT_EXTRAS || !ipc_adopt_get(f->body, f->len, &m))
 		return -EPROTO;
 	struct vm_relay_fds fds = { .client = -1,
 		.guest = f->fds[0],
@@ -97,7 +118,9 @@ static int keeper_adopt(struct keeper *k, struct frame *f)
 		.log = f->fds[3] };
 	f->n_fds = 0;
 	k->said_runs = true;
-	return vm_relay_adopt(k->role->loop, KEEPER_RELAY, &fds, m.sync, &k->relay);
+	int err = keeper_sessions(k, f->fds + N_ADOPT_FDS, m.sync, true);
+	int relay_err = vm_relay_adopt(k->role->loop, KEEPER_RELAY, &fds, m.sync, &k->relay);
+	return err != 0 ? err : relay_err;
 }
 
 static void keeper_pause(struct keeper *k, const struct frame *f)
@@ -127,6 +150,8 @@ static void keeper_frame(struct keeper *k, struct frame *f)
 		keeper_pause(k, f);
 	if (f->type == IPC_VM_ATTACH)
 		keeper_attach(k, f);
+	if (f->type == IPC_VM_EXEC)
+		keeper_exec(k, f);
 	if (f->type == IPC_KEEPER || f->type == IPC_KEEPER_ADOPT) {
 		int err = f->type == IPC_KEEPER ? keeper_take(k, f) : keeper_adopt(k, f);
 		if (err != 0) {
@@ -144,6 +169,11 @@ static void keeper_event(struct keeper *k, const struct loop_event *ev)
 	if (ev->ref.type == KEEPER_RELAY) {
 		if (k->relay != NULL)
 			vm_relay_event(k->relay, ev, clock_boot_ms());
+		return;
+	}
+	if (ev->ref.type == KEEPER_SESSIONS) {
+		if (k->sessions != NULL)
+			vm_sessions_event(k->sessions, ev, clock_boot_ms());
 		return;
 	}
 	while (role_recv(k->role, ev, &from, &f) == 1)
@@ -178,6 +208,22 @@ static void keeper_say_end(struct keeper *k)
 		log_msg(LOG_DEBUG, "main could not be told of the end");
 }
 
+static int64_t keeper_deadline(const struct keeper *k)
+{
+	int64_t relay = k->relay == NULL ? -1 : vm_relay_deadline(k->relay);
+	int64_t sessions = k->sessions == NULL ? -1 : vm_sessions_deadline(k->sessions);
+	return relay < 0 || (sessions >= 0 && sessions < relay) ? sessions : relay;
+}
+
+/* Either may be called before its time. */
+static void keeper_tick(struct keeper *k, int64_t now_ms)
+{
+	if (k->relay != NULL)
+		vm_relay_tick(k->relay, now_ms);
+	if (k->sessions != NULL)
+		vm_sessions_tick(k->sessions, now_ms);
+}
+
 int keeper_main(struct role *r)
 {
 	struct keeper k = { .role = r };
@@ -187,14 +233,15 @@ int keeper_main(struct role *r)
 	role_ready(r);
 	while (k.relay == NULL ? !r->stopping : !vm_relay_done(k.relay)) {
 		struct loop_event ev;
-		if (loop_next(r->loop, k.relay == NULL ? -1 : vm_relay_deadline(k.relay), &ev))
+		if (loop_next(r->loop, keeper_deadline(&k), &ev))
 			keeper_event(&k, &ev);
-		else if (k.relay != NULL)
-			vm_relay_tick(k.relay, clock_boot_ms());
+		else
+			keeper_tick(&k, clock_boot_ms());
 		keeper_say_runs(&k);
 		keeper_say_end(&k);
 		keeper_say_paused(&k);
 	}
+	vm_sessions_free(k.sessions, k.left ? "the daemon has gone" : "the application has ended");
 	vm_relay_free(k.relay);
 	return 0;
 }

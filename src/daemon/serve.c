@@ -184,6 +184,9 @@ static void from_desk(struct sekishod *d, struct frame *f)
 	case IPC_VM_ATTACH:
 		vms_attach(d, f);
 		break;
+	case IPC_VM_EXEC:
+		vms_exec(d, f);
+		break;
 	case IPC_VM_PAUSE:
 		vms_pause(d, f);
 		break;

@@ -250,9 +250,10 @@ static int start_keeper(struct sekishod *d, struct vm *vm, const struct ipc_vm *
 	if (err == 0)
 		err = frame_send(k->chan, IPC_START, 0, NULL, 0, NULL, 0);
 	widen(client);
-	int fds[5] = { client, c.ctl, c.qmp, c.serial, c.log };
+	int fds[5 + AGENT_EXTRAS] = { client, c.ctl, c.qmp, c.serial, c.log };
+	memcpy(fds + 5, c.extra, sizeof(c.extra));
 	if (err == 0)
-		err = ipc_send(k->chan, IPC_KEEPER, 0, vm, m, fds, 5);
+		err = ipc_send(k->chan, IPC_KEEPER, 0, vm, m, fds, 5 + AGENT_EXTRAS);
 	vm_channels_close(&c);
 	if (err == 0)
 		err = vm_watch(d, vm);
@@ -459,6 +460,16 @@ void vms_attach(struct sekishod *d, const struct frame *f)
 	widen(f->fds[0]);
 	/* Not taken: its client sees the stream end. */
 	(void)!frame_send(vm->keeper.chan, IPC_VM_ATTACH, 0, f->body, f->len, f->fds, 1);
+}
+
+void vms_exec(struct sekishod *d, const struct frame *f)
+{
+	static struct ipc_vm m;
+	struct vm *vm = ipc_vm_get(f->body, f->len, &m) && f->n_fds == 1 ? vm_by_ref(d->vms, &m.ref) : NULL;
+	if (vm == NULL)
+		return;
+	widen(f->fds[0]);
+	(void)!frame_send(vm->keeper.chan, IPC_VM_EXEC, 0, f->body, f->len, f->fds, 1);
 }
 
 void vm_ended(struct sekishod *d, struct vm *vm)

@@ -32,7 +32,8 @@ void vms_tap_close(struct sekishod *d, const char *ifname);
 /* IPC_VM_START and IPC_VM_STOP; answers desk itself. */
 void vms_start(struct sekishod *d, struct frame *f);
 void vms_stop(struct sekishod *d, const struct frame *f);
-/* IPC_VM_ATTACH: passed on to the keeper. */
+/* IPC_VM_ATTACH, IPC_VM_EXEC: passed on to the keeper. */
+void vms_exec(struct sekishod *d, const struct frame *f);
 void vms_attach(struct sekishod *d, const struct frame *f);
 /* IPC_VM_PAUSE: the keeper's answer goes to desk. */
 void vms_pause(struct sekishod *d, const struct frame *f);

@@ -30,9 +30,10 @@ int vm_adopt(struct sekishod *d, struct vm *vm)
 	err = spawn_role(ROLE_KEEPER, d->conf_text, d->conf_len, &vm->keeper);
 	if (err == 0)
 		err = frame_send(vm->keeper.chan, IPC_START, 0, NULL, 0, NULL, 0);
-	int fds[4] = { c.ctl, c.qmp, c.serial, c.log };
+	int fds[4 + AGENT_EXTRAS] = { c.ctl, c.qmp, c.serial, c.log };
+	memcpy(fds + 4, c.extra, sizeof(c.extra));
 	if (err == 0)
-		err = ipc_send(vm->keeper.chan, IPC_KEEPER_ADOPT, 0, adopt, &m, fds, 4);
+		err = ipc_send(vm->keeper.chan, IPC_KEEPER_ADOPT, 0, adopt, &m, fds, 4 + AGENT_EXTRAS);
 	vm_channels_close(&c);
 	return err != 0 ? err : vm_watch(d, vm);
 }

@@ -100,6 +100,7 @@ static const struct {
 	{ "org.sekisho.Apps.Attach", RIGHT_RUN, NEED_STORE, apps_attach },
 	{ "org.sekisho.Apps.Detach", RIGHT_RUN, NEED_STORE, apps_detach },
 	{ "org.sekisho.Apps.Console", RIGHT_RUN, NEED_NOTHING, apps_console },
+	{ "org.sekisho.Apps.Exec", RIGHT_RUN, NEED_NOTHING, apps_exec },
 	{ "org.sekisho.Apps.Output", RIGHT_VIEW_OWN, NEED_NOTHING, apps_output },
 	{ "org.sekisho.Apps.Freeze", RIGHT_RUN, NEED_NOTHING, apps_freeze },
 	{ "org.sekisho.Apps.Thaw", RIGHT_RUN, NEED_NOTHING, apps_thaw },

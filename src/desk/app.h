@@ -17,6 +17,8 @@ void app_clear(struct app *a);
 /* The step that a->step names; what follows comes with its answer. */
 void step_begin(struct desk *d, struct app *a);
 void app_stop(struct desk *d, struct app *a);
+/* Strings of the call behind one another as the keeper wants them. False: they are too many. */
+bool vm_strings(struct ipc_vm *vm, const json_t *list, uint16_t *ret_n) __attribute__((warn_unused_result));
 /* Member "ask" of the call as enum ipc_ask_mode. False: an error was replied. */
 bool arg_ask(struct desk *d, struct client *c, uint8_t *ret);
 

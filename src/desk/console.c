@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Apps.Console and Apps.Output: the call's connection goes to the keeper of a VM that runs. Apps.Freeze and Apps.Thaw.
+/* Apps.Console, Apps.Output and Apps.Exec: the call's connection goes to the keeper of a VM that runs. Apps.Freeze and
+ * Apps.Thaw.
  */
 #include "desk/app.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,6 +33,15 @@ static struct app *running_vm(struct desk *d, struct client *c)
 	return a;
 }
 
+/* One that cannot be handed over is closed, which its client understands. */
+static int client_leaves(struct desk *d, struct client *c, const struct app *a)
+{
+	client_reply(d, c,
+		json_pack("{s:s, s:o, s:i}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "run",
+			(int)a->gate.ref.run));
+	return client_take_fd(d, c);
+}
+
 static void hand_over(struct desk *d, struct client *c, struct ipc_vm_attach *m)
 {
 	if (!c->call.upgrade) {
@@ -41,11 +52,7 @@ static void hand_over(struct desk *d, struct client *c, struct ipc_vm_attach *m)
 	if (a == NULL)
 		return;
 	m->ref = a->gate.ref;
-	client_reply(d, c,
-		json_pack("{s:s, s:o, s:i}", "app", a->gate.name, "owner", owner_json(d, a->gate.owner), "run",
-			(int)a->gate.ref.run));
-	int fd = client_take_fd(d, c);
-	/* One that cannot be handed over is closed, which its client understands. */
+	int fd = client_leaves(d, c, a);
 	if (fd >= 0) {
 		(void)role_send_msg(d->role, ROLE_MAIN, IPC_VM_ATTACH, 0, vm_attach, m, &fd, 1);
 		close(fd);
@@ -58,6 +65,58 @@ void apps_console(struct desk *d, struct client *c)
 	if (!arg_int(d, c, "rows", 0, UINT16_MAX, &rows) || !arg_int(d, c, "cols", 0, UINT16_MAX, &cols))
 		return;
 	hand_over(d, c, &(struct ipc_vm_attach){ .rows = (uint16_t)rows, .cols = (uint16_t)cols });
+}
+
+/* Who it is in the guest, the guest knows: the application's own user, or one by name. */
+static bool exec_params(struct desk *d, struct client *c, struct ipc_vm *vm)
+{
+	const json_t *argv, *env;
+	const char *user = "", *cwd = "";
+	int64_t rows = 0, cols = 0;
+	if (!arg_strings(d, c, "argv", true, &argv) || !arg_strings(d, c, "env", false, &env) ||
+		!arg_str(d, c, "user", false, &user) || !arg_str(d, c, "cwd", false, &cwd) ||
+		!arg_bool(d, c, "tty", &vm->tty) || !arg_int(d, c, "rows", 0, UINT16_MAX, &rows) ||
+		!arg_int(d, c, "cols", 0, UINT16_MAX, &cols))
+		return false;
+	vm->rows = (uint16_t)rows;
+	vm->cols = (uint16_t)cols;
+	if (strlen(user) >= sizeof(vm->user))
+		return arg_bad(d, c, "user", "it is longer than %zu bytes", sizeof(vm->user) - 1);
+	if ((cwd[0] != '\0' && cwd[0] != '/') || strlen(cwd) >= sizeof(vm->cwd))
+		return arg_bad(d, c, "cwd", "it is no absolute path of at most %zu bytes", sizeof(vm->cwd) - 1);
+	snprintf(vm->user, sizeof(vm->user), "%s", user);
+	snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
+	vm->guest_user = user[0] != '\0';
+	if (json_array_size(argv) == 0)
+		return arg_bad(d, c, "argv", "there is no command");
+	if (vm_strings(vm, argv, &vm->argc) && vm_strings(vm, env, &vm->envc))
+		return true;
+	client_fail(d, c, "org.sekisho.Failed", "the command line and environment together are longer than %d bytes",
+		IPC_ARGV_BYTES);
+	return false;
+}
+
+void apps_exec(struct desk *d, struct client *c)
+{
+	if (!c->call.upgrade) {
+		client_fail(d, c, "org.sekisho.Failed", "this must be called with \"upgrade\"");
+		return;
+	}
+	struct app *a = running_vm(d, c);
+	struct ipc_vm *vm = a == NULL ? NULL : calloc(1, sizeof(*vm));
+	if (vm == NULL || !exec_params(d, c, vm)) {
+		c->dead = c->dead || (a != NULL && vm == NULL);
+		free(vm);
+		return;
+	}
+	vm->ref = a->gate.ref;
+	snprintf(vm->name, sizeof(vm->name), "%s", a->gate.name);
+	int fd = client_leaves(d, c, a);
+	if (fd >= 0) {
+		(void)role_send_msg(d->role, ROLE_MAIN, IPC_VM_EXEC, 0, vm, vm, &fd, 1);
+		close(fd);
+	}
+	free(vm);
 }
 
 void apps_output(struct desk *d, struct client *c)

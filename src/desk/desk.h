@@ -28,7 +28,7 @@
  *   apps.c         which applications there are; calls: Apps but Run
  *   run.c          calls: Apps.Run
  *   profiles.c     apps/NAME.conf
- *   console.c      calls: Apps.Console, Apps.Output
+ *   console.c      calls: Apps.Console, Apps.Output, Apps.Exec
  *   steps.c        the life of an application, step by step, each step answered by another role
  *   rules.c        rules in memory and store: added, ended, shown
  *   lives.c        ends and counts; rules from the store
@@ -435,6 +435,7 @@ void apps_load(struct desk *d);
 void apps_attach(struct desk *d, struct client *c);
 void apps_run(struct desk *d, struct client *c);
 void apps_console(struct desk *d, struct client *c);
+void apps_exec(struct desk *d, struct client *c);
 void apps_output(struct desk *d, struct client *c);
 void apps_freeze(struct desk *d, struct client *c);
 void apps_thaw(struct desk *d, struct client *c);

@@ -9,8 +9,7 @@
 
 enum { MEMORY_MIB = 512, MEMORY_MIN = 64, MEMORY_MAX = 262144, CPUS_MAX = 64 };
 
-/* Strings of the call behind one another as the keeper wants them. */
-static bool vm_strings(struct ipc_vm *vm, const json_t *list, uint16_t *ret_n)
+bool vm_strings(struct ipc_vm *vm, const json_t *list, uint16_t *ret_n)
 {
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *s = json_string_value(json_array_get(list, i));

@@ -44,6 +44,30 @@ static int prepare(int ctl, int root_err, struct agent_exec *e, char *reason, si
 	return err;
 }
 
+/* Each further port has a process of its own, which init's last kill(-1) ends. */
+static void serve_extras(int ctl, const int ports[AGENT_EXTRAS], const struct agent_exec *e)
+{
+	for (unsigned i = 0; i < AGENT_EXTRAS; i++) {
+		if (ports[i] < 0)
+			continue;
+		pid_t pid = fork();
+		if (pid < 0)
+			fprintf(stderr, "sekisho-init: port %u: %s\n", i, strerror(errno));
+		if (pid == 0) {
+			close(ctl);
+			for (unsigned k = 0; k < AGENT_EXTRAS; k++) {
+				if (k != i && ports[k] >= 0)
+					close(ports[k]);
+			}
+			serve_extra(ports[i], e);
+		}
+	}
+	for (unsigned i = 0; i < AGENT_EXTRAS; i++) {
+		if (ports[i] >= 0)
+			close(ports[i]);
+	}
+}
+
 int main(void)
 {
 	int err = setup_early();
@@ -56,6 +80,9 @@ int main(void)
 		fprintf(stderr, "sekisho-init: no control port: %s\n", strerror(-ctl));
 		power_off();
 	}
+	int extras[AGENT_EXTRAS];
+	for (unsigned i = 0; i < AGENT_EXTRAS; i++)
+		extras[i] = setup_extra(i);
 	int root_err = setup_root();
 	static struct agent_exec e;
 	char reason[256];
@@ -66,6 +93,7 @@ int main(void)
 		fprintf(stderr, "sekisho-init: %s\n", reason);
 		serve_exit(ctl, 125, 0, reason);
 	} else {
+		serve_extras(ctl, extras, &e);
 		serve_run(ctl, &e);
 	}
 	power_off();

@@ -33,6 +33,8 @@ struct serve {
 	int ctl, sigfd;
 	struct run run;
 	bool tty, stdin_eof, reaped;
+	const struct agent_exec
+		*app;	/* on a further port: what the guest itself was told; NULL: this is the control port */
 	bool host_away; /* nobody holds the host's end */
 	bool deaf;	/* what comes is thrown away until the key */
 	bool said_exit;
@@ -113,7 +115,7 @@ static void out_flush(void)
 static void signal_program(int sig)
 {
 	/* The whole session's first group, as a terminal would; a program that left it is reached alone. */
-	if (!S->reaped && kill(-S->run.pid, sig) != 0)
+	if (S->run.pid > 0 && !S->reaped && kill(-S->run.pid, sig) != 0)
 		kill(S->run.pid, sig);
 }
 
@@ -173,6 +175,8 @@ static void take_eof(enum agent_stream stream)
 		stream_ended(stream, &S->run.err);
 }
 
+static int take_exec(const struct agent_frame *f);
+
 static int take_frame(const struct agent_frame *f)
 {
 	uint8_t sig;
@@ -191,8 +195,9 @@ static int take_frame(const struct agent_frame *f)
 		return 0;
 	case AGENT_CREDIT:
 		return take_credit(f);
-	case AGENT_HELLO:
 	case AGENT_EXEC:
+		return S->app == NULL ? -EPROTO : take_exec(f);
+	case AGENT_HELLO:
 	case AGENT_EXIT:
 	case AGENT_STARTED:
 		return -EPROTO;
@@ -215,10 +220,35 @@ static void put_exit(void)
 	out_end(&w);
 }
 
+static void close_stream(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* On a further port: a new session begins. */
+static void forget_program(void)
+{
+	if (S->run.pid > 0 && !S->reaped) {
+		kill(-S->run.pid, SIGKILL);
+		kill(S->run.pid, SIGKILL);
+	}
+	if (S->tty)
+		S->run.in = -1;
+	close_stream(&S->run.in);
+	close_stream(&S->run.out);
+	close_stream(&S->run.err);
+	S->run.pid = 0;
+	S->reaped = S->said_exit = S->stdin_eof = false;
+}
+
 /* A new keeper. What the program said and the old one did not take is lost with it, as is what the program has not read
  * yet. */
 static void meet_keeper(void)
 {
+	if (S->app != NULL)
+		forget_program();
 	S->decoder.have = 0;
 	S->deaf = false;
 	S->out_len = 0;
@@ -229,7 +259,8 @@ static void meet_keeper(void)
 	struct wr w = out_begin();
 	wr_bytes(&w, S->challenge, sizeof(S->challenge));
 	agent_put_hello(&w);
-	agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
+	if (S->app == NULL)
+		agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
 	if (S->stdin_eof)
 		agent_put(&w, AGENT_EOF, AGENT_STDIN, NULL, 0);
 	out_end(&w);
@@ -383,7 +414,8 @@ static void reap(void)
 		S->reaped = true;
 		S->wait_status = status;
 		/* The program has ended; what it left behind would hold its streams open for ever. */
-		kill(-1, SIGKILL);
+		if (S->app == NULL)
+			kill(-1, SIGKILL);
 	}
 }
 
@@ -400,6 +432,17 @@ static void poll_set(struct pollfd p[AT_COUNT])
 	p[AT_ERR] = (struct pollfd){ .fd = may_read(AGENT_STDERR, S->run.err) ? S->run.err : -1, .events = POLLIN };
 }
 
+/* What a program on a further port left behind may keep its streams, but nobody waits for it. */
+static void leave_streams(void)
+{
+	int *const fds[] = { &S->run.out, &S->run.err };
+	for (unsigned i = 0; i < 2; i++) {
+		struct pollfd p = { .fd = *fds[i], .events = POLLIN };
+		if (*fds[i] >= 0 && poll(&p, 1, 0) == 0)
+			stream_ended(i == 0 ? AGENT_STDOUT : AGENT_STDERR, fds[i]);
+	}
+}
+
 /* Without a host the port polls as hung up all the time: it is looked at now and then instead. */
 static void look_for_host(void)
 {
@@ -411,11 +454,12 @@ static void look_for_host(void)
 static bool serve_once(void)
 {
 	struct pollfd p[AT_COUNT];
-	bool last = S->said_exit && S->out_len == 0;
+	bool last = S->app == NULL && S->said_exit && S->out_len == 0;
 	poll_set(p);
 	int got = poll(p, AT_COUNT, S->host_away ? AWAY_MS : last ? LAST_MS : -1);
 	if (got < 0)
 		return true;
+	bool was_away = S->host_away;
 	if (S->host_away)
 		look_for_host();
 	else if (got == 0 && last)
@@ -431,6 +475,10 @@ static bool serve_once(void)
 	if (p[AT_ERR].revents != 0 && S->run.err >= 0)
 		read_stream(AGENT_STDERR, &S->run.err);
 	return_credit(S->in_len == 0);
+	if (S->app != NULL && S->host_away && !was_away && S->run.pid > 0)
+		signal_program(SIGHUP);
+	if (S->app != NULL && S->reaped)
+		leave_streams();
 	if (!S->said_exit && S->reaped && S->run.out < 0 && S->run.err < 0)
 		put_exit();
 	if (S->out_len > 0)
@@ -449,22 +497,76 @@ static int watch_children(void)
 	return fd < 0 ? -errno : fd;
 }
 
-void serve_run(int fd, const struct agent_exec *e)
+static bool serve_new(int fd, const struct agent_exec *e)
 {
-	char reason[AGENT_REASON_MAX + 1];
 	S = calloc(1, sizeof(*S));
 	int sigfd = watch_children();
-	if (S == NULL || sigfd < 0) {
-		serve_exit(fd, 125, 0, "the guest is out of memory");
-		return;
-	}
+	if (S == NULL || sigfd < 0)
+		return false;
 	S->ctl = fd;
 	S->sigfd = sigfd;
-	S->tty = e->tty;
+	S->run = (struct run){ .in = -1, .out = -1, .err = -1 };
 	agent_sync_init(&S->sync, e->sync);
 	for (unsigned i = 0; i < AGENT_STREAMS; i++)
 		S->credit[i] = AGENT_WINDOW;
 	signal(SIGPIPE, SIG_IGN);
+	return true;
+}
+
+/* Who the program is: the application's own user, or one whom the guest knows. */
+static int exec_user(struct agent_exec *e, char *reason)
+{
+	const char *missing;
+	if (!e->guest_user) {
+		e->uid = S->app->uid;
+		e->gid = S->app->gid;
+		memcpy(e->user, S->app->user, sizeof(e->user));
+		memcpy(e->home, S->app->home, sizeof(e->home));
+		return 0;
+	}
+	int err = setup_user(e, &missing);
+	if (err != 0)
+		snprintf(reason, AGENT_REASON_MAX, "there is no user or group \"%s\" in it", missing);
+	return err;
+}
+
+static int take_exec(const struct agent_frame *f)
+{
+	static struct agent_exec e;
+	char reason[AGENT_REASON_MAX + 1];
+	if (S->run.pid > 0 || S->said_exit || !agent_exec_get(f->body, f->len, &e))
+		return -EPROTO;
+	S->tty = e.tty;
+	int status = exec_user(&e, reason) != 0 ? 125 : run_start(&e, &S->run, reason);
+	struct wr w = out_begin();
+	if (status == 0)
+		agent_put(&w, AGENT_STARTED, AGENT_STDIN, NULL, 0);
+	else
+		agent_put_exit(&w, (uint8_t)status, 0, reason);
+	S->said_exit = status != 0;
+	out_end(&w);
+	return 0;
+}
+
+/* Deaf until the first session's key. */
+void serve_extra(int fd, const struct agent_exec *e)
+{
+	if (!serve_new(fd, e))
+		_exit(1);
+	S->app = e;
+	S->deaf = true;
+	for (;;)
+		(void)serve_once();
+}
+
+void serve_run(int fd, const struct agent_exec *e)
+{
+	char reason[AGENT_REASON_MAX + 1];
+	if (!serve_new(fd, e)) {
+		serve_exit(fd, 125, 0, "the guest is out of memory");
+		return;
+	}
+	S->tty = e->tty;
 	int status = run_start(e, &S->run, reason);
 	if (status != 0) {
 		serve_exit(fd, (uint8_t)status, 0, reason);

@@ -13,5 +13,7 @@ void serve_exit(int fd, uint8_t status, uint8_t signal, const char *reason);
 /* Runs the program to its end, relaying its streams to one keeper after another; then sends exit. Returns when the host
  * leaves it at that. */
 void serve_run(int fd, const struct agent_exec *e);
+/* Runs programs in the guest of `e`, one session on this port after the other; never returns. */
+_Noreturn void serve_extra(int fd, const struct agent_exec *e);
 
 #endif

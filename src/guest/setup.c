@@ -50,7 +50,7 @@ static void wait_1ms(void)
 	nanosleep(&t, NULL);
 }
 
-static bool port_is_ours(const char *port)
+static bool port_is(const char *port, const char *wanted)
 {
 	char path[128], name[32];
 	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%.64s/name", port);
@@ -62,17 +62,17 @@ static bool port_is_ours(const char *port)
 	if (n <= 0)
 		return false;
 	name[n] = 0;
-	return strcmp(name, "sekisho.ctl\n") == 0;
+	return strncmp(name, wanted, strlen(wanted)) == 0 && strcmp(name + strlen(wanted), "\n") == 0;
 }
 
-static int open_port(void)
+static int open_port(const char *wanted)
 {
 	DIR *d = opendir("/sys/class/virtio-ports");
 	if (d == NULL)
 		return -errno;
 	int fd = -ENOENT;
 	for (struct dirent *e; fd < 0 && (e = readdir(d)) != NULL;) {
-		if (e->d_name[0] == '.' || !port_is_ours(e->d_name))
+		if (e->d_name[0] == '.' || !port_is(e->d_name, wanted))
 			continue;
 		char path[128];
 		snprintf(path, sizeof(path), "/dev/%.64s", e->d_name);
@@ -90,7 +90,7 @@ int setup_control(void)
 	int fd = -ENOENT;
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (fd < 0)
-			fd = open_port();
+			fd = open_port("sekisho.ctl");
 		/* Until the host's "port open" has arrived the port reads as hung up. */
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
 		if (fd >= 0 && poll(&p, 1, 0) == 1 && !(p.revents & POLLHUP))
@@ -98,4 +98,18 @@ int setup_control(void)
 		wait_1ms();
 	}
 	return fd < 0 ? fd : -ETIMEDOUT;
+}
+
+int setup_extra(unsigned n)
+{
+	enum { TRIES = 1000 };
+	char name[32];
+	int fd = -ENOENT;
+	snprintf(name, sizeof(name), "sekisho.x%u", n);
+	for (unsigned i = 0; fd < 0 && i < TRIES; i++) {
+		fd = open_port(name);
+		if (fd < 0)
+			wait_1ms();
+	}
+	return fd;
 }

@@ -14,6 +14,8 @@ int setup_early(void) __attribute__((warn_unused_result));
 /* Opens the control port "sekisho.ctl" once it has appeared and the host end is connected; non-blocking. The descriptor
  * or -errno. */
 int setup_control(void) __attribute__((warn_unused_result));
+/* A further port, "sekisho.x0" and so on; whether anybody is at its other end is the caller's business. */
+int setup_extra(unsigned n) __attribute__((warn_unused_result));
 /* The root the command line names (sekisho.root=hostroot, image or none): virtiofs or erofs below, memory or ext4
  * (sekisho.layer=disk) over it, made the root of the file system. */
 int setup_root(void) __attribute__((warn_unused_result));

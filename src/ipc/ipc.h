@@ -55,6 +55,7 @@ enum ipc_type {
 	IPC_VM_EXITED, /* main → desk: ipc_vm_exit */
 	IPC_TAP_MAKE,  /* desk → main: ipc_text name: a tap for a VM, down; answered by RESULT */
 	IPC_VM_ATTACH, /* desk → main → keeper: ipc_vm_attach + fd of a client's stream */
+	IPC_VM_EXEC,   /* desk → main → keeper: ipc_vm (of it ref, who and what) + fd of a client's stream */
 	IPC_VM_PAUSE, /* desk → main → keeper: ipc_vm_pause; answered by RESULT. main → desk at IPC_VM_CLAIM: it is held
 		       */
 	IPC_VM_CLAIM,  /* desk → main: ipc_app_ref of a VM it knows from before; slot 0: that was the last, what
@@ -106,9 +107,10 @@ enum ipc_type {
 	IPC_RELAY,	   /* gate → resolver: ipc_relay: answer this permitted query straight to names */
 	IPC_RELAYED,	   /* resolver → names: ipc_relayed; frame id = the LOOKUP's */
 
-	IPC_KEEPER = 160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console, log */
+	IPC_KEEPER =
+		160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console, log, further ports */
 	IPC_KEEPER_END, /* keeper → main: ipc_result: the program has ended (value = exit status), the VM will soon */
-	IPC_KEEPER_ADOPT, /* main → keeper: ipc_adopt + fds: guest stream, qmp, console, log */
+	IPC_KEEPER_ADOPT, /* main → keeper: ipc_adopt + fds: guest stream, qmp, console, log, further ports */
 	IPC_KEEPER_RUNS,  /* keeper → main: the guest has the command; from now on the VM can be adopted */
 
 	IPC_AUTH_PEER = 192, /* desk → auth: ipc_auth_peer: a client has connected: remember when its process began */

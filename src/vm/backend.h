@@ -2,6 +2,7 @@
 #ifndef VM_BACKEND_H
 #define VM_BACKEND_H
 
+#include "agent/frame.h"
 #include "base/addr.h"
 #include "vm/kernel.h"
 
@@ -56,8 +57,9 @@ struct vm_proc {
 
 /* All descriptors are the caller's, close-on-exec, non-blocking; -1: none. */
 struct vm_channels {
-	int ctl, qmp, serial; /* Unix streams */
-	int log;	      /* what the VM's processes say on stderr */
+	int ctl, qmp, serial;	 /* Unix streams */
+	int log;		 /* what the VM's processes say on stderr */
+	int extra[AGENT_EXTRAS]; /* streams: the further ports */
 };
 
 enum { VM_ERROR_MAX = 256 };

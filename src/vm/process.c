@@ -72,15 +72,25 @@ int vm_log_make(const char *dir)
 	return fifo_open(dir, O_RDWR);
 }
 
+const char *const vm_sockets[VM_SOCKETS] = { "ctl", "qmp", "serial", "x0", "x1", "x2", "x3" };
+_Static_assert(AGENT_EXTRAS == 4, "each has its name");
+
+static int *channel(struct vm_channels *c, unsigned i)
+{
+	int *const first[] = { &c->ctl, &c->qmp, &c->serial };
+	return i < 3 ? first[i] : &c->extra[i - 3];
+}
+
 int vm_connect(const char *dir, struct vm_channels *ret)
 {
-	struct vm_channels c = { .ctl = -1, .qmp = -1, .serial = -1, .log = fifo_open(dir, O_RDONLY) };
+	struct vm_channels c = { .log = fifo_open(dir, O_RDONLY) };
 	int err = c.log < 0 ? c.log : 0;
-	static const char *const names[] = { "ctl", "qmp", "serial" };
-	int *const fds[] = { &c.ctl, &c.qmp, &c.serial };
-	for (unsigned i = 0; err == 0 && i < 3; i++) {
-		*fds[i] = vm_connect_one(dir, names[i]);
-		err = *fds[i] < 0 ? *fds[i] : 0;
+	for (unsigned i = 0; i < VM_SOCKETS; i++)
+		*channel(&c, i) = -1;
+	for (unsigned i = 0; err == 0 && i < VM_SOCKETS; i++) {
+		int fd = vm_connect_one(dir, vm_sockets[i]);
+		*channel(&c, i) = fd < 0 ? -1 : fd;
+		err = fd < 0 ? fd : 0;
 	}
 	if (err != 0)
 		vm_channels_close(&c);
@@ -90,22 +100,27 @@ int vm_connect(const char *dir, struct vm_channels *ret)
 
 void vm_channels_close(struct vm_channels *c)
 {
-	int *const fds[] = { &c->ctl, &c->qmp, &c->serial, &c->log };
-	for (unsigned i = 0; i < 4; i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
+	for (unsigned i = 0; i <= VM_SOCKETS; i++) {
+		int *fd = i < VM_SOCKETS ? channel(c, i) : &c->log;
+		if (*fd >= 0)
+			close(*fd);
+		*fd = -1;
 	}
+}
+
+static void clean_one(const char *dir, const char *name)
+{
+	char path[VM_PATH_MAX];
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path))
+		unlink(path);
 }
 
 void vm_clean(const char *dir)
 {
-	static const char *const names[] = { "ctl", "qmp", "serial", "log", "share" };
-	char path[VM_PATH_MAX];
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", dir, names[i]) < (int)sizeof(path))
-			unlink(path);
-	}
+	clean_one(dir, "log");
+	clean_one(dir, "share");
+	for (unsigned i = 0; i < VM_SOCKETS; i++)
+		clean_one(dir, vm_sockets[i]);
 }
 
 /* --- processes */

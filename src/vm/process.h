@@ -9,6 +9,9 @@
 int vm_listen(const char *dir, const char *name) __attribute__((warn_unused_result));
 /* Non-blocking. */
 int vm_connect_one(const char *dir, const char *name) __attribute__((warn_unused_result));
+/* The names of all: ctl, qmp, serial, then the further ports. */
+enum { VM_SOCKETS = 3 + AGENT_EXTRAS };
+extern const char *const vm_sockets[VM_SOCKETS];
 /* The write end of the log: a FIFO that has its own reader, so that writing never fails for want of one; what does not
  * fit is dropped. */
 int vm_log_make(const char *dir) __attribute__((warn_unused_result));

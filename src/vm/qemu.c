@@ -26,11 +26,11 @@ enum {
 	QEMU_THREADS = 128, /* its pool for disks alone has 64 */
 	SHARE_FILES = 1000000,
 	SHARE_THREADS = 128,
-	FDS_MAX = 7
+	FDS_MAX = 4 + VM_SOCKETS
 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
-enum { FD_CTL = 3, FD_QMP, FD_SERIAL };
+enum { FD_CTL = 3, FD_QMP, FD_SERIAL, FD_EXTRA };
 
 #define NIC_NO_OFFLOAD \
 	",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,guest_ecn=off,host_tso4=off,host_tso6=off,host_ufo=off,host_ecn=off"
@@ -126,11 +126,17 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 	arg(a, "-serial");
 	arg(a, "chardev:con");
 	arg(a, "-device");
-	arg(a, "virtio-serial-device,max_ports=2");
+	arg(a, "virtio-serial-device,max_ports=%d", 2 + AGENT_EXTRAS);
 	arg(a, "-chardev");
 	arg(a, "socket,id=ctl,fd=%d,server=on,wait=off", FD_CTL);
 	arg(a, "-device");
 	arg(a, "virtserialport,chardev=ctl,name=sekisho.ctl");
+	for (unsigned i = 0; i < AGENT_EXTRAS; i++) {
+		arg(a, "-chardev");
+		arg(a, "socket,id=x%u,fd=%u,server=on,wait=off", i, FD_EXTRA + i);
+		arg(a, "-device");
+		arg(a, "virtserialport,chardev=x%u,name=sekisho.x%u", i, i);
+	}
 	arg(a, "-chardev");
 	arg(a, "socket,id=qmp,fd=%d,server=on,wait=off", FD_QMP);
 	arg(a, "-mon");
@@ -234,13 +240,13 @@ static int start_share(const struct vm_spec *s, int log, struct vm_proc *p, int 
  */
 
 struct ends {
-	int fd[3]; /* ctl, qmp, serial: listening */
+	int fd[VM_SOCKETS]; /* listening */
 	int log;
 };
 
 static void ends_close(struct ends *e)
 {
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < VM_SOCKETS; i++) {
 		if (e->fd[i] >= 0)
 			close(e->fd[i]);
 	}
@@ -250,11 +256,12 @@ static void ends_close(struct ends *e)
 
 static int ends_open(const char *dir, struct ends *e)
 {
-	static const char *const names[] = { "ctl", "qmp", "serial" };
-	*e = (struct ends){ .fd = { -1, -1, -1 }, .log = -1 };
 	int err = 0;
-	for (unsigned i = 0; err == 0 && i < 3; i++) {
-		e->fd[i] = vm_listen(dir, names[i]);
+	e->log = -1;
+	for (unsigned i = 0; i < VM_SOCKETS; i++)
+		e->fd[i] = -1;
+	for (unsigned i = 0; err == 0 && i < VM_SOCKETS; i++) {
+		e->fd[i] = vm_listen(dir, vm_sockets[i]);
 		err = e->fd[i] < 0 ? e->fd[i] : 0;
 	}
 	if (err == 0) {
@@ -293,8 +300,9 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 		{ "/dev/null", "/dev/null", true }, { s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true },
 		{ NULL, NULL, false } };
 	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
-	int fds[FDS_MAX] = { e->fd[0], e->fd[1], e->fd[2] }, share_fd = -1, tap_fd = -1;
-	unsigned n = 3;
+	int fds[FDS_MAX], share_fd = -1, tap_fd = -1;
+	unsigned n = VM_SOCKETS;
+	memcpy(fds, e->fd, sizeof(e->fd));
 	if (share_conn >= 0) {
 		share_fd = FD_CTL + (int)n;
 		fds[n++] = share_conn;
