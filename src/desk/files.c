@@ -298,10 +298,9 @@ static bool has_life(const struct policy_rule *r)
 /* Takes the entry's rule over. */
 static int file_rule(struct desk *d, struct policy_entry *e, const char *file, struct rule **ret)
 {
-	static const struct policy_rule none;
 	struct policy_rule own = e->rule;
 	struct rule *r;
-	e->rule = none;
+	e->rule = (struct policy_rule){ 0 };
 	int err = rule_new(&own, POLICY_ORIGIN_ADMIN, POLICY_OWNER_ANY, &r);
 	if (err != 0)
 		return err;
