@@ -24,7 +24,7 @@ static void fill_uplink(struct sekishod *d)
 		.gateway = plan_v4(p, 0, 2),
 		.next_hop = plan_v4(p, 0, 1) };
 	u->v6 = (struct uplink_net){ .net = p->v6,
-		.prefix = PLAN_V6_PREFIX,
+		.prefix = PLAN_V6_SLOTS_PREFIX,
 		.gateway = plan_v6(p, 0, 2),
 		.next_hop = plan_v6(p, 0, 1) };
 	u->next_hop_mac = plan_router_mac();

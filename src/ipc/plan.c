@@ -48,6 +48,8 @@ struct addr plan_v4(const struct plan *p, unsigned slot, unsigned host)
 	return addr_v4(addr_to_u32(&p->v4) + slot * 4 + host);
 }
 
+_Static_assert(PLAN_SLOTS == 1 << (64 - PLAN_V6_SLOTS_PREFIX), "a slot is a /64");
+
 struct addr plan_v6(const struct plan *p, unsigned slot, unsigned host)
 {
 	struct addr a = p->v6;

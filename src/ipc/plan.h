@@ -15,6 +15,8 @@
  * both.
  */
 enum { PLAN_SLOTS = 1024, PLAN_V4_PREFIX_MAX = 20, PLAN_V6_PREFIX = 48, PLAN_SYN_MAX = 65536 };
+/* Of the IPv6 network what the slots fill: without the synthetic addresses, which never leave. */
+enum { PLAN_V6_SLOTS_PREFIX = 54 };
 
 /* With the uplink port:IFACE guests have addresses of the LAN: the one of slot n is `first` + n - 1. first.len 0: none
  * of this family. */
