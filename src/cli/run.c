@@ -86,8 +86,6 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	a->app = argv[i++];
 	if (i < argc && strcmp(argv[i], "--") == 0)
 		i++;
-	if (a->ephemeral && a->image == NULL)
-		return cli_usage("run", "--ephemeral needs --image: without one nothing is kept anyway");
 	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
 		strcmp(a->ask, "rehearse") != 0)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
@@ -171,12 +169,24 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 	json_decref(reply);
 }
 
+/* The application's profile names an image, and what to run in it unless that was said. False: why not was said. */
+static bool use_profile(const struct run_args *a, json_t *params, const struct api_error *e, struct api_fds *give)
+{
+	const char *image = json_string_value(json_object_get(e->params, "image"));
+	json_t *argv = json_object_get(e->params, "argv");
+	if (image == NULL)
+		return false;
+	if (json_array_size(json_object_get(params, "argv")) == 0 && json_is_array(argv))
+		json_object_set(params, "argv", argv);
+	return cli_image_use(image, a->app, a->ephemeral, params, give);
+}
+
 /*
  * Asks for the application. Right behind an earlier run its machine may still be ending: the name is free a moment
  * later. The end may also be known here before it is known there, so "it runs" is asked a second time. 0, or a negative
  * errno after the reason was said: -EINVAL when there is nothing to run.
  */
-static int begin(struct cli *c, json_t *params, const struct api_fds *give, int *ret_fd)
+static int begin(struct cli *c, const struct run_args *a, json_t *params, struct api_fds *give, int *ret_fd)
 {
 	enum { TRIES = 100, TRIES_RUNS = 2, PAUSE_MS = 50 };
 	for (unsigned i = 1;; i++) {
@@ -190,6 +200,13 @@ static int begin(struct cli *c, json_t *params, const struct api_fds *give, int 
 		api_client_close(client);
 		if (err == 0)
 			return 0;
+		if (strcmp(e.name, "org.sekisho.NeedsImage") == 0 && give->n == 0) {
+			bool used = use_profile(a, params, &e, give);
+			api_error_fini(&e);
+			if (!used)
+				return -EPERM;
+			continue;
+		}
 		bool ending = json_is_true(json_object_get(e.params, "ending"));
 		const char *parameter = json_string_value(json_object_get(e.params, "parameter"));
 		if (parameter != NULL && strcmp(parameter, "argv") == 0)
@@ -215,7 +232,7 @@ int cmd_run(struct cli *c, int argc, char **argv)
 	struct api_fds give = { 0 };
 	int err = -EPERM;
 	if (a.image == NULL || cli_image_use(a.image, a.app, a.ephemeral, params, &give))
-		err = begin(c, params, &give, &fd);
+		err = begin(c, &a, params, &give, &fd);
 	for (unsigned i = 0; i < give.n; i++)
 		close(give.fd[i]);
 	json_decref(params);

@@ -113,6 +113,22 @@ static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_
 	return true;
 }
 
+/* The profile's image is the client's to open: he is told which, and calls again. True: he was. */
+static bool wants_image(struct desk *d, struct client *c, const struct profile *p)
+{
+	if (p == NULL || p->image[0] == '\0' || !(c->admin || profile_names_user(p, c->user.name)) ||
+		json_is_string(json_object_get(c->call.params, "root")))
+		return false;
+	json_t *argv = json_array();
+	const char *word = p->argv;
+	for (unsigned i = 0; i < p->argc; i++, word += strlen(word) + 1)
+		json_array_append_new(argv, json_string(word));
+	client_error(d, c, "org.sekisho.NeedsImage",
+		json_pack("{s:s, s:o, s:s}", "image", p->image, "argv", argv, "text",
+			"its profile wants an image; sekisho run prepares and gives it"));
+	return true;
+}
+
 static void vm_addresses(struct desk *d, struct ipc_vm *vm, const struct app *a)
 {
 	const struct plan *p = &d->role->conf.plan;
@@ -161,10 +177,10 @@ void apps_run(struct desk *d, struct client *c)
 		return;
 	}
 	struct ipc_vm *vm = calloc(1, sizeof(*vm));
-	if (vm == NULL || !arg_app(d, c, true, &name) || !arg_strings(d, c, "argv", false, &argv) ||
-		!arg_strings(d, c, "env", false, &env) || !arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) ||
-		!vm_numbers(d, c, profile_of(d, name), vm) || !vm_root(d, c, vm) ||
-		!(vm->guest_user ? vm_guest_user(d, c, vm) : vm_user(d, c, vm, owner)) ||
+	if (vm == NULL || !arg_app(d, c, true, &name) || wants_image(d, c, profile_of(d, name)) ||
+		!arg_strings(d, c, "argv", false, &argv) || !arg_strings(d, c, "env", false, &env) ||
+		!arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) || !vm_numbers(d, c, profile_of(d, name), vm) ||
+		!vm_root(d, c, vm) || !(vm->guest_user ? vm_guest_user(d, c, vm) : vm_user(d, c, vm, owner)) ||
 		!vm_command(d, c, profile_of(d, name), name, argv, vm)) {
 		if (vm == NULL)
 			c->dead = true;

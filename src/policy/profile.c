@@ -159,6 +159,25 @@ static int command(struct reader *r, struct span v)
 	return err;
 }
 
+/* Whoever starts it opens the image, with his own rights, maybe from another directory. */
+static int image(struct reader *r, struct span v)
+{
+	static const char *const begins[] = { "docker://", "docker-archive:/", "oci-archive:/", "oci:/" };
+	char show[64];
+	if (span_is(v, "host"))
+		return 0;
+	bool ok = v.len <= PROFILE_IMAGE_MAX;
+	bool begun = false;
+	for (unsigned i = 0; ok && i < sizeof(begins) / sizeof(begins[0]); i++)
+		begun = begun || (v.len > strlen(begins[i]) && memcmp(v.p, begins[i], strlen(begins[i])) == 0);
+	if (!begun)
+		return fail(r, v, "expected host, docker://HOST/NAME, docker-archive:/FILE or oci:/DIR, found \"%s\"",
+			lex_show(v, show));
+	memcpy(r->p->image, v.p, v.len);
+	r->p->image[v.len] = '\0';
+	return 0;
+}
+
 static int set_key(struct reader *r, enum key k, struct span v)
 {
 	uint32_t n = 0;
@@ -176,7 +195,7 @@ static int set_key(struct reader *r, enum key k, struct span v)
 	case KEY_RW:
 		return only(r, v, keys[k], "none");
 	case KEY_IMAGE:
-		return only(r, v, keys[k], "host");
+		return image(r, v);
 	case KEY_MEMORY:
 		return number(r, v, MEMORY_MIN, MEMORY_MAX, &r->p->memory_mib);
 	case KEY_NEW_NAMES:

@@ -7,13 +7,15 @@
 /* apps/NAME.conf (sekishod.conf(5)): who may start the application NAME, and its options. Pure. */
 
 enum { PROFILE_FILE_MAX = 64 << 10, PROFILE_USERS_MAX = 64, PROFILE_USER_LEN = 32, PROFILE_COMMAND_MAX = 4096 };
+enum { PROFILE_IMAGE_MAX = 511 };
 
 struct profile {
 	char app[POLICY_TOKEN_MAX + 1];
 	unsigned n_users; /* 0: the admins alone */
 	char users[PROFILE_USERS_MAX][PROFILE_USER_LEN + 1];
-	uint32_t memory_mib, cpus;  /* 0: not said */
-	uint16_t new_names_per_min; /* 0: not said */
+	uint32_t memory_mib, cpus;	   /* 0: not said */
+	uint16_t new_names_per_min;	   /* 0: not said */
+	char image[PROFILE_IMAGE_MAX + 1]; /* as run --image takes it; "": the host's directories */
 	uint16_t argc;
 	size_t argv_len;
 	char argv[PROFILE_COMMAND_MAX]; /* argc words, each NUL-ended */

@@ -9,7 +9,10 @@ import images
 from images import Layer
 from lab import LAB, sh, wait_until
 from product import environment, sekisho, sekisho_json
+from run import no_daemon
 from test_07_vm import run_vm, vm_state
+from test_09_rights import begin
+from test_16_profiles import profile
 
 PLACE = f"{LAB}/images"
 
@@ -163,3 +166,16 @@ def test_registry(t):
         assert sekisho("image", "rm", source) == "" and image
     finally:
         del os.environ["SSL_CERT_FILE"]
+
+
+@with_images
+@vm_state
+@no_daemon
+def test_profile(t):
+    """A profile's image is prepared by whoever starts the application, and its command takes the place of the image's."""
+    profile("img", f"users = root\nimage = {archive(Cmd=['/bin/false'], Env=['PATH=/bin'])}\ncommand = cat page\n")
+    begin(t)
+    status, out, err = sekisho("run", "--ephemeral", "--user", "www:29", "img", check=False, timeout=120)
+    assert (status, out) == (1, "") and "page" in err, (status, out, err)
+    status, out, err = sekisho("run", "--ephemeral", "--user", "none", "img", "--", "id", check=False, timeout=120)
+    assert status == 125 and 'no user or group "none"' in err, (status, out, err)

@@ -42,6 +42,10 @@ static void test_nothing_said(void **unused)
 	assert_string_equal(p->app, "a.b");
 	assert_true(p->n_users == 0 && p->memory_mib == 0 && p->cpus == 0 && p->argc == 0);
 	free(p);
+	static const char image[] = "image = docker://host/a:1 # ours\n";
+	assert_int_equal(profile_parse("a.conf", image, strlen(image), &p, &e), 0);
+	assert_string_equal(p->image, "docker://host/a:1");
+	free(p);
 }
 
 static void bad(const char *file, const char *text, unsigned line, unsigned col, const char *words)
@@ -77,7 +81,7 @@ static void test_errors(void **unused)
 		{ "command = sh \"x", 1, 14, "no end" },
 		{ "gui = yes", 1, 7, "gui is not there yet" },
 		{ "names_real = yes", 1, 14, "names_real is not there yet" },
-		{ "image = docker://x", 1, 9, "image is not there yet" },
+		{ "image = debian", 1, 9, "expected host, docker://" },
 		{ "home = app", 1, 8, "home is not there yet" },
 		{ "rw = /srv", 1, 6, "rw is not there yet" },
 		{ "users = a\x1b", 1, 10, "control character" },
@@ -100,6 +104,10 @@ static void test_limits(void **unused)
 	for (unsigned i = 0; i < PROFILE_USERS_MAX + 1; i++)
 		at += (size_t)sprintf(text + at, " u%02u", i);
 	bad("web.conf", text, 1, 9 + 4 * PROFILE_USERS_MAX, "at most 64 users");
+	memset(text, 'x', PROFILE_IMAGE_MAX + 20);
+	memcpy(text, "image = docker://", 17);
+	text[PROFILE_IMAGE_MAX + 9] = '\0';
+	bad("web.conf", text, 1, 9, "expected host");
 	memset(text, 'x', PROFILE_COMMAND_MAX + 20);
 	memcpy(text, "command = ", 10);
 	text[PROFILE_COMMAND_MAX + 20] = '\0';
