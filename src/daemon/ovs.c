@@ -257,8 +257,9 @@ static int start_vswitchd(struct ovs *o, char *error)
 	char db[OVS_PATH_MAX + 80], ctl[OVS_PATH_MAX + 64];
 	wait_for_boot();
 	snprintf(db, sizeof(db), "unix:%s/db.sock", o->dir);
-	const char *const argv[] = { "ovs-vswitchd", db, "--pidfile", "--detach", "--no-chdir", "-vconsole:off",
-		"-vsyslog:off", "--log-file", NULL };
+	/* As ovs-ctl does, in all its threads. */
+	const char *const argv[] = { "nice", "-n", "-10", "ovs-vswitchd", db, "--pidfile", "--detach", "--no-chdir",
+		"-vconsole:off", "-vsyslog:off", "--log-file", NULL };
 	int err = ovs_run(o, argv, NULL, error);
 	if (err != 0)
 		return err;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,7 +27,13 @@ static const enum role_id links[][2] = {
 	{ ROLE_RESOLVER, ROLE_NAMES },
 };
 
-enum { ROLE_FD = 3 };
+enum { ROLE_FD = 3, PRIORITY = -10 };
+
+/* What packets wait for, before what people do: as ovs-ctl starts ovs-vswitchd. */
+static bool packets_wait(enum role_id role)
+{
+	return role == ROLE_GATE || role == ROLE_SWITCHD || role == ROLE_NAMES || role == ROLE_RESOLVER;
+}
 
 /* In the child: nothing of main's but stderr and the channel survives. */
 static void __attribute__((noreturn)) become(enum role_id role, const char *program, int fd)
@@ -38,6 +45,9 @@ static void __attribute__((noreturn)) become(enum role_id role, const char *prog
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Where it is not allowed things go slower, nothing worse. */
+	if (packets_wait(role))
+		(void)!setpriority(PRIO_PROCESS, 0, PRIORITY);
 	int null = open("/dev/null", O_RDWR);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(fd, ROLE_FD) < 0)
 		_exit(127);

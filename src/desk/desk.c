@@ -19,7 +19,7 @@ static const char *const desk_calls[] = { "accept4", "openat", "open", "stat", "
 	"faccessat2", "unlink", "unlinkat", "fsync", "fdatasync", "ftruncate", "pread64", "pwrite64", "fallocate",
 	"rename", "renameat", "renameat2", "fchmod", "fchown", "geteuid", "getuid", "getcwd", "readlink",
 	"memfd_create", "dup2", "dup3", "statx", "clock_nanosleep", "pipe2", "wait4", "close_range", "setitimer",
-	"set_robust_list", "getdents64", NULL };
+	"set_robust_list", "getdents64", "setpriority", NULL };
 
 void desk_flush_later(struct desk *d)
 {
