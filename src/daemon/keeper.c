@@ -6,6 +6,7 @@
 #include "daemon/roles.h"
 #include "vm/relay.h"
 #include "vm/sessions.h"
+#include "vm/warm.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -78,7 +79,7 @@ static int keeper_take(struct keeper *k, struct frame *f)
 		.log = f->fds[4] };
 	f->n_fds = 0;
 	int err = keeper_sessions(k, f->fds + N_FDS, m.sync, false);
-	int relay_err = vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, clock_boot_ms(), &k->relay);
+	int relay_err = vm_relay_new(k->role->loop, KEEPER_RELAY, &fds, &e, m.warm, clock_boot_ms(), &k->relay);
 	if (relay_err == 0 && m.detach)
 		vm_relay_detach(k->relay);
 	return err != 0 ? err : relay_err;
@@ -123,6 +124,18 @@ static int keeper_adopt(struct keeper *k, struct frame *f)
 	return err != 0 ? err : relay_err;
 }
 
+/* A machine without an application: this is all that is to be done with it. The filter lets nothing through that the
+ * dialogue does not need. */
+static void keeper_warm(struct keeper *k, const struct frame *f)
+{
+	bool stores = f->type == IPC_KEEPER_STORE;
+	if (f->n_fds != (stores ? 3 : 1))
+		return;
+	int err = stores ? vm_warm_store(f->fds[0], f->fds[1], f->fds[2]) : vm_warm_try(f->fds[0]);
+	if (!role_result(k->role, ROLE_MAIN, f->id, err, 0, NULL))
+		log_msg(LOG_DEBUG, "main could not be told");
+}
+
 static void keeper_pause(struct keeper *k, const struct frame *f)
 {
 	struct ipc_vm_pause m;
@@ -152,6 +165,8 @@ static void keeper_frame(struct keeper *k, struct frame *f)
 		keeper_attach(k, f);
 	if (f->type == IPC_VM_EXEC)
 		keeper_exec(k, f);
+	if (f->type == IPC_KEEPER_STORE || f->type == IPC_KEEPER_TRY)
+		keeper_warm(k, f);
 	if (f->type == IPC_KEEPER || f->type == IPC_KEEPER_ADOPT) {
 		int err = f->type == IPC_KEEPER ? keeper_take(k, f) : keeper_adopt(k, f);
 		if (err != 0) {

@@ -19,9 +19,11 @@ struct vm {
 	struct vm_state state; /* as in its file; with pidfds */
 	uint32_t pause_id;     /* desk's, whose answer the keeper owes; 0: none */
 	bool pause_hold;
-	bool claimed;  /* desk knows it */
-	bool stopping; /* its end was asked for */
-	bool ended;    /* its keeper said so */
+	struct vm_spec shape; /* for warm starts; its descriptors are nobody's */
+	bool warm;	      /* it began as a stored machine */
+	bool claimed;	      /* desk knows it */
+	bool stopping;	      /* its end was asked for */
+	bool ended;	      /* its keeper said so */
 	struct ipc_vm_exit end;
 };
 

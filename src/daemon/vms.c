@@ -8,7 +8,9 @@
 #include "daemon/cgroup.h"
 #include "daemon/setup.h"
 #include "daemon/vm_place.h"
+#include "daemon/warm.h"
 #include "vm/tap.h"
+#include "vm/warm.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -80,6 +82,7 @@ void vms_free(struct sekishod *d)
 	char dir[VM_PATH_MAX];
 	if (v == NULL)
 		return;
+	warm_end(d);
 	for (unsigned i = 0; i < VMS_MAX; i++) {
 		struct vm *vm = &v->vm[i];
 		if (vm->ref.slot == 0)
@@ -176,8 +179,21 @@ static void join_cgroup(struct sekishod *d, struct vm_state *s, const struct ipc
 	d->vms->said_cgroup = d->vms->said_cgroup || err != 0;
 }
 
-static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm *m, const struct vm_root *root,
-	char *error)
+/* From a stored machine where there is one. */
+static int start_vmm(struct sekishod *d, struct vm *vm, struct vm_spec *spec, char *error)
+{
+	if (spec->accel == VM_ACCEL_AUTO)
+		spec->accel = vm_kvm_works(spec) ? VM_ACCEL_KVM : VM_ACCEL_TCG;
+	vm->shape = *spec;
+	spec->resume_fd = vm_warm_may(spec) ? vm_warm_open(d->conf.state_dir, spec) : -1;
+	vm->warm = spec->resume_fd >= 0;
+	int err = vm_start(spec, &vm->state.proc, error);
+	if (vm->warm)
+		close(spec->resume_fd);
+	return err;
+}
+
+static int start_machine(struct sekishod *d, struct vm *vm, struct ipc_vm *m, const struct vm_root *root, char *error)
 {
 	char dir[VM_PATH_MAX];
 	unsigned place = place_of(d, vm);
@@ -206,9 +222,10 @@ static int start_machine(struct sekishod *d, struct vm *vm, const struct ipc_vm 
 		.memory_mib = m->memory_mib,
 		.cpus = m->cpus };
 	struct vm_state *s = &vm->state;
-	err = vm_start(&spec, &s->proc, error);
+	err = start_vmm(d, vm, &spec, error);
 	if (err != 0)
 		return err;
+	m->warm = vm->warm;
 	s->slot = m->ref.slot;
 	s->run = m->ref.run;
 	memcpy(s->tap, m->tap, sizeof(s->tap));
@@ -520,9 +537,12 @@ static void keeper_said(struct sekishod *d, struct vm *vm, const struct frame *f
 			(void)!ipc_send(d->children[ROLE_DESK].chan, IPC_VM_ENDING, 0, vm_exit, &vm->end, NULL, 0);
 		if (r.err != 0)
 			log_msg(LOG_WARNING, "the virtual machine of slot %u: %s", vm->ref.slot, r.text.s);
+		if (r.err != 0 && vm->warm && !vm->state.runs && !vm->stopping)
+			warm_failed(d, &vm->shape);
 	} else if (f->type == IPC_KEEPER_RUNS && !vm->state.runs) {
 		vm->state.runs = true;
 		write_state(d, vm);
+		warm_want(d, &vm->shape);
 	} else if (f->type == IPC_RESULT && f->id == vm->pause_id && f->id != 0 &&
 		   ipc_result_get(f->body, f->len, &r)) {
 		pause_answered(d, vm, r.err, r.text.s);
@@ -531,7 +551,11 @@ static void keeper_said(struct sekishod *d, struct vm *vm, const struct frame *f
 
 void vms_event(struct sekishod *d, const struct loop_event *ev)
 {
-	struct vm *vm = &d->vms->vm[ev->ref.index / WATCH_KINDS % VMS_MAX];
+	if (ev->ref.index / WATCH_KINDS >= VMS_MAX) {
+		warm_event(d, ev);
+		return;
+	}
+	struct vm *vm = &d->vms->vm[ev->ref.index / WATCH_KINDS];
 	if (vm->ref.slot == 0 || vm->keeper.pid == 0)
 		return;
 	if (ev->ref.index % WATCH_KINDS == WATCH_KEEPER_PID && ev->ref.fd != vm->keeper.pidfd)

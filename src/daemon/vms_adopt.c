@@ -122,7 +122,7 @@ static void kill_strays(const struct sekishod *d)
 		int fd = pid <= 1 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
 		if (fd < 0)
 			continue;
-		if (vm_process_uid(pid, &uid) == 0 && uid >= uid_of(d, 0) && uid < uid_of(d, VMS_MAX) &&
+		if (vm_process_uid(pid, &uid) == 0 && uid >= uid_of(d, 0) && uid < uid_of(d, VMS_MAX + 1) &&
 			!is_ours(d, pid)) {
 			log_msg(LOG_WARNING, "process %d of uid %u belongs to no virtual machine: killed", (int)pid,
 				(unsigned)uid);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@ static int seed_entropy(const uint8_t seed[AGENT_SEED_LEN])
 	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int err = ioctl(fd, RNDADDENTROPY, pool) == 0 ? 0 : -errno;
+	/* The second: from now on, not at the next occasion. */
+	int err = ioctl(fd, RNDADDENTROPY, pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0 ? 0 : -errno;
 	close(fd);
 	return err;
 }
@@ -73,6 +75,22 @@ static int write_hosts(const struct agent_exec *e)
 	return write_file("/etc/hostname", text);
 }
 
+/* machine-id(5): one that is there is the system's own. */
+static int write_machine_id(void)
+{
+	struct stat st;
+	uint8_t id[16];
+	char text[2 * sizeof(id) + 2] = "";
+	if (stat("/etc/machine-id", &st) == 0 && st.st_size > 0)
+		return 0;
+	if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(id); i++)
+		snprintf(text + 2 * i, 3, "%02x", id[i]);
+	strcat(text, "\n");
+	return write_file("/etc/machine-id", text);
+}
+
 /* Programs look their user up; an account that the host keeps elsewhere (LDAP) gets a line of its own. */
 static int write_account(const struct agent_exec *e)
 {
@@ -117,12 +135,16 @@ static int make_dir_of(const struct agent_exec *e, const char *dir)
 	return errno == EEXIST ? 0 : -errno;
 }
 
-int setup_identity(const struct agent_exec *e)
+int setup_fresh(const struct agent_exec *e)
 {
 	int err = set_clock(e->wall_us);
-	if (err == 0)
-		err = seed_entropy(e->seed);
-	if (err == 0 && e->hostname[0] != 0)
+	return err == 0 ? seed_entropy(e->seed) : err;
+}
+
+int setup_identity(const struct agent_exec *e)
+{
+	int err = 0;
+	if (e->hostname[0] != 0)
 		err = sethostname(e->hostname, strlen(e->hostname)) == 0 ? 0 : -errno;
 	/* Without a root of its own (the probe) there is no /etc. */
 	if (err != 0 || access("/etc", F_OK) != 0)
@@ -130,6 +152,8 @@ int setup_identity(const struct agent_exec *e)
 	err = write_resolver(e);
 	if (err == 0)
 		err = write_hosts(e);
+	if (err == 0)
+		err = write_machine_id();
 	/* An image's users are its own. */
 	if (err == 0 && !e->guest_user)
 		err = write_account(e);

@@ -26,12 +26,17 @@ static int say(const char *what, int err, char *reason, size_t cap)
 	return err;
 }
 
-static int prepare(int ctl, int root_err, struct agent_exec *e, char *reason, size_t cap)
+/* Up to its greeting a machine is like any other of its size, and may have been stored then: what is one's own comes
+ * after, the clock and the entropy first. */
+static int prepare(int ctl, struct agent_exec *e, char *reason, size_t cap)
 {
 	int err = serve_greet(ctl, e);
 	if (err != 0)
 		return say("its control channel", err, reason, cap);
-	err = say("its root file system", root_err, reason, cap);
+	err = say("its clock and entropy", setup_fresh(e), reason, cap);
+	setup_devices();
+	if (err == 0)
+		err = say("its root file system", setup_root(), reason, cap);
 	const char *missing;
 	if (err == 0 && e->guest_user && setup_user(e, &missing) != 0) {
 		snprintf(reason, cap, "the image has no user or group \"%s\"", missing);
@@ -83,10 +88,9 @@ int main(void)
 	int extras[AGENT_EXTRAS];
 	for (unsigned i = 0; i < AGENT_EXTRAS; i++)
 		extras[i] = setup_extra(i);
-	int root_err = setup_root();
 	static struct agent_exec e;
 	char reason[256];
-	err = prepare(ctl, root_err, &e, reason, sizeof(reason));
+	err = prepare(ctl, &e, reason, sizeof(reason));
 	if (err == -EPIPE)
 		power_off();
 	if (err != 0) {

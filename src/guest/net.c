@@ -29,6 +29,19 @@ static int if_up(int s, const char *name)
 	return ioctl(s, SIOCSIFFLAGS, &r) == 0 ? 0 : -errno;
 }
 
+/* A machine that was stored has the address of another. */
+static int set_mac(int s, const char *name, const struct mac *mac)
+{
+	struct ifreq r = { 0 };
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	if (ioctl(s, SIOCGIFHWADDR, &r) != 0)
+		return -errno;
+	if (memcmp(r.ifr_hwaddr.sa_data, mac->b, sizeof(mac->b)) == 0)
+		return 0;
+	memcpy(r.ifr_hwaddr.sa_data, mac->b, sizeof(mac->b));
+	return ioctl(s, SIOCSIFHWADDR, &r) == 0 ? 0 : -errno;
+}
+
 static struct sockaddr_in sin_of(uint32_t host_order)
 {
 	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(host_order) };
@@ -138,7 +151,9 @@ int setup_net(const struct agent_exec *e)
 		sysctl_v6("accept_ra", "0");
 		sysctl_v6("autoconf", "0");
 		sysctl_v6("accept_dad", "0");
-		err = if_up(s, "eth0");
+		err = set_mac(s, "eth0", &e->mac);
+		if (err == 0)
+			err = if_up(s, "eth0");
 	}
 	close(s);
 	if (err == 0 && e->has_net && e->v4.len == 4)

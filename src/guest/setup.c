@@ -13,9 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* virtio_net wants net_failover wants failover; virtio-serial ports appear some time after virtio_console. */
-static const char *const modules[] = { "virtio_ring", "virtio", "virtio_mmio", "virtio_console", "failover",
-	"net_failover", "virtio_net", "fuse", "virtiofs", "overlay", "virtio-rng", "virtio_blk", "libcrc32c", "erofs" };
+/*
+ * virtio_net wants net_failover wants failover; virtio-serial ports appear some time after virtio_console. What drives
+ * the devices of one application finds none until there is one: a machine that was stored before would have others.
+ */
+static const char *const first[] = { "virtio_ring", "virtio", "virtio_mmio", "virtio_console", NULL };
+static const char *const waiting[] = { "failover", "net_failover", "virtio_net", "fuse", "virtiofs", "overlay",
+	"virtio-rng", "virtio_blk", "libcrc32c", "erofs", NULL };
+#define VIRTIO_BUS "/sys/bus/virtio/"
 
 static int load_module(const char *name)
 {
@@ -29,6 +34,37 @@ static int load_module(const char *name)
 	return err;
 }
 
+static void load_modules(const char *const *names)
+{
+	for (; *names != NULL; names++) {
+		int err = load_module(*names);
+		if (err != 0)
+			fprintf(stderr, "sekisho-init: module %s: %s\n", *names, strerror(-err));
+	}
+}
+
+static int write_word(const char *path, const char *word)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int err = write(fd, word, strlen(word)) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+void setup_devices(void)
+{
+	DIR *d = opendir(VIRTIO_BUS "devices");
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		int err = e->d_name[0] == '.' ? 0 : write_word(VIRTIO_BUS "drivers_probe", e->d_name);
+		if (err != 0)
+			fprintf(stderr, "sekisho-init: %s: %s\n", e->d_name, strerror(-err));
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 int setup_early(void)
 {
 	umask(022);
@@ -36,12 +72,10 @@ int setup_early(void)
 		mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0 ||
 		mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") != 0)
 		return -errno;
-	for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
-		int err = load_module(modules[i]);
-		if (err != 0)
-			fprintf(stderr, "sekisho-init: module %s: %s\n", modules[i], strerror(-err));
-	}
-	return 0;
+	load_modules(first);
+	int err = write_word(VIRTIO_BUS "drivers_autoprobe", "0");
+	load_modules(waiting);
+	return err;
 }
 
 static void wait_1ms(void)

@@ -11,6 +11,8 @@
 
 /* proc, sys, dev; the modules of /mods in the order that their dependencies want. A module that is missing is none. */
 int setup_early(void) __attribute__((warn_unused_result));
+/* Disks, network and shares get their drivers: after exec has come. */
+void setup_devices(void);
 /* Opens the control port "sekisho.ctl" once it has appeared and the host end is connected; non-blocking. The descriptor
  * or -errno. */
 int setup_control(void) __attribute__((warn_unused_result));
@@ -25,7 +27,9 @@ bool root_keeps(void);
 int setup_user(struct agent_exec *e, const char **ret_missing) __attribute__((warn_unused_result));
 /* Its groups, e->gid first; returns how many, 1..cap. */
 unsigned user_groups(const struct agent_exec *e, gid_t *ret, unsigned cap);
-/* Clock, entropy, host name, resolv.conf, hosts, the user's passwd entry and home. */
+/* Clock and entropy: before anything else of this run. */
+int setup_fresh(const struct agent_exec *e) __attribute__((warn_unused_result));
+/* Host name, resolv.conf, hosts, machine-id where there is none, the user's passwd entry and home. */
 int setup_identity(const struct agent_exec *e) __attribute__((warn_unused_result));
 /* eth0 by the static configuration; ipv4 and ipv6 where given. */
 int setup_net(const struct agent_exec *e) __attribute__((warn_unused_result));

@@ -412,6 +412,7 @@ static void io_vm(struct io *io, struct ipc_vm *m)
 	io_u16(io, &m->cols);
 	io_bool(io, &m->tso);
 	io_bool(io, &m->detach);
+	io_bool(io, &m->warm);
 	io_raw(io, m->sync, sizeof(m->sync));
 	io_u16(io, &m->argc);
 	io_u16(io, &m->envc);

@@ -111,6 +111,8 @@ enum ipc_type {
 		160, /* main → keeper: ipc_vm + fds: client stream, guest stream, qmp, console, log, further ports */
 	IPC_KEEPER_END, /* keeper → main: ipc_result: the program has ended (value = exit status), the VM will soon */
 	IPC_KEEPER_ADOPT, /* main → keeper: ipc_adopt + fds: guest stream, qmp, console, log, further ports */
+	IPC_KEEPER_STORE, /* main → keeper + fds: guest stream, qmp, file: vm_warm_store(), answered with IPC_RESULT */
+	IPC_KEEPER_TRY,	  /* main → keeper + fd: guest stream: vm_warm_try(), answered with IPC_RESULT */
 	IPC_KEEPER_RUNS,  /* keeper → main: the guest has the command; from now on the VM can be adopted */
 
 	IPC_AUTH_PEER = 192, /* desk → auth: ipc_auth_peer: a client has connected: remember when its process began */
@@ -388,6 +390,7 @@ struct ipc_vm {
 	uint16_t rows, cols;
 	bool tso;		    /* the switch runs with segmentation offload */
 	bool detach;		    /* the client waits for the start only */
+	bool warm;		    /* it resumes a stored machine; filled in by main */
 	uint8_t sync[IPC_SYNC_LEN]; /* agent/sync.h; filled in by main */
 	uint16_t argc, envc;
 	uint32_t strings_len;

@@ -37,8 +37,10 @@ struct vm_spec {
 	uid_t share_uid;
 	enum vm_accel accel; /* AUTO: KVM where vm_kvm_works() */
 	struct vm_root root;
-	int tap_fd; /* -1: no NIC; stays the caller's */
-	bool tso;   /* checksum and segmentation offload on the NIC (needs a tap opened with vnet_hdr) */
+	int tap_fd;	/* -1: no NIC; stays the caller's */
+	bool blind_nic; /* a NIC without a tap (vm/warm.h) */
+	int resume_fd;	/* a stored machine of the same shape, the caller's; 0 or -1: it boots */
+	bool tso;	/* checksum and segmentation offload on the NIC (needs a tap opened with vnet_hdr) */
 	struct mac mac;
 	unsigned memory_mib; /* 0: 512 */
 	unsigned cpus;	     /* 0: 1 */

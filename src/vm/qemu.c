@@ -26,7 +26,7 @@ enum {
 	QEMU_THREADS = 128, /* its pool for disks alone has 64 */
 	SHARE_FILES = 1000000,
 	SHARE_THREADS = 128,
-	FDS_MAX = 4 + VM_SOCKETS
+	FDS_MAX = 5 + VM_SOCKETS
 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
@@ -80,7 +80,11 @@ static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 	arg(a, "-smp");
 	arg(a, "%u", s->cpus == 0 ? 1 : s->cpus);
 	arg(a, "-object");
-	arg(a, "memory-backend-memfd,id=mem,size=%uM,share=on", mib);
+	/* A file server must see it. Else it is its own, which costs less where a stored machine has nothing. */
+	if (s->root.kind == VM_ROOT_HOST)
+		arg(a, "memory-backend-memfd,id=mem,size=%uM,share=on", mib);
+	else
+		arg(a, "memory-backend-ram,id=mem,size=%uM", mib);
 	arg(a, "-sandbox");
 	arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 }
@@ -149,9 +153,12 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 		arg(a, "-device");
 		arg(a, "vhost-user-fs-device,chardev=share,tag=hostroot,queue-size=1024");
 	}
-	if (tap_fd >= 0) {
+	if (tap_fd >= 0 || s->blind_nic) {
 		arg(a, "-netdev");
-		arg(a, "tap,id=nic,fd=%d", tap_fd);
+		if (tap_fd >= 0)
+			arg(a, "tap,id=nic,fd=%d", tap_fd);
+		else
+			arg(a, "hubport,id=nic,hubid=0");
 		arg(a, "-device");
 		arg(a, "virtio-net-device,netdev=nic,mac=%s%s", mac_format(&s->mac, mac, sizeof(mac)),
 			s->tso ? "" : NIC_NO_OFFLOAD);
@@ -317,6 +324,11 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 	arg_devices(&a, s, share_fd, tap_fd);
 	unsigned before = n;
 	n = add_blocks(&a, &s->root, fds, n);
+	if (s->resume_fd > 0) {
+		arg(&a, "-incoming");
+		arg(&a, "fd:%d", FD_CTL + (int)n);
+		fds[n++] = s->resume_fd;
+	}
 	/* The memory is a file (memfd) and counts against the file size limit; so does a disk, whose size its owner
 	 * chose.
 	 */

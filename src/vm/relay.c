@@ -601,14 +601,25 @@ static struct vm_relay *relay_alloc(struct loop *loop, uint8_t ref_type, const s
 	return r;
 }
 
+static void greeted_before(struct vm_relay *r, int64_t now_ms)
+{
+	uint8_t buf[AGENT_HEADER + 4];
+	struct wr w = wr_init(buf, sizeof(buf));
+	agent_put_hello(&w);
+	struct agent_frame f = { .type = AGENT_HELLO, .body = buf + AGENT_HEADER, .len = w.len - AGENT_HEADER };
+	guest_frame(r, &f, now_ms);
+}
+
 int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
-	int64_t now_ms, struct vm_relay **ret)
+	bool warm, int64_t now_ms, struct vm_relay **ret)
 {
 	struct vm_relay *r = relay_alloc(loop, ref_type, fds);
 	if (r == NULL)
 		return -ENOMEM;
 	r->exec = *exec;
 	r->deadline_ms = now_ms + VM_RELAY_BOOT_MS;
+	if (warm)
+		greeted_before(r, now_ms);
 	int err = relay_watch_all(r);
 	if (err != 0) {
 		vm_relay_free(r);

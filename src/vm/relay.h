@@ -31,9 +31,10 @@ struct vm_relay_fds {
 
 struct vm_relay;
 
-/* Watches the descriptors in `loop` under `ref_type`, index 0..4. Takes them over, also on error. */
+/* Watches the descriptors in `loop` under `ref_type`, index 0..4. Takes them over, also on error. `warm`: the guest has
+ * said its first word before (vm/warm.h). */
 int vm_relay_new(struct loop *loop, uint8_t ref_type, const struct vm_relay_fds *fds, const struct agent_exec *exec,
-	int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
+	bool warm, int64_t now_ms, struct vm_relay **ret) __attribute__((warn_unused_result));
 /* The client hears only how the start went; then the program runs on without one. To be called at once. */
 void vm_relay_detach(struct vm_relay *r);
 /* A client for a program that runs without one; taken over. It hears a credit of stdin first, or that it has ended.

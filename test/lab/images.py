@@ -8,7 +8,8 @@ import os
 import tarfile
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ("sh", "echo", "cat", "id", "ls", "env", "pwd", "touch", "wc", "stat", "mount", "sleep", "wget", "chmod", "mv", "mkdir", "readlink", "sync")
+APPLETS = ("sh", "echo", "cat", "id", "ls", "env", "pwd", "touch", "wc", "stat", "mount", "sleep", "wget", "chmod", "mv", "mkdir", "readlink", "sync", "true", "head",
+           "od", "hostname", "date", "ip")
 
 
 class Layer:

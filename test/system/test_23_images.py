@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 
 import images
 from images import Layer
 from lab import LAB, sh, wait_until
-from product import environment, sekisho, sekisho_json
+from product import STATE_DIR, environment, processes_named, sekisho, sekisho_json
 from run import no_daemon
 from test_07_vm import run_vm, vm_state
 from test_09_rights import begin
@@ -179,3 +180,89 @@ def test_profile(t):
     assert (status, out) == (1, "") and "page" in err, (status, out, err)
     status, out, err = sekisho("run", "--ephemeral", "--user", "none", "img", "--", "id", check=False, timeout=120)
     assert status == 125 and 'no user or group "none"' in err, (status, out, err)
+
+
+def cold_and_stored(t, *options):
+    """A machine of this shape has booted, and another was stored behind it."""
+    before = t.daemon.count("start warm from now on")
+    status, out, err, took = run_vm(t, "img", "true", options=options)
+    assert status == 0, (out, err)
+    wait_until(lambda: t.daemon.count("start warm from now on") > before and not processes_named("qemu-system"), 60, f"it is stored: {t.daemon.tail()}")
+    return took
+
+
+def resumed():
+    """-> of each VMM whether it began as a stored machine"""
+    return ["-incoming" in open(f"/proc/{pid}/cmdline").read().split("\0") for pid in processes_named("qemu-system")]
+
+
+TELL = ("head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/machine-id; "
+        "hostname; date +%s; ip addr show eth0")
+
+
+@with_images
+@vm_state
+@no_daemon
+def test_warm(t):
+    """The second start of a shape resumes a stored machine. Two from the same one have other random numbers, ids, names, addresses, the
+    right time; their names are resolved and their packets judged as of any. With a layer it is another shape."""
+    begin(t)
+    source = archive(Env=["PATH=/bin"])
+    cold = cold_and_stored(t, "--image", source, "--ephemeral")
+    began = time.time()
+    for name in ("img", "one", "two"):  # the witness takes all guests' addresses for those of the first
+        t.rule(f"allow {name} to www.example.org port 80/tcp")
+    for name in ("one", "two"):
+        t.script.app(name, *t.vm_addresses)
+        sekisho("run", "--detach", "--image", source, "--ephemeral", name, "--", "sleep", "600")
+    assert resumed() == [True, True]
+    told = [sekisho("exec", name, "--", "sh", "-c", TELL).splitlines() for name in ("one", "two")]
+    for i, what in enumerate(("random", "uuid", "boot id", "machine-id", "host name")):
+        assert told[0][i] != told[1][i] and len(told[0][i]) > 2, (what, told)
+    apps = {a["app"]: a for a in sekisho_json("ps")}
+    for name, lines in zip(("one", "two"), told):
+        assert began - 1 <= int(lines[5]) <= time.time() + 1, lines
+        text = "\n".join(lines)
+        assert apps[name]["mac"] in text and apps[name]["ipv4"] in text and apps[name]["ipv6"] in text, (apps[name], text)
+        assert "Welcome" in sekisho("exec", name, "--", "wget", "-qO-", "http://www.example.org/"), name
+        sekisho("stop", name)
+    wait_until(lambda: sekisho_json("ps") == [], 20, "both have ended")
+    status, out, err, warm = run_vm(t, "img", "echo", "hello", options=("--image", source, "--ephemeral"))
+    assert (status, out) == (0, "hello\n"), (out, err)
+    t.say(f"cold {cold:.2f} s, warm {warm:.2f} s")
+    cold_and_stored(t, "--image", source)
+    status, out, err, _ = run_vm(t, "img", "sh", "-c", "echo kept >/kept", options=("--image", source))
+    assert status == 0, err
+    assert run_vm(t, "img", "cat", "/kept", options=("--image", source))[1] == "kept\n"
+
+
+@with_images
+@vm_state
+@no_daemon
+def test_warm_damaged(t):
+    """A stored machine that is no more what it was starts nothing, is forgotten, and the next one boots. What another boot of the computer or other
+    programs stored is not taken. A daemon that stops while one is stored leaves none half done."""
+    begin(t)
+    source = archive(Env=["PATH=/bin"])
+    options = ("--image", source, "--ephemeral")
+    cold_and_stored(t, *options)
+    stored = [f"{STATE_DIR}/warm/{name}" for name in os.listdir(f"{STATE_DIR}/warm")]
+    machine, key = sorted(stored, key=lambda n: n.endswith(".key"))
+    with open(machine, "r+b") as f:
+        f.truncate(1 << 20)
+    status, _out, err, _ = run_vm(t, "img", "true", options=options)
+    assert status == 125, err
+    wait_until(lambda: not os.path.exists(machine), 10, "it is forgotten")
+    assert run_vm(t, "img", "true", options=options)[0] == 0
+    t.daemon.stop()
+    t.daemon.start()
+    cold_and_stored(t, *options)
+    text = open(key).read()
+    with open(key, "w") as f:
+        f.write(text.replace(text.split()[1], "00000000-0000-0000-0000-000000000000"))
+    t.script.app("img", *t.vm_addresses)
+    sekisho("run", "--detach", *options, "img", "--", "sleep", "600")
+    wait_until(lambda: len(processes_named("qemu-system")) == 2, 30, "another is being stored")
+    assert resumed() == [False, False]
+    assert t.daemon.stop() == 0
+    assert not processes_named("qemu-system") and not os.path.exists(key)

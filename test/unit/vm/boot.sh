@@ -93,7 +93,8 @@ run -u 0 -- sh -c '
 	chmod 777 /mnt/low/etc/passwd && echo WROTE-HOST
 	mknod /mnt/low/usr/sda b 8 0 && echo WROTE-HOST
 	cat /etc/shadow /mnt/low/etc/shadow && echo READ-SECRET
-	cat /etc/machine-id && echo READ-SECRET
+	cat /mnt/low/etc/machine-id && echo READ-SECRET
+	[ "$(wc -c </etc/machine-id)" = 33 ] && echo id-of-its-own
 	ls /mnt/low/root /mnt/low/home /mnt/low/proc /mnt/low/run /mnt/low/var && echo SAW-HOST
 	ls /mnt/low/../.. | grep -q jail && echo ESCAPED
 	find /mnt/low/etc -type f ! -perm -o=r -exec head -c1 {} \; 2>/dev/null | grep -q . && echo READ-PRIVATE
@@ -103,6 +104,7 @@ ok "guest root mounts the share again" has mounted-again out
 ok "and cannot write the host" lacks WROTE-HOST out
 ok "nothing was written" [ ! -e /usr/sekisho-was-here ]
 ok "no secret is read" lacks READ-SECRET out
+ok "a machine-id of its own" has id-of-its-own out
 ok "nor a file closed to others" lacks READ-PRIVATE out
 ok "nor another tree seen" lacks 'SAW-HOST\|ESCAPED' out
 

@@ -33,6 +33,8 @@ static int end_of(int *ret_theirs)
 	return pair[0];
 }
 
+static bool warm;
+
 static int setup(void **state)
 {
 	(void)state;
@@ -52,7 +54,7 @@ static int setup(void **state)
 	B.log = end_of(&fds.log);
 	B.now = 1000;
 	assert_int_equal(loop_new(&B.loop), 0);
-	assert_int_equal(vm_relay_new(B.loop, 1, &fds, &e, B.now, &B.relay), 0);
+	assert_int_equal(vm_relay_new(B.loop, 1, &fds, &e, warm, B.now, &B.relay), 0);
 	return 0;
 }
 
@@ -618,6 +620,29 @@ static void test_leave(void **state)
 	assert_null(strstr(text, "quit"));
 }
 
+static int setup_warm(void **state)
+{
+	warm = true;
+	int err = setup(state);
+	warm = false;
+	return err;
+}
+
+/* Its greeting was said before it was stored: it is told what to run at once, and a second greeting is against the
+ * rules. */
+static void a_stored_machine(void **state)
+{
+	(void)state;
+	struct agent_frame f;
+	turn();
+	assert_true(next_frame(B.client, &f));
+	assert_int_equal(f.type, AGENT_HELLO);
+	assert_true(next_frame(B.guest, &f));
+	assert_int_equal(f.type, AGENT_EXEC);
+	start();
+	expect_exit(125, "broke the rules");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -627,6 +652,7 @@ int main(void)
 		T(test_never_boots), T(test_client_goes), T(test_client_breaks_rules), T(test_console_is_bounded),
 		T(test_leave), T(test_detach), T(test_pause), A(test_clients_come_and_go), A(test_output_ring),
 		A(test_adopted_runs), A(test_adopted_had_ended), A(test_adopted_mute),
-		A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules) };
+		A(test_adopted_stop_before_answer), A(test_adopted_breaks_rules),
+		cmocka_unit_test_setup_teardown(a_stored_machine, setup_warm, teardown) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Boots one VM without the daemon and runs a command in it, as `sekisho run` would: main's part, the keeper's part in a
- * child, the client's. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] STATE_DIR INIT --
- * COMMAND...
+ * child, the client's. -S stores the machine instead, -R resumes it. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k]
+ * [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] STATE_DIR INIT -- COMMAND...
  */
 #include "base/clock.h"
 #include "vm/backend.h"
 #include "vm/relay.h"
 #include "vm/tap.h"
+#include "vm/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@
 
 enum { VM_UID = 2000001030 };
 
+static bool warm;
+
 static int keeper(const char *dir, int client, const struct agent_exec *e, bool verbose)
 {
 	struct loop *loop;
@@ -33,7 +36,7 @@ static int keeper(const char *dir, int client, const struct agent_exec *e, bool 
 	if (vm_connect(dir, &c) != 0)
 		return 125;
 	struct vm_relay_fds fds = { .client = client, .guest = c.ctl, .qmp = c.qmp, .console = c.serial, .log = c.log };
-	if (loop_new(&loop) != 0 || vm_relay_new(loop, 1, &fds, e, clock_boot_ms(), &r) != 0)
+	if (loop_new(&loop) != 0 || vm_relay_new(loop, 1, &fds, e, warm, clock_boot_ms(), &r) != 0)
 		return 125;
 	while (!vm_relay_done(r)) {
 		struct loop_event ev;
@@ -200,13 +203,13 @@ static void fill_exec(struct agent_exec *e, char **argv)
 struct options {
 	struct vm_spec spec;
 	struct agent_exec exec;
-	const char *tap;
+	const char *tap, *store;
 	bool try_kvm;
 };
 
 static bool take_options(struct options *o, int argc, char **argv)
 {
-	for (int c; (c = getopt(argc, argv, "+tm:u:T:kvi:l:")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "+tm:u:T:kvi:l:S:R:")) != -1;) {
 		if (c == 't')
 			o->exec.tty = true;
 		else if (c == 'm')
@@ -221,6 +224,10 @@ static bool take_options(struct options *o, int argc, char **argv)
 			o->spec.root = (struct vm_root){ VM_ROOT_IMAGE, open(optarg, O_RDONLY | O_CLOEXEC), -1 };
 		else if (c == 'l')
 			o->spec.root.layer_fd = open(optarg, O_RDWR | O_CLOEXEC);
+		else if (c == 'S')
+			o->store = optarg;
+		else if (c == 'R')
+			o->spec.resume_fd = open(optarg, O_RDONLY | O_CLOEXEC);
 		else if (c == 'v')
 			verbose = true;
 		else
@@ -229,7 +236,7 @@ static bool take_options(struct options *o, int argc, char **argv)
 	if (argc - optind >= 4)
 		return true;
 	fprintf(stderr,
-		"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] STATE_DIR INIT -- COMMAND...\n");
+		"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] STATE_DIR INIT -- COMMAND...\n");
 	return false;
 }
 
@@ -237,6 +244,33 @@ static void say(const char *what)
 {
 	if (verbose)
 		fprintf(stderr, "[%.3f s] %s\n", (double)(clock_mono_us() - started_us) / 1e6, what);
+}
+
+static int store(const struct options *o)
+{
+	struct vm_spec s;
+	struct vm_proc p;
+	struct vm_channels c;
+	char error[VM_ERROR_MAX] = "";
+	int file = open(o->store, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), err = vm_warm_blank(&o->spec, &s);
+	s.blind_nic = o->tap != NULL;
+	if (err == 0)
+		err = vm_start(&s, &p, error);
+	if (err == 0)
+		err = vm_connect(s.dir, &c);
+	if (err == 0) {
+		err = vm_warm_store(c.ctl, c.qmp, file);
+		char said[4096];
+		ssize_t n = err == 0 ? 0 : read(c.log, said, sizeof(said));
+		if (n > 0)
+			fprintf(stderr, "%.*s", (int)n, said);
+		vm_channels_close(&c);
+		vm_kill(&p);
+	}
+	say(err == 0 ? "stored" : strerror(-err));
+	vm_clean(s.dir);
+	rmdir(s.dir);
+	return err == 0 ? 0 : 125;
 }
 
 /* The keeper in a process of its own, the client here. */
@@ -300,6 +334,9 @@ int main(int argc, char **argv)
 		if (o.try_kvm && vm_kvm_works(&o.spec))
 			o.spec.accel = VM_ACCEL_KVM;
 		started_us = clock_mono_us();
+		warm = o.spec.resume_fd > 0;
+		if (o.store != NULL)
+			return store(&o);
 		err = vm_start(&o.spec, &p, error);
 	}
 	if (err != 0) {
