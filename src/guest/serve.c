@@ -383,7 +383,8 @@ static bool may_read(enum agent_stream stream, int fd)
 
 static void read_stream(enum agent_stream stream, int *fd)
 {
-	uint8_t buf[AGENT_DATA_MAX];
+	/* The port takes 32 KiB at a time: one frame, header and all. */
+	uint8_t buf[AGENT_DATA_MAX - AGENT_HEADER];
 	size_t want = S->credit[stream] < sizeof(buf) ? S->credit[stream] : sizeof(buf);
 	ssize_t n = read(*fd, buf, want);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

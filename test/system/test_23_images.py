@@ -8,7 +8,7 @@ import time
 
 import images
 from images import Layer
-from lab import LAB, sh, wait_until
+from lab import LAB, build_dir, sh, wait_until
 from product import STATE_DIR, environment, processes_named, sekisho, sekisho_json
 from run import no_daemon
 from test_07_vm import run_vm, vm_state
@@ -234,6 +234,45 @@ def test_warm(t):
     status, out, err, _ = run_vm(t, "img", "sh", "-c", "echo kept >/kept", options=("--image", source))
     assert status == 0, err
     assert run_vm(t, "img", "cat", "/kept", options=("--image", source))[1] == "kept\n"
+
+
+def pss_mib(pid):
+    lines = open(f"/proc/{pid}/smaps_rollup").read().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
+
+
+@with_images
+@vm_state
+@no_daemon
+def test_twenty(t):
+    """Twenty applications started at once, each with its own address, run and answer; what is ours of each is small; each stops at once."""
+    begin(t)
+    source = archive(Env=["PATH=/bin"])
+    options = ("--image", source, "--ephemeral", "--memory", "128")
+    cold_and_stored(t, *options)
+    names = [f"a{i}" for i in range(20)]
+    began = time.monotonic()
+    starts = [t.processes.append(p) or p for p in
+              [subprocess.Popen([f"{build_dir()}/sekisho", "run", "--detach", *options, name, "--", "sleep", "600"], env=environment(), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE) for name in names]]
+    for p in starts:
+        _out, err = p.communicate(timeout=120)
+        assert p.returncode == 0, err
+    took = time.monotonic() - began
+    apps = sekisho_json("ps")
+    assert sorted(a["app"] for a in apps) == sorted(names) and all(a["state"] == "running" for a in apps), apps
+    assert all(resumed()) and len({a["ipv4"] for a in apps}) == len({a["mac"] for a in apps}) == 20
+    assert sekisho("exec", "a7", "--", "hostname").strip() == "a7"
+    ours = sum(pss_mib(p) for p in t.daemon.role_pids("keeper")) / 20
+    began = time.monotonic()
+    sekisho("stop", "a7")
+    wait_until(lambda: "a7" not in [a["app"] for a in sekisho_json("ps")], 20, "it has stopped")
+    t.say(f"all run after {took:.1f} s; {ours:.1f} MiB of ours each; stopped in {time.monotonic() - began:.2f} s")
+    assert ours < 8
+    for name in names:
+        if name != "a7":
+            sekisho("stop", name)
+    wait_until(lambda: sekisho_json("ps") == [] and not processes_named("qemu-system"), 60, "all have ended")
 
 
 @with_images
