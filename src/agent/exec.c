@@ -63,6 +63,30 @@ static void get_addr(struct rd *r, struct addr *ret, uint8_t family)
 	*ret = a;
 }
 
+static void put_shares(struct wr *w, const struct agent_exec *e)
+{
+	if (e->n_shares > AGENT_SHARES_MAX) {
+		w->err = true;
+		return;
+	}
+	wr_u8(w, e->n_shares);
+	wr_u8(w, e->share_home);
+	for (unsigned i = 0; i < e->n_shares; i++)
+		put_text(w, e->share[i], sizeof(e->share[i]));
+}
+
+static void get_shares(struct rd *r, struct agent_exec *ret)
+{
+	ret->n_shares = rd_u8(r);
+	ret->share_home = get_bool(r);
+	if (ret->n_shares > AGENT_SHARES_MAX || (ret->share_home && ret->n_shares == 0)) {
+		rd_fail(r);
+		return;
+	}
+	for (unsigned i = 0; i < ret->n_shares; i++)
+		get_text(r, ret->share[i], sizeof(ret->share[i]));
+}
+
 bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 {
 	if (e->strings_len > AGENT_STRINGS_MAX || e->argc == 0 || e->argc > AGENT_ARGS_MAX ||
@@ -75,6 +99,7 @@ bool agent_exec_put(struct wr *w, const struct agent_exec *e)
 	put_text(w, e->home, sizeof(e->home));
 	put_text(w, e->cwd, sizeof(e->cwd));
 	put_text(w, e->hostname, sizeof(e->hostname));
+	put_shares(w, e);
 	wr_u8(w, e->tty);
 	wr_u16(w, e->rows);
 	wr_u16(w, e->cols);
@@ -125,6 +150,7 @@ bool agent_exec_get(const void *body, size_t len, struct agent_exec *ret)
 	get_text(&r, ret->home, sizeof(ret->home));
 	get_text(&r, ret->cwd, sizeof(ret->cwd));
 	get_text(&r, ret->hostname, sizeof(ret->hostname));
+	get_shares(&r, ret);
 	ret->tty = get_bool(&r);
 	ret->rows = rd_u16(&r);
 	ret->cols = rd_u16(&r);

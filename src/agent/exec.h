@@ -7,12 +7,16 @@
 #include "base/addr.h"
 
 /* What the guest's agent needs to become one application: the network, who it runs as, the command. */
-enum { AGENT_STRINGS_MAX = 56000, AGENT_ARGS_MAX = 4096, AGENT_SEED_LEN = 32 };
+enum { AGENT_STRINGS_MAX = 56000, AGENT_ARGS_MAX = 4096, AGENT_SEED_LEN = 32, AGENT_SHARES_MAX = 6 };
 
 struct agent_exec {
 	uint32_t uid, gid;
 	bool guest_user; /* `user` is "NAME|UID[:GROUP|GID]" for the guest to look up: uid, gid and home are its */
 	char user[64], home[256], cwd[256], hostname[64]; /* NUL-ended; cwd "" is HOME */
+	/* Directory i of the file system "shares" goes to share[i]; with share_home the last one to HOME. */
+	uint8_t n_shares;
+	bool share_home;
+	char share[AGENT_SHARES_MAX][256]; /* NUL-ended; absolute but for HOME's */
 	bool tty;
 	uint16_t rows, cols;
 	bool has_net; /* else eth0, if there is one, stays down */

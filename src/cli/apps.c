@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -81,9 +83,28 @@ int cmd_stop(struct cli *c, int argc, char **argv)
 	return simple(c, argc, argv, "org.sekisho.Apps.Stop");
 }
 
+/* What it may write of its owner's. */
+static const char *writes(const json_t *app, char *buf, size_t cap)
+{
+	const char *home = json_string_value(json_object_get(app, "home"));
+	const json_t *rw = json_object_get(app, "rw"), *dir;
+	char all[2048];
+	size_t i, at = 0;
+	all[0] = '\0';
+	json_array_foreach(rw, i, dir)
+	{
+		int n = snprintf(all + at, sizeof(all) - at, "%s%s", at > 0 ? "," : "", json_string_value(dir));
+		at += n > 0 && (size_t)n < sizeof(all) - at ? (size_t)n : 0;
+	}
+	if (home != NULL)
+		snprintf(all + at, sizeof(all) - at, "%shome:%s", at > 0 ? "," : "", home);
+	return all[0] == '\0' ? "-" : text_escape(all, strlen(all), buf, cap);
+}
+
 int cmd_ps(struct cli *c, int argc, char **argv)
 {
-	static const char *const columns[] = { "APP", "OWNER", "KIND", "STATE", "PORT", "IPV4", "STARTED", NULL };
+	static const char *const columns[] = { "APP", "OWNER", "KIND", "STATE", "PORT", "IPV4", "STARTED", "WRITES",
+		NULL };
 	static const char *const members[] = { "app", "owner", "kind", "state", "port", "ipv4", "started" };
 	json_t *apps, *app;
 	if (argc != 1)
@@ -96,12 +117,13 @@ int cmd_ps(struct cli *c, int argc, char **argv)
 	size_t i;
 	json_array_foreach(apps, i, app)
 	{
-		char text[256];
+		char text[2 * 2048];
 		if (c->json)
 			cli_print_json(app);
 		for (unsigned k = 0; k < sizeof(members) / sizeof(members[0]); k++)
 			table_cell(t, (strcmp(members[k], "started") == 0 ? cli_time : cli_text)(app, members[k], text,
 					      sizeof(text)));
+		table_cell(t, writes(app, text, sizeof(text)));
 	}
 	table_print(t);
 	json_decref(apps);

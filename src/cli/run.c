@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 #include "cli/image.h"
+#include "cli/lend.h"
 #include "cli/stream.h"
 
 #include "base/clock.h"
@@ -15,7 +16,9 @@
 
 struct run_args {
 	json_t *env;
-	const char *ask, *user, *app, *image;
+	const char *ask, *user, *app, *image, *home, *cwd;
+	const char *rw[LEND_MAX];
+	unsigned n_rw;
 	bool ephemeral;
 	long memory, cpus;
 	bool term; /* given by -e */
@@ -61,6 +64,14 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 		a->user = v;
 	else if (strcmp(o, "--image") == 0)
 		a->image = v;
+	else if (strcmp(o, "--home") == 0)
+		a->home = v;
+	else if (strcmp(o, "-w") == 0)
+		a->cwd = v;
+	else if (strcmp(o, "--rw") == 0 && a->n_rw == LEND_MAX)
+		return cli_usage("run", "--rw may be said %d times", LEND_MAX);
+	else if (strcmp(o, "--rw") == 0)
+		a->rw[a->n_rw++] = v;
 	else if (strcmp(o, "--memory") == 0)
 		return cli_integer(v, 1, INT32_MAX, &a->memory)
 			     ? 0
@@ -89,6 +100,8 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
 		strcmp(a->ask, "rehearse") != 0)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
+	if (a->cwd != NULL && a->cwd[0] != '/')
+		return cli_usage("run", "-w takes an absolute path, as the program sees it");
 	a->first = i;
 	if (a->tty < 0)
 		a->tty = !a->detach && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
@@ -108,6 +121,8 @@ static json_t *params_of(const struct cli *c, const struct run_args *a, int argc
 	json_t *o = json_pack("{s:s, s:o, s:O, s:b, s:s?, s:s?, s:s?, s:s?}", "app", a->app, "argv", list, "env",
 		a->env, "tty", a->tty, "ask", a->ask, "user", a->user, "owner", c->owner, "cwd",
 		getcwd(cwd, sizeof(cwd)));
+	if (a->cwd != NULL)
+		json_object_set_new(o, "chdir", json_string(a->cwd));
 	if (a->detach)
 		json_object_set_new(o, "detach", json_true());
 	if (a->memory > 0)
@@ -169,16 +184,50 @@ static void say_refused(const struct cli *c, const char *app, const char *since)
 	json_decref(reply);
 }
 
-/* The application's profile names an image, and what to run in it unless that was said. False: why not was said. */
-static bool use_profile(const struct run_args *a, json_t *params, const struct api_error *e, struct api_fds *give)
+/* What is opened for the application. */
+struct files {
+	struct api_fds root;
+	struct lend lend;
+};
+
+static bool open_files(const struct run_args *a, json_t *params, struct files *f)
+{
+	bool ok = a->image == NULL || cli_image_use(a->image, a->app, a->ephemeral, params, &f->root);
+	for (unsigned i = 0; ok && i < a->n_rw; i++)
+		ok = lend_dir(&f->lend, a->rw[i]);
+	return ok && (a->home == NULL || lend_home(&f->lend, a->home, a->app, a->ephemeral));
+}
+
+static void close_files(struct files *f)
+{
+	for (unsigned i = 0; i < f->root.n; i++)
+		close(f->root.fd[i]);
+	f->root.n = 0;
+	lend_fini(&f->lend);
+}
+
+/* The application's profile names files, and what to run unless that was said; what these words say goes before.
+ * False: why not was said. */
+static bool use_profile(const struct run_args *a, json_t *params, const struct api_error *e, struct files *f)
 {
 	const char *image = json_string_value(json_object_get(e->params, "image"));
-	json_t *argv = json_object_get(e->params, "argv");
-	if (image == NULL)
-		return false;
+	const char *home = json_string_value(json_object_get(e->params, "home"));
+	json_t *argv = json_object_get(e->params, "argv"), *dir;
+	struct run_args both = *a;
+	size_t i;
+	lend_fini(&f->lend);
+	json_object_set_new(params, "with_profile", json_true());
 	if (json_array_size(json_object_get(params, "argv")) == 0 && json_is_array(argv))
 		json_object_set(params, "argv", argv);
-	return cli_image_use(image, a->app, a->ephemeral, params, give);
+	/* One that these words name is open. */
+	both.image = a->image == NULL ? image : NULL;
+	both.home = a->home != NULL ? a->home : home;
+	json_array_foreach(json_object_get(e->params, "rw"), i, dir)
+	{
+		if (!json_is_string(dir) || !lend_dir(&f->lend, json_string_value(dir)))
+			return false;
+	}
+	return open_files(&both, params, f);
 }
 
 /*
@@ -186,24 +235,27 @@ static bool use_profile(const struct run_args *a, json_t *params, const struct a
  * later. The end may also be known here before it is known there, so "it runs" is asked a second time. 0, or a negative
  * errno after the reason was said: -EINVAL when there is nothing to run.
  */
-static int begin(struct cli *c, const struct run_args *a, json_t *params, struct api_fds *give, int *ret_fd)
+static int begin(struct cli *c, const struct run_args *a, json_t *params, struct files *f, int *ret_fd)
 {
 	enum { TRIES = 100, TRIES_RUNS = 2, PAUSE_MS = 50 };
+	bool told = false;
 	for (unsigned i = 1;; i++) {
 		struct api_error e = { .exit_code = EXIT_FAILED };
+		struct api_fds give = f->root;
 		int code;
 		struct api_client *client = cli_connect(c, &code);
 		if (client == NULL)
 			return -ENOTCONN;
-		api_client_give(client, give);
+		lend_give(&f->lend, params, &give);
+		api_client_give(client, &give);
 		int err = api_client_upgrade(client, "org.sekisho.Apps.Run", json_incref(params), NULL, ret_fd, &e);
 		api_client_close(client);
 		if (err == 0)
 			return 0;
-		if (strcmp(e.name, "org.sekisho.NeedsImage") == 0 && give->n == 0) {
-			bool used = use_profile(a, params, &e, give);
+		if (strcmp(e.name, "org.sekisho.NeedsFiles") == 0 && !told) {
+			told = use_profile(a, params, &e, f);
 			api_error_fini(&e);
-			if (!used)
+			if (!told)
 				return -EPERM;
 			continue;
 		}
@@ -225,21 +277,28 @@ int cmd_run(struct cli *c, int argc, char **argv)
 	struct run_args a = { .env = json_array(), .tty = -1 };
 	char since[32];
 	int fd, code = take_args(&a, argc, argv);
+	if (code == 0 && c->owner != NULL && a.home != NULL && strcmp(a.home, "app") == 0)
+		code = cli_usage("run", "--home app is kept among your own files; it cannot be another user's");
 	if (code != 0)
 		return code;
 	clock_format(clock_wall_ms(), since);
 	json_t *params = params_of(c, &a, argc, argv);
-	struct api_fds give = { 0 };
-	int err = -EPERM;
-	if (a.image == NULL || cli_image_use(a.image, a.app, a.ephemeral, params, &give))
-		err = begin(c, &a, params, &give, &fd);
-	for (unsigned i = 0; i < give.n; i++)
-		close(give.fd[i]);
+	static struct files f;
+	int err = open_files(&a, params, &f) ? begin(c, &a, params, &f, &fd) : -EPERM;
 	json_decref(params);
 	json_decref(a.env);
-	if (err != 0)
+	for (unsigned i = 0; i < f.root.n; i++)
+		close(f.root.fd[i]);
+	f.root.n = 0;
+	if (err != 0) {
+		close_files(&f);
 		return err == -EINVAL ? EXIT_USAGE : STREAM_OURS;
+	}
+	lend_look(&f.lend);
 	code = stream_run(fd, a.tty && !a.detach, a.detach ? STREAM_START : STREAM_PROGRAM);
+	if (!a.detach)
+		lend_tell(&f.lend);
+	lend_fini(&f.lend);
 	if (a.ask != NULL && strcmp(a.ask, "deny") == 0)
 		say_refused(c, a.app, since);
 	return code;

@@ -55,6 +55,11 @@ static bool exec_from(const struct ipc_vm *m, struct agent_exec *e)
 	snprintf(e->cwd, sizeof(e->cwd), "%s", m->cwd);
 	snprintf(e->hostname, sizeof(e->hostname), "%.63s", m->name);
 	memcpy(e->strings, m->strings, m->strings_len);
+	static_assert((int)IPC_SHARES_MAX == (int)AGENT_SHARES_MAX && sizeof(e->share) == sizeof(m->shares.path),
+		"one list");
+	e->n_shares = m->shares.n;
+	e->share_home = m->shares.home != IPC_HOME_NONE;
+	memcpy(e->share, m->shares.path, sizeof(e->share));
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "daemon/cgroup.h"
 #include "daemon/setup.h"
 #include "daemon/vm_place.h"
+#include "daemon/vm_shares.h"
 #include "daemon/warm.h"
 #include "vm/tap.h"
 #include "vm/warm.h"
@@ -171,9 +172,9 @@ static void join_cgroup(struct sekishod *d, struct vm_state *s, const struct ipc
 {
 	enum { PIDS = 512 };
 	const struct cgroup_limits l = { .memory_mib = m->memory_mib, .cpus = m->cpus, .pids = PIDS };
-	const pid_t pids[] = { s->proc.vmm.pid, s->proc.share.pid };
+	const pid_t pids[] = { s->proc.vmm.pid, s->proc.share.pid, s->proc.shares.pid };
 	static_assert(sizeof(s->cgroup) == CGROUP_PATH_MAX, "one path");
-	int err = cgroup_make(&l, pids, 2, s->cgroup);
+	int err = cgroup_make(&l, pids, 3, s->cgroup);
 	if (err != 0 && !d->vms->said_cgroup)
 		log_msg(LOG_NOTICE, "virtual machines run without a cgroup of their own: %s", strerror(-err));
 	d->vms->said_cgroup = d->vms->said_cgroup || err != 0;
@@ -193,7 +194,13 @@ static int start_vmm(struct sekishod *d, struct vm *vm, struct vm_spec *spec, ch
 	return err;
 }
 
-static int start_machine(struct sekishod *d, struct vm *vm, struct ipc_vm *m, const struct vm_root *root, char *error)
+/* What came along with the request. */
+struct given {
+	struct vm_root root;
+	struct vm_shares shares;
+};
+
+static int start_machine(struct sekishod *d, struct vm *vm, struct ipc_vm *m, const struct given *given, char *error)
 {
 	char dir[VM_PATH_MAX];
 	unsigned place = place_of(d, vm);
@@ -215,7 +222,8 @@ static int start_machine(struct sekishod *d, struct vm *vm, struct ipc_vm *m, co
 		.uid = uid_of(d, place),
 		.share_uid = uid_of(d, place) + 1,
 		.accel = VM_ACCEL_AUTO,
-		.root = *root,
+		.root = given->root,
+		.shares = given->shares,
 		.tap_fd = t->fd,
 		.tso = d->ovs.tso,
 		.mac = m->mac,
@@ -226,6 +234,7 @@ static int start_machine(struct sekishod *d, struct vm *vm, struct ipc_vm *m, co
 	if (err != 0)
 		return err;
 	m->warm = vm->warm;
+	s->shares_uid = given->shares.uid;
 	s->slot = m->ref.slot;
 	s->run = m->ref.run;
 	memcpy(s->tap, m->tap, sizeof(s->tap));
@@ -310,11 +319,9 @@ static bool opened_for(int fd, int mode)
 	return flags >= 0 && (flags & (O_ACCMODE | O_PATH)) == mode;
 }
 
-/* Behind the client's stream come the descriptors of its root; they stay the frame's. */
+/* Behind the client's stream come the descriptors of its root, and of what is lent to it; they stay the frame's. */
 static int take_root(const struct frame *f, const struct ipc_root *r, struct vm_root *ret)
 {
-	if (f->n_fds != 1 + ipc_root_fds(r))
-		return -EINVAL;
 	*ret = (struct vm_root){ .kind = VM_ROOT_HOST, .image_fd = -1, .layer_fd = -1 };
 	if (r->kind != IPC_ROOT_IMAGE)
 		return 0;
@@ -323,6 +330,16 @@ static int take_root(const struct frame *f, const struct ipc_root *r, struct vm_
 	if (r->layer)
 		ret->layer_fd = f->fds[2];
 	return opened_for(f->fds[1], O_RDONLY) && (!r->layer || opened_for(f->fds[2], O_RDWR)) ? 0 : -EBADF;
+}
+
+static int take_given(const struct sekishod *d, const struct frame *f, const struct ipc_vm *m, struct given *ret,
+	char *error)
+{
+	unsigned n = 1 + ipc_root_fds(&m->root);
+	if (m->ref.slot == 0 || f->n_fds != n + m->shares.n)
+		return -EINVAL;
+	int err = take_root(f, &m->root, &ret->root);
+	return err != 0 ? err : vm_shares_take(d, m, f->fds[0], f->fds + n, &ret->shares, error);
 }
 
 /* Closed by another, who may have to wait for their file system. */
@@ -339,27 +356,28 @@ void vms_start(struct sekishod *d, struct frame *f)
 	static struct ipc_vm m;
 	char error[VM_ERROR_MAX] = "the request is malformed";
 	unsigned place = 0;
-	struct vm_root root;
+	struct given given = { 0 };
 	struct vm *vm = vm_free_place(d->vms, &place);
-	int err = ipc_vm_get(f->body, f->len, &m) && m.ref.slot != 0 ? take_root(f, &m.root, &root) : -EINVAL;
+	int err = ipc_vm_get(f->body, f->len, &m) ? take_given(d, f, &m, &given, error) : -EINVAL;
 	if (err == 0 && vm == NULL) {
 		snprintf(error, sizeof(error), "%d virtual machines run already", VMS_MAX);
 		err = -EBUSY;
 	}
 	if (err != 0) {
+		vm_shares_drop(&given.shares);
 		drop_root(f);
 		answer(d, f->id, err, error);
 		return;
 	}
 	*vm = (struct vm){ .keeper = { .pidfd = -1 },
-		.state.proc = { .vmm.pidfd = -1, .share.pidfd = -1 },
+		.state.proc = { .vmm.pidfd = -1, .share.pidfd = -1, .shares.pidfd = -1 },
 		.ref = m.ref,
 		.claimed = true };
 	m.tso = d->ovs.tso;
 	if (getrandom(m.sync, sizeof(m.sync), 0) != (ssize_t)sizeof(m.sync))
 		err = -EIO;
 	if (err == 0)
-		err = start_machine(d, vm, &m, &root, error);
+		err = start_machine(d, vm, &m, &given, error);
 	if (err == 0) {
 		err = start_keeper(d, vm, &m, f->fds[0]);
 		if (err != 0)
@@ -370,6 +388,7 @@ void vms_start(struct sekishod *d, struct frame *f)
 		keeper_end(&vm->keeper);
 		vm_unmake(d, vm);
 	}
+	vm_shares_drop(&given.shares);
 	drop_root(f);
 	answer(d, f->id, err, error);
 }

@@ -43,6 +43,8 @@ static int find_processes(const struct sekishod *d, unsigned place, struct vm_st
 	int err = vm_process_find(&s->proc.vmm, uid_of(d, place));
 	if (err == 0 && s->proc.share.pid != 0)
 		err = vm_process_find(&s->proc.share, uid_of(d, place) + 1);
+	if (err == 0 && s->proc.shares.pid != 0)
+		err = vm_process_find(&s->proc.shares, s->shares_uid);
 	return err;
 }
 
@@ -91,6 +93,9 @@ static void adopt_place(struct sekishod *d, unsigned place)
 		log_msg(LOG_NOTICE, "the virtual machine of slot %u, run %u, ended while nobody watched", s.slot,
 			s.run);
 	if (read) {
+		/* Its uid is a person's: nobody sweeps after it. */
+		if (s.proc.shares.pidfd < 0 && s.proc.shares.pid != 0)
+			(void)!vm_process_find(&s.proc.shares, s.shares_uid);
 		vm_kill(&s.proc);
 		cgroup_remove(s.cgroup);
 	}

@@ -93,7 +93,7 @@ static void begin(struct sekishod *d, int file)
 {
 	char error[VM_ERROR_MAX] = "";
 	w.answered = false;
-	w.proc = (struct vm_proc){ .vmm.pidfd = -1, .share.pidfd = -1 };
+	w.proc = (struct vm_proc){ .vmm.pidfd = -1, .share.pidfd = -1, .shares.pidfd = -1 };
 	int err = file < 0 ? file : machine_begin(d, file, error);
 	if (file >= 0)
 		close(file);

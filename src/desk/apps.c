@@ -50,6 +50,7 @@ void app_clear(struct app *a)
 	free(a->error);
 	free(a->ending);
 	free(a->vm);
+	json_decref(a->lent);
 	rule_free(a->rehearsal);
 	api_fds_drop(&a->blocks);
 	if (a->stream >= 0)
@@ -245,6 +246,7 @@ void apps_load(struct desk *d)
 			app_adopt(d, &s);
 	}
 	store_rows_end(q);
+	shares_load(d);
 }
 
 /* Calls */
@@ -348,12 +350,16 @@ json_t *app_json(struct desk *d, const struct app *a)
 {
 	static const char *const states[] = { "free", "starting", "running", "stopping" };
 	char mac[MAC_TEXT_MAX], v4[ADDR_TEXT_MAX], v6[ADDR_TEXT_MAX];
-	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "app", a->gate.name, "owner",
+	json_t *lent = a->lent != NULL ? json_incref(a->lent) : shares_json(&(struct ipc_shares){ 0 });
+	json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "app", a->gate.name, "owner",
 		owner_json(d, a->gate.owner), "kind", a->kind == APP_VM ? "vm" : "attached", "state",
 		a->state == APP_RUNNING && a->frozen ? "frozen" : states[a->state], "port", a->ifname, "mac",
 		mac_format(&a->gate.mac, mac, sizeof(mac)), "ipv4", addr_format(&a->gate.v4, v4, sizeof(v4)), "ipv6",
 		addr_format(&a->gate.v6, v6, sizeof(v6)), "run", (int)a->gate.ref.run, "started",
 		time_json(a->started_ms));
+	json_object_update(o, lent);
+	json_decref(lent);
+	return o;
 }
 
 void apps_list(struct desk *d, struct client *c)

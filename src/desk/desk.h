@@ -171,6 +171,7 @@ struct app {
 	bool freezing, frozen;			 /* what it waits for; how it is */
 	bool vm_ending;				 /* its program has ended */
 	bool kept;				 /* its VM outlives the daemon */
+	json_t *lent;				 /* shares_json(), NULL: nothing; owned */
 	char *error;				 /* why the start failed; owned */
 	int64_t carded_ms[DESK_CARDED];		 /* when the last questions of it were asked, a ring */
 	unsigned n_carded, waiting;

@@ -38,8 +38,7 @@ static bool vm_numbers(struct desk *d, struct client *c, const struct profile *p
 	return true;
 }
 
-/* The guest sees the host tree's directories and nothing else of ours (vm.md): elsewhere the program begins in its
- * HOME. */
+/* The guest sees the host tree's directories, and what is lent to it: elsewhere the program begins in its HOME. */
 static bool cwd_shared(const char *cwd)
 {
 	static const char *const trees[] = { "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32" };
@@ -67,9 +66,6 @@ static bool vm_root(struct desk *d, struct client *c, struct ipc_vm *vm)
 		return arg_bad(d, c, "layer", "only an image has one");
 	vm->root.layer = layer;
 	vm->guest_user = vm->root.kind != IPC_ROOT_HOST;
-	if (c->fds.n != ipc_root_fds(&vm->root))
-		return arg_bad(d, c, "root", "%u descriptors came along instead of %u", c->fds.n,
-			ipc_root_fds(&vm->root));
 	return true;
 }
 
@@ -88,6 +84,19 @@ static bool vm_guest_user(struct desk *d, struct client *c, struct ipc_vm *vm)
 	return true;
 }
 
+/* Where the program must begin. False: an error was replied. */
+static bool vm_chdir(struct desk *d, struct client *c, struct ipc_vm *vm)
+{
+	const char *dir = NULL;
+	if (!arg_str(d, c, "chdir", false, &dir))
+		return false;
+	if (dir != NULL && (dir[0] != '/' || strlen(dir) >= sizeof(vm->cwd)))
+		return arg_bad(d, c, "chdir", "it is no absolute path of at most %zu bytes", sizeof(vm->cwd) - 1);
+	if (dir != NULL)
+		snprintf(vm->cwd, sizeof(vm->cwd), "%s", dir);
+	return true;
+}
+
 /* Who the program is inside: its owner, or root in its own machine. */
 static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_t owner)
 {
@@ -100,7 +109,8 @@ static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_
 		err = host_user_by_uid(&d->host, 0, &u);
 	else if (err == 0 && user != NULL && strcmp(user, u.name) != 0)
 		err = -ENOENT;
-	if (err != 0 || (cwd_shared(cwd) && strlen(cwd) >= sizeof(vm->cwd))) {
+	bool there = cwd_shared(cwd) || vm_shared(vm, cwd);
+	if (err != 0 || (there && strlen(cwd) >= sizeof(vm->cwd))) {
 		client_no_such(d, c, err != 0 ? "user" : "directory", err != 0 && user != NULL ? user : cwd);
 		return false;
 	}
@@ -108,24 +118,8 @@ static bool vm_user(struct desk *d, struct client *c, struct ipc_vm *vm, uint32_
 	vm->gid = u.gid;
 	snprintf(vm->user, sizeof(vm->user), "%s", u.name);
 	snprintf(vm->home, sizeof(vm->home), "%s", u.home);
-	if (cwd_shared(cwd))
+	if (there)
 		snprintf(vm->cwd, sizeof(vm->cwd), "%s", cwd);
-	return true;
-}
-
-/* The profile's image is the client's to open: he is told which, and calls again. True: he was. */
-static bool wants_image(struct desk *d, struct client *c, const struct profile *p)
-{
-	if (p == NULL || p->image[0] == '\0' || !(c->admin || profile_names_user(p, c->user.name)) ||
-		json_is_string(json_object_get(c->call.params, "root")))
-		return false;
-	json_t *argv = json_array();
-	const char *word = p->argv;
-	for (unsigned i = 0; i < p->argc; i++, word += strlen(word) + 1)
-		json_array_append_new(argv, json_string(word));
-	client_error(d, c, "org.sekisho.NeedsImage",
-		json_pack("{s:s, s:o, s:s}", "image", p->image, "argv", argv, "text",
-			"its profile wants an image; sekisho run prepares and gives it"));
 	return true;
 }
 
@@ -177,10 +171,11 @@ void apps_run(struct desk *d, struct client *c)
 		return;
 	}
 	struct ipc_vm *vm = calloc(1, sizeof(*vm));
-	if (vm == NULL || !arg_app(d, c, true, &name) || wants_image(d, c, profile_of(d, name)) ||
+	if (vm == NULL || !arg_app(d, c, true, &name) || wants_files(d, c, profile_of(d, name)) ||
 		!arg_strings(d, c, "argv", false, &argv) || !arg_strings(d, c, "env", false, &env) ||
 		!arg_owner(d, c, &owner, &said) || !arg_ask(d, c, &ask) || !vm_numbers(d, c, profile_of(d, name), vm) ||
-		!vm_root(d, c, vm) || !(vm->guest_user ? vm_guest_user(d, c, vm) : vm_user(d, c, vm, owner)) ||
+		!vm_root(d, c, vm) || !vm_shares(d, c, vm, owner) ||
+		!(vm->guest_user ? vm_guest_user(d, c, vm) : vm_user(d, c, vm, owner)) || !vm_chdir(d, c, vm) ||
 		!vm_command(d, c, profile_of(d, name), name, argv, vm)) {
 		if (vm == NULL)
 			c->dead = true;
@@ -201,6 +196,7 @@ void apps_run(struct desk *d, struct client *c)
 	snprintf(a->ifname, sizeof(a->ifname), "skt%u", a->gate.ref.slot);
 	vm_addresses(d, vm, a);
 	a->vm = vm;
+	a->lent = vm->shares.n > 0 ? shares_json(&vm->shares) : NULL;
 	a->blocks = c->fds;
 	c->fds.n = 0;
 	app_begin(d, c, a, ask);

@@ -40,6 +40,8 @@ static int app_store(struct desk *d, const struct app *a)
 	snprintf(s.name, sizeof(s.name), "%s", a->gate.name);
 	snprintf(s.ifname, sizeof(s.ifname), "%s", a->ifname);
 	int err = store_app_put(d->store, &s);
+	if (err == 0)
+		err = shares_store(d, a);
 	return err != 0 ? err : store_commit(d->store);
 }
 
@@ -127,8 +129,11 @@ static void app_running(struct desk *d, struct app *a)
 {
 	a->state = APP_RUNNING;
 	a->ran = true;
+	char text[1024] = "";
+	if (a->lent != NULL)
+		shares_text(a->lent, text, sizeof(text));
 	if (!a->adopted)
-		log_app(d, a, "app-started", NULL);
+		log_app(d, a, "app-started", a->lent != NULL ? text : NULL);
 }
 
 /* The reply goes out before the machine starts: from then on the connection belongs to the keeper. */

@@ -114,8 +114,7 @@ static int write_account(const struct agent_exec *e)
 	return fclose(f) == 0 ? 0 : -errno;
 }
 
-/* With what leads to it; the last one is the user's. */
-static int make_dir_of(const struct agent_exec *e, const char *dir)
+int make_dir_of(const struct agent_exec *e, const char *dir)
 {
 	static_assert(sizeof(e->home) == sizeof(e->cwd), "one path");
 	char path[sizeof(e->home)];

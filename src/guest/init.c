@@ -45,6 +45,8 @@ static int prepare(int ctl, struct agent_exec *e, char *reason, size_t cap)
 	if (err == 0)
 		err = say("its identity", setup_identity(e), reason, cap);
 	if (err == 0)
+		err = say("its shares", setup_shares(e), reason, cap);
+	if (err == 0)
 		err = say("its network", setup_net(e), reason, cap);
 	return err;
 }

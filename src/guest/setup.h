@@ -29,6 +29,10 @@ int setup_user(struct agent_exec *e, const char **ret_missing) __attribute__((wa
 unsigned user_groups(const struct agent_exec *e, gid_t *ret, unsigned cap);
 /* Clock and entropy: before anything else of this run. */
 int setup_fresh(const struct agent_exec *e) __attribute__((warn_unused_result));
+/* What the owner lends, each at its place; the places are the user's where they are new. */
+int setup_shares(const struct agent_exec *e) __attribute__((warn_unused_result));
+/* With what leads to it; the last one is the user's where it is new. */
+int make_dir_of(const struct agent_exec *e, const char *dir) __attribute__((warn_unused_result));
 /* Host name, resolv.conf, hosts, machine-id where there is none, the user's passwd entry and home. */
 int setup_identity(const struct agent_exec *e) __attribute__((warn_unused_result));
 /* eth0 by the static configuration; ipv4 and ipv6 where given. */

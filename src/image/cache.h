@@ -47,6 +47,9 @@ int image_prune(uint64_t keep, const char *spare, unsigned *ret_n, char *error) 
  */
 enum { IMAGE_LAYER_GIB = 16 };
 int layer_open(const char *app, const char *id, int *ret_fd, char *error) __attribute__((warn_unused_result));
+/* The directory that is kept as an application's home, made where it is not: APP below $SEKISHO_HOMES, else
+ * sekisho/homes in the same places. */
+int home_open(const char *app, char ret[PATH_MAX], char *error) __attribute__((warn_unused_result));
 /* Removes all of an application's. *ret_n: how many there were; -EBUSY: one is in use. */
 int layer_remove(const char *app, unsigned *ret_n, char *error) __attribute__((warn_unused_result));
 

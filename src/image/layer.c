@@ -86,6 +86,16 @@ int layer_open(const char *app, const char *id, int *ret_fd, char *error)
 	return 0;
 }
 
+int home_open(const char *app, char ret[PATH_MAX], char *error)
+{
+	char dir[PATH_MAX];
+	int err = place_homes(dir, error);
+	if (err != 0)
+		return err;
+	snprintf(ret, PATH_MAX, "%.3000s/%.64s", dir, app);
+	return place_make(ret, error);
+}
+
 static int remove_layer(const char *path, char *error)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), err = 0;

@@ -63,6 +63,11 @@ int place_layers(char ret[PATH_MAX], char *error)
 	return place("SEKISHO_LAYERS", "XDG_STATE_HOME", ".local/state", "layers", ret, error);
 }
 
+int place_homes(char ret[PATH_MAX], char *error)
+{
+	return place("SEKISHO_HOMES", "XDG_STATE_HOME", ".local/state", "homes", ret, error);
+}
+
 int place_sum(int fd, char ret[IMAGE_ID_LEN + 1])
 {
 	enum { CHUNK = 1 << 20 };

@@ -9,6 +9,7 @@
 /* Directories of the caller's own, made with all that leads to them, 0700. 0 or negative errno with a sentence. */
 int place_images(char ret[PATH_MAX], char *error) __attribute__((warn_unused_result));
 int place_layers(char ret[PATH_MAX], char *error) __attribute__((warn_unused_result));
+int place_homes(char ret[PATH_MAX], char *error) __attribute__((warn_unused_result));
 int place_make(const char *path, char *error) __attribute__((warn_unused_result));
 /* The SHA-256 of a file, in hex. */
 int place_sum(int fd, char ret[IMAGE_ID_LEN + 1]) __attribute__((warn_unused_result));

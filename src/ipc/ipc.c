@@ -393,6 +393,20 @@ static void io_root(struct io *io, struct ipc_root *m)
 		rd_fail(&io->r);
 }
 
+static void io_shares(struct io *io, struct ipc_shares *m)
+{
+	io_u32(io, &m->uid);
+	io_u32(io, &m->gid);
+	io_u8(io, &m->n);
+	io_u8(io, &m->home);
+	if (m->n > IPC_SHARES_MAX || m->home >= IPC_HOMES || (m->home != IPC_HOME_NONE && m->n == 0)) {
+		rd_fail(&io->r);
+		return;
+	}
+	for (unsigned i = 0; i < m->n; i++)
+		io_str(io, m->path[i], sizeof(m->path[i]));
+}
+
 static void io_vm(struct io *io, struct ipc_vm *m)
 {
 	io_app_ref(io, &m->ref);
@@ -400,6 +414,7 @@ static void io_vm(struct io *io, struct ipc_vm *m)
 	io_u32(io, &m->gid);
 	io_str(io, m->name, sizeof(m->name));
 	io_root(io, &m->root);
+	io_shares(io, &m->shares);
 	io_bool(io, &m->guest_user);
 	io_str(io, m->user, sizeof(m->user));
 	io_str(io, m->home, sizeof(m->home));

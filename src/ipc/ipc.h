@@ -48,8 +48,8 @@ enum ipc_type {
 	IPC_LINK_TAKE = 32, /* desk → main: ipc_text interface: may it become a port? made ready and down */
 	IPC_LINK_UP,	    /* desk → main: ipc_text */
 	IPC_LINK_RELEASE,   /* desk → main: ipc_text */
-	IPC_VM_START, /* desk → main: ipc_vm + fds: the client's stream, those of ipc_root; answered when the keeper has
-			 it */
+	IPC_VM_START, /* desk → main: ipc_vm + fds: the client's stream, those of ipc_root, of ipc_shares; answered when
+			 the keeper has it */
 	IPC_VM_STOP,   /* desk → main: ipc_app_ref */
 	IPC_VM_ENDING, /* main → desk: ipc_vm_exit: its program has ended, IPC_VM_EXITED follows */
 	IPC_VM_EXITED, /* main → desk: ipc_vm_exit */
@@ -373,11 +373,25 @@ struct ipc_root {
 /* How many descriptors that makes. */
 unsigned ipc_root_fds(const struct ipc_root *r);
 
+/*
+ * Directories of the owner's that the guest may write, each at its own path; their descriptors (O_PATH) follow those of
+ * the root. The last may be the home of the guest's user.
+ */
+enum { IPC_SHARES_MAX = 6, IPC_SHARE_PATH = 256 };
+enum ipc_home { IPC_HOME_NONE, IPC_HOME_KEPT, IPC_HOME_DIR, IPC_HOMES }; /* KEPT: a place of ours among his files */
+struct ipc_shares {
+	uint32_t uid, gid; /* whose they are: who serves them */
+	uint8_t n;
+	uint8_t home; /* enum ipc_home */
+	char path[IPC_SHARES_MAX][IPC_SHARE_PATH];
+};
+
 struct ipc_vm {
 	struct ipc_app_ref ref;
 	uint32_t uid, gid;
 	char name[IPC_APP_MAX];
 	struct ipc_root root;
+	struct ipc_shares shares;
 	bool guest_user; /* agent/exec.h */
 	char user[64], home[256], cwd[256];
 	struct mac mac;

@@ -178,6 +178,46 @@ static int image(struct reader *r, struct span v)
 	return 0;
 }
 
+static int directory(struct reader *r, struct span v, char ret[PROFILE_DIR_MAX + 1])
+{
+	char show[64];
+	if (v.len == 0 || v.len > PROFILE_DIR_MAX || v.p[0] != '/')
+		return fail(r, v, "expected a directory's absolute path, found \"%s\"", lex_show(v, show));
+	memcpy(ret, v.p, v.len);
+	ret[v.len] = '\0';
+	return 0;
+}
+
+/* Between commas; blanks are part of a name. */
+static int directories(struct reader *r, struct span v)
+{
+	int err = 0;
+	if (span_is(v, "none"))
+		return 0;
+	for (bool more = true; err == 0 && more;) {
+		size_t n = 0;
+		while (n < v.len && v.p[n] != ',')
+			n++;
+		more = n < v.len;
+		if (r->p->n_rw == PROFILE_RW_MAX)
+			return fail(r, v, "at most %d directories", PROFILE_RW_MAX);
+		err = directory(r, trim(span_to(v, n)), r->p->rw[r->p->n_rw]);
+		r->p->n_rw += err == 0;
+		v = span_from(v, more ? n + 1 : n);
+	}
+	return err;
+}
+
+static int home(struct reader *r, struct span v)
+{
+	if (span_is(v, "none"))
+		return 0;
+	if (!span_is(v, "app"))
+		return directory(r, v, r->p->home);
+	memcpy(r->p->home, "app", sizeof("app"));
+	return 0;
+}
+
 static int set_key(struct reader *r, enum key k, struct span v)
 {
 	uint32_t n = 0;
@@ -192,8 +232,9 @@ static int set_key(struct reader *r, enum key k, struct span v)
 	case KEY_NAMES_REAL:
 		return only(r, v, keys[k], "no");
 	case KEY_HOME:
+		return home(r, v);
 	case KEY_RW:
-		return only(r, v, keys[k], "none");
+		return directories(r, v);
 	case KEY_IMAGE:
 		return image(r, v);
 	case KEY_MEMORY:

@@ -7,7 +7,7 @@
 /* apps/NAME.conf (sekishod.conf(5)): who may start the application NAME, and its options. Pure. */
 
 enum { PROFILE_FILE_MAX = 64 << 10, PROFILE_USERS_MAX = 64, PROFILE_USER_LEN = 32, PROFILE_COMMAND_MAX = 4096 };
-enum { PROFILE_IMAGE_MAX = 511 };
+enum { PROFILE_IMAGE_MAX = 511, PROFILE_RW_MAX = 6, PROFILE_DIR_MAX = 255 };
 
 struct profile {
 	char app[POLICY_TOKEN_MAX + 1];
@@ -16,6 +16,9 @@ struct profile {
 	uint32_t memory_mib, cpus;	   /* 0: not said */
 	uint16_t new_names_per_min;	   /* 0: not said */
 	char image[PROFILE_IMAGE_MAX + 1]; /* as run --image takes it; "": the host's directories */
+	unsigned n_rw;
+	char rw[PROFILE_RW_MAX][PROFILE_DIR_MAX + 1]; /* absolute; as run --rw takes them */
+	char home[PROFILE_DIR_MAX + 1];		      /* "": none; "app", or absolute */
 	uint16_t argc;
 	size_t argv_len;
 	char argv[PROFILE_COMMAND_MAX]; /* argc words, each NUL-ended */

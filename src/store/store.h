@@ -143,7 +143,7 @@ int store_apps_next(struct store_rows *q, struct store_app *ret) __attribute__((
 
 /* The gate's memory, kept as the bytes it sent: synthetic names (key: index) and grants (key: grant number) of a run.
  */
-enum store_copy { STORE_SYN, STORE_GRANT };
+enum store_copy { STORE_SYN, STORE_GRANT, STORE_SHARES };
 int store_copy_put(struct store *s, enum store_copy kind, uint32_t run, uint32_t key, const void *body, size_t len)
 	__attribute__((warn_unused_result));
 int store_copy_del(struct store *s, enum store_copy kind, uint32_t key, uint32_t run)

@@ -30,6 +30,15 @@ struct vm_root {
 	int layer_fd; /* IMAGE: ext4; -1: the layer is memory */
 };
 
+/* Directories that the guest may write: virtiofs "shares", served as their owner. */
+enum { VM_SHARES_MAX = 6 };
+struct vm_shares {
+	unsigned n;
+	int tree[VM_SHARES_MAX]; /* vm/share.h; stay the caller's */
+	uid_t uid;
+	gid_t gid;
+};
+
 struct vm_spec {
 	const struct vm_kernel *kernel; /* vm_kernel_find() */
 	const char *dir; /* the VM's own, empty, root's alone: its sockets and log are made there and stay */
@@ -37,6 +46,7 @@ struct vm_spec {
 	uid_t share_uid;
 	enum vm_accel accel; /* AUTO: KVM where vm_kvm_works() */
 	struct vm_root root;
+	struct vm_shares shares;
 	int tap_fd;	/* -1: no NIC; stays the caller's */
 	bool blind_nic; /* a NIC without a tap (vm/warm.h) */
 	int resume_fd;	/* a stored machine of the same shape, the caller's; 0 or -1: it boots */
@@ -54,7 +64,7 @@ struct vm_process {
 };
 
 struct vm_proc {
-	struct vm_process vmm, share; /* reap them (waitpid) when the pidfd says so */
+	struct vm_process vmm, share, shares; /* reap them (waitpid) when the pidfd says so */
 };
 
 /* All descriptors are the caller's, close-on-exec, non-blocking; -1: none. */

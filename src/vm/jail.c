@@ -2,6 +2,7 @@
 #include "vm/jail.h"
 
 #include "vm/backend.h"
+#include "vm/lent.h"
 #include "vm/root.h"
 
 #include <errno.h>
@@ -95,14 +96,15 @@ static int build_root(const struct jail *j, const char *dir)
 	int err = 0;
 	for (const struct jail_bind *b = j->binds; err == 0 && b->from != NULL; b++)
 		err = bind_one(dir, b);
-	if (err == 0 && j->host_tree) {
-		snprintf(path, sizeof(path), "%s/proc", dir);
-		if (mkdir(path, 0555) != 0 || mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
-			return -errno;
-		snprintf(path, sizeof(path), "%s/share", dir);
-		err = mkdir(path, 0755) != 0 ? -errno : vm_root_build(path);
-	}
-	return err;
+	if (err != 0 || (!j->host_tree && j->lent == NULL))
+		return err;
+	snprintf(path, sizeof(path), "%s/proc", dir);
+	if (mkdir(path, 0555) != 0 || mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
+		return -errno;
+	snprintf(path, sizeof(path), "%s/share", dir);
+	if (mkdir(path, 0755) != 0)
+		return -errno;
+	return j->lent != NULL ? lent_mount(path, j->uid, j->lent) : vm_root_build(path);
 }
 
 static int enter_root(const char *dir)
@@ -118,10 +120,15 @@ static int enter_root(const char *dir)
  * -------------------------------------------------------------------------------------------------------------------
  */
 
+static gid_t gid_of(const struct jail *j)
+{
+	return j->lent != NULL ? j->lent->gid : j->uid;
+}
+
 static int change_ids(const struct jail *j)
 {
-	gid_t extra = j->extra_gid;
-	if (setgroups(extra != 0 ? 1 : 0, &extra) != 0 || setresgid(j->uid, j->uid, j->uid) != 0 ||
+	gid_t extra = j->extra_gid, gid = gid_of(j);
+	if (setgroups(extra != 0 ? 1 : 0, &extra) != 0 || setresgid(gid, gid, gid) != 0 ||
 		setresuid(j->uid, j->uid, j->uid) != 0)
 		return -errno;
 	return 0;
@@ -134,11 +141,12 @@ static int set_caps(uint32_t mask)
 	return syscall(SYS_capset, &h, d) == 0 ? 0 : -errno;
 }
 
-static int drop_caps(bool keep_chroot)
+static int drop_caps(const struct jail *j)
 {
 	static const int kept_caps[] = { CAP_SYS_CHROOT, CAP_SETPCAP, CAP_FOWNER };
+	size_t n = !j->chroots ? 0 : j->lent != NULL ? 2 : 3;
 	uint32_t keep = 0;
-	for (size_t i = 0; keep_chroot && i < sizeof(kept_caps) / sizeof(*kept_caps); i++)
+	for (size_t i = 0; i < n; i++)
 		keep |= 1u << kept_caps[i];
 	for (int cap = 0; cap < 64; cap++) {
 		bool kept = cap < 32 && (keep >> cap & 1);
@@ -172,11 +180,7 @@ static int set_limits(const struct jail *j)
 	int err = set_limit(RLIMIT_CORE, 0);
 	if (err == 0)
 		err = set_limit(RLIMIT_NOFILE, j->max_files);
-	if (err == 0)
-		err = set_limit(RLIMIT_FSIZE, j->max_file_size);
-	if (err == 0)
-		err = set_limit(RLIMIT_NPROC, j->max_threads);
-	return err;
+	return err == 0 ? set_limit(RLIMIT_FSIZE, j->max_file_size) : err;
 }
 
 /* --- descriptors
@@ -218,12 +222,12 @@ static int ask_parent_for_maps(int word)
 
 static int become(const struct jail *j, const char *dir, int *word, const char **step)
 {
-	*step = "descriptors";
-	int err = place_fds(j, word);
+	*step = "its root";
+	umask(022);
+	int err = build_root(j, dir);
 	if (err == 0) {
-		*step = "its root";
-		umask(022);
-		err = build_root(j, dir);
+		*step = "descriptors";
+		err = place_fds(j, word);
 	}
 	if (err == 0) {
 		*step = "entering its root";
@@ -242,8 +246,17 @@ static int become(const struct jail *j, const char *dir, int *word, const char *
 		err = unshare(CLONE_NEWUSER) == 0 ? ask_parent_for_maps(*word) : -errno;
 	}
 	if (err == 0) {
+		/* Counted in its own namespace: a person has processes enough outside. */
+		*step = "its threads";
+		err = set_limit(RLIMIT_NPROC, j->max_threads);
+	}
+	if (err == 0) {
 		*step = "capabilities";
-		err = drop_caps(j->chroots);
+		err = drop_caps(j);
+	}
+	if (err == 0 && j->lent != NULL) {
+		*step = "its system calls";
+		err = lent_filter();
 	}
 	return err;
 }
@@ -293,16 +306,16 @@ static int write_map(pid_t pid, const char *file, const char *text)
 
 static int write_maps(const struct jail *j, pid_t pid)
 {
-	char map[64];
-	if (j->chroots)
-		snprintf(map, sizeof(map), "0 0 4294967295");
-	else
-		snprintf(map, sizeof(map), "%u %u 1", (unsigned)j->uid, (unsigned)j->uid);
+	static const char all[] = "0 0 4294967295";
+	bool whole = j->chroots && j->lent == NULL;
+	char uids[64], gids[64];
+	snprintf(uids, sizeof(uids), "%u %u 1", (unsigned)j->uid, (unsigned)j->uid);
+	snprintf(gids, sizeof(gids), "%u %u 1", (unsigned)gid_of(j), (unsigned)gid_of(j));
 	int err = write_map(pid, "setgroups", "deny");
 	if (err == 0)
-		err = write_map(pid, "uid_map", map);
+		err = write_map(pid, "uid_map", whole ? all : uids);
 	if (err == 0)
-		err = write_map(pid, "gid_map", map);
+		err = write_map(pid, "gid_map", whole ? all : gids);
 	return err;
 }
 

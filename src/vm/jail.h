@@ -19,11 +19,20 @@ struct jail_bind {
 	bool device;	  /* keep device nodes usable */
 };
 
+/* For a server of what its owner lends, as himself: no id but his exists there, whatever it is asked to become, and no
+ * file gets a set-id bit, since the host's own mount would honour it. Names of share_later are read-only. */
+struct jail_lent {
+	gid_t gid;
+	const int *tree; /* vm/share.h; at /share/0, /share/1, … */
+	unsigned n;
+};
+
 struct jail {
-	uid_t uid;		       /* also the gid */
+	uid_t uid;		       /* also the gid, unless lent */
 	gid_t extra_gid;	       /* 0: none */
 	const struct jail_bind *binds; /* ended by from == NULL */
 	bool host_tree;		       /* build vm/root.h's tree at /share; a proc at /proc */
+	const struct jail_lent *lent;  /* NULL: nothing; else a proc at /proc, too */
 	/* For the file server: the ids of the host are seen as they are, and CAP_SYS_CHROOT, CAP_SETPCAP (dropped by
 	 * the server itself once it has used them) and CAP_FOWNER survive exec, inside the user namespace only.
 	 * CAP_FOWNER because the guest's overlayfs opens every lower file with O_NOATIME, which is the owner's right;

@@ -119,6 +119,7 @@ void vm_clean(const char *dir)
 {
 	clean_one(dir, "log");
 	clean_one(dir, "share");
+	clean_one(dir, "shares");
 	for (unsigned i = 0; i < VM_SOCKETS; i++)
 		clean_one(dir, vm_sockets[i]);
 }
@@ -167,7 +168,9 @@ static int process_start(pid_t pid, uint64_t *ret)
 int vm_proc_note(struct vm_proc *p)
 {
 	int err = process_start(p->vmm.pid, &p->vmm.start);
-	return err != 0 || p->share.pid == 0 ? err : process_start(p->share.pid, &p->share.start);
+	if (err == 0 && p->share.pid != 0)
+		err = process_start(p->share.pid, &p->share.start);
+	return err != 0 || p->shares.pid == 0 ? err : process_start(p->shares.pid, &p->shares.start);
 }
 
 int vm_process_find(struct vm_process *p, uid_t uid)
@@ -216,4 +219,5 @@ void vm_kill(struct vm_proc *p)
 {
 	vm_process_kill(&p->vmm);
 	vm_process_kill(&p->share);
+	vm_process_kill(&p->shares);
 }

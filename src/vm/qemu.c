@@ -7,6 +7,7 @@
 #include "vm/backend.h"
 #include "vm/jail.h"
 #include "vm/process.h"
+#include "vm/share.h"
 #include "vm/tsc.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ enum {
 	QEMU_THREADS = 128, /* its pool for disks alone has 64 */
 	SHARE_FILES = 1000000,
 	SHARE_THREADS = 128,
-	FDS_MAX = 5 + VM_SOCKETS
+	FDS_MAX = 6 + VM_SOCKETS
 };
 
 /* Fixed by the order in which they are given to jail_spawn(). */
@@ -81,7 +82,7 @@ static void arg_machine(struct args *a, const struct vm_spec *s, unsigned mib)
 	arg(a, "%u", s->cpus == 0 ? 1 : s->cpus);
 	arg(a, "-object");
 	/* A file server must see it. Else it is its own, which costs less where a stored machine has nothing. */
-	if (s->root.kind == VM_ROOT_HOST)
+	if (s->root.kind == VM_ROOT_HOST || s->shares.n > 0)
 		arg(a, "memory-backend-memfd,id=mem,size=%uM,share=on", mib);
 	else
 		arg(a, "memory-backend-ram,id=mem,size=%uM", mib);
@@ -122,7 +123,17 @@ static void arg_kernel(struct args *a, const struct vm_spec *s)
 		root_word(&s->root), timing);
 }
 
-static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, int tap_fd)
+static void arg_share(struct args *a, const char *tag, int fd)
+{
+	if (fd < 0)
+		return;
+	arg(a, "-chardev");
+	arg(a, "socket,id=%s,fd=%d", tag, fd);
+	arg(a, "-device");
+	arg(a, "vhost-user-fs-device,chardev=%s,tag=%s,queue-size=1024", tag, tag);
+}
+
+static void arg_devices(struct args *a, const struct vm_spec *s, int tap_fd)
 {
 	char mac[MAC_TEXT_MAX];
 	arg(a, "-chardev");
@@ -147,12 +158,6 @@ static void arg_devices(struct args *a, const struct vm_spec *s, int share_fd, i
 	arg(a, "chardev=qmp,mode=control");
 	arg(a, "-device");
 	arg(a, "virtio-rng-device");
-	if (share_fd >= 0) {
-		arg(a, "-chardev");
-		arg(a, "socket,id=share,fd=%d", share_fd);
-		arg(a, "-device");
-		arg(a, "vhost-user-fs-device,chardev=share,tag=hostroot,queue-size=1024");
-	}
 	if (tap_fd >= 0 || s->blind_nic) {
 		arg(a, "-netdev");
 		if (tap_fd >= 0)
@@ -180,35 +185,13 @@ static void arg_block(struct args *a, const char *name, int fd, bool writable)
 /* --- the file server
  * --------------------------------------------------------------------------------------------------------------- */
 
-/* A listening socket and a connection already waiting in its queue. */
-static int socket_waiting(const char *dir, int *ret_listen, int *ret_conn)
-{
-	int l = vm_listen(dir, "share");
-	if (l < 0)
-		return l;
-	int c = vm_connect_one(dir, "share");
-	if (c < 0) {
-		close(l);
-		return c;
-	}
-	if (fcntl(c, F_SETFL, 0) != 0) {
-		int err = -errno;
-		close(l);
-		close(c);
-		return err;
-	}
-	*ret_listen = l;
-	*ret_conn = c;
-	return 0;
-}
-
 static int start_share(const struct vm_spec *s, int log, struct vm_proc *p, int *ret_conn, char *error)
 {
 	static const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
 		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
 		{ "/dev/null", "/dev/null", true }, { NULL, NULL, false } };
 	int listen_fd = -1, conn = -1;
-	int err = socket_waiting(s->dir, &listen_fd, &conn);
+	int err = vm_share_sockets(s->dir, "share", &listen_fd, &conn);
 	if (err != 0) {
 		snprintf(error, VM_ERROR_MAX, "the file server's socket cannot be made in %.100s: %s", s->dir,
 			strerror(-err));
@@ -297,7 +280,7 @@ static unsigned add_blocks(struct args *a, const struct vm_root *r, int fds[FDS_
 	return n;
 }
 
-static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_conn, struct vm_proc *p, char *error)
+static int start_vmm(const struct vm_spec *s, const struct ends *e, const int share[2], struct vm_proc *p, char *error)
 {
 	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
 		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
@@ -307,21 +290,22 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 		{ "/dev/null", "/dev/null", true }, { s->accel == VM_ACCEL_KVM ? "/dev/kvm" : NULL, "/dev/kvm", true },
 		{ NULL, NULL, false } };
 	unsigned mib = s->memory_mib == 0 ? MEMORY_DEFAULT_MIB : s->memory_mib;
-	int fds[FDS_MAX], share_fd = -1, tap_fd = -1;
+	int fds[FDS_MAX], tap_fd = -1;
 	unsigned n = VM_SOCKETS;
 	memcpy(fds, e->fd, sizeof(e->fd));
-	if (share_conn >= 0) {
-		share_fd = FD_CTL + (int)n;
-		fds[n++] = share_conn;
+	struct args a = { 0 };
+	arg_machine(&a, s, mib);
+	arg_kernel(&a, s);
+	for (unsigned i = 0; i < 2; i++) {
+		arg_share(&a, i == 0 ? "hostroot" : "shares", share[i] < 0 ? -1 : FD_CTL + (int)n);
+		if (share[i] >= 0)
+			fds[n++] = share[i];
 	}
 	if (s->tap_fd >= 0) {
 		tap_fd = FD_CTL + (int)n;
 		fds[n++] = s->tap_fd;
 	}
-	struct args a = { 0 };
-	arg_machine(&a, s, mib);
-	arg_kernel(&a, s);
-	arg_devices(&a, s, share_fd, tap_fd);
+	arg_devices(&a, s, tap_fd);
 	unsigned before = n;
 	n = add_blocks(&a, &s->root, fds, n);
 	if (s->resume_fd > 0) {
@@ -351,20 +335,24 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, int share_co
 static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *error)
 {
 	struct ends e;
-	struct vm_proc p = { .vmm.pidfd = -1, .share.pidfd = -1 };
+	struct vm_proc p = { .vmm.pidfd = -1, .share.pidfd = -1, .shares.pidfd = -1 };
 	error[0] = 0;
-	int share_conn = -1, err = ends_open(spec->dir, &e);
+	int share[2] = { -1, -1 }, err = ends_open(spec->dir, &e);
 	if (err != 0)
 		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->dir, strerror(-err));
 	if (err == 0 && spec->root.kind == VM_ROOT_HOST)
-		err = start_share(spec, e.log, &p, &share_conn, error);
+		err = start_share(spec, e.log, &p, &share[0], error);
+	if (err == 0 && spec->shares.n > 0)
+		err = vm_share_start(spec, e.log, &p.shares, &share[1], error);
 	if (err == 0)
-		err = start_vmm(spec, &e, share_conn, &p, error);
+		err = start_vmm(spec, &e, share, &p, error);
 	if (err == 0)
 		err = vm_proc_note(&p);
 	ends_close(&e);
-	if (share_conn >= 0)
-		close(share_conn);
+	for (unsigned i = 0; i < 2; i++) {
+		if (share[i] >= 0)
+			close(share[i]);
+	}
 	if (err != 0) {
 		vm_kill(&p);
 		if (error[0] == 0)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* The version counts changes of this file, of the sockets beside it and of what is spoken over them. */
-enum { MAGIC = 0x736b766d, VERSION = 4, STATE_MAX = 1024, BOOT_ID_LEN = 36 };
+enum { MAGIC = 0x736b766d, VERSION = 5, STATE_MAX = 1024, BOOT_ID_LEN = 36 };
 
 static int boot_id(uint8_t ret[BOOT_ID_LEN])
 {
@@ -54,6 +54,9 @@ int vm_state_write(const char *dir, const struct vm_state *s)
 	wr_u64(&w, s->proc.vmm.start);
 	wr_u32(&w, (uint32_t)s->proc.share.pid);
 	wr_u64(&w, s->proc.share.start);
+	wr_u32(&w, (uint32_t)s->proc.shares.pid);
+	wr_u64(&w, s->proc.shares.start);
+	wr_u32(&w, (uint32_t)s->shares_uid);
 	return wr_ok(&w) ? file_write(path, buf, w.len) : -ENOSPC;
 }
 
@@ -82,6 +85,9 @@ static int parse(const uint8_t *buf, size_t len, struct vm_state *s)
 	s->proc.vmm.start = rd_u64(&r);
 	s->proc.share.pid = (pid_t)rd_u32(&r);
 	s->proc.share.start = rd_u64(&r);
+	s->proc.shares.pid = (pid_t)rd_u32(&r);
+	s->proc.shares.start = rd_u64(&r);
+	s->shares_uid = (uid_t)rd_u32(&r);
 	return rd_done(&r) && s->slot != 0 && s->proc.vmm.pid > 1 && s->tap[sizeof(s->tap) - 1] == '\0' &&
 			       s->cgroup[sizeof(s->cgroup) - 1] == '\0'
 		     ? 0
@@ -98,7 +104,7 @@ int vm_state_read(const char *dir, struct vm_state *ret)
 		err = file_read(path, STATE_MAX, &buf, &len);
 	if (err != 0)
 		return err;
-	*ret = (struct vm_state){ .proc = { .vmm.pidfd = -1, .share.pidfd = -1 } };
+	*ret = (struct vm_state){ .proc = { .vmm.pidfd = -1, .share.pidfd = -1, .shares.pidfd = -1 } };
 	err = parse(buf, len, ret);
 	free(buf);
 	return err;

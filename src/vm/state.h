@@ -8,6 +8,7 @@
 /* What a later main must know to take a running VM over: a file beside its sockets. */
 struct vm_state {
 	struct vm_proc proc; /* without pidfds */
+	uid_t shares_uid;    /* of proc.shares */
 	uint16_t slot;	     /* of the application */
 	uint32_t run;
 	bool runs;	  /* the guest has its command and the key */

@@ -22,6 +22,9 @@ static void fill(void)
 	e.rows = 24;
 	e.cols = 80;
 	e.guest_user = true;
+	e.n_shares = AGENT_SHARES_MAX;
+	e.share_home = true;
+	memcpy(e.share[1], "/srv/work", 10);
 	e.has_net = true;
 	e.v4 = addr_v4(0xc0000202);
 	e.v4_prefix = 30;
@@ -48,6 +51,23 @@ static void test_round_trip(void **state)
 	fill();
 	assert_true(agent_exec_get(buf, encode(), &back));
 	assert_memory_equal(&e, &back, sizeof(e));
+}
+
+static void test_too_many_shares(void **state)
+{
+	(void)state;
+	enum { N_SHARES = 4 + 4 + 1 + 2 + 6 + 2 + 12 + 2 + 2 + 3 };
+	fill();
+	size_t len = encode();
+	assert_int_equal(buf[N_SHARES], AGENT_SHARES_MAX);
+	buf[N_SHARES]++;
+	assert_false(agent_exec_get(buf, len, &back));
+	fill();
+	e.n_shares = 0;
+	assert_false(agent_exec_get(buf, encode(), &back)); /* a home that is not there */
+	e.n_shares = AGENT_SHARES_MAX + 1;
+	struct wr w = wr_init(buf, sizeof(buf));
+	assert_false(agent_exec_put(&w, &e));
 }
 
 static void test_every_cut_is_refused(void **state)
@@ -92,7 +112,7 @@ static void test_bad_family(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip), cmocka_unit_test(test_too_many_shares),
 		cmocka_unit_test(test_every_cut_is_refused), cmocka_unit_test(test_bad_strings),
 		cmocka_unit_test(test_bad_family) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

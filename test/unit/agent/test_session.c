@@ -24,7 +24,7 @@ static int send_data(enum agent_side from, enum agent_stream stream, size_t len)
 
 static int hello(void)
 {
-	return say(AGENT_GUEST, AGENT_HELLO, AGENT_STDIN, "\0\0\0\3", 4);
+	return say(AGENT_GUEST, AGENT_HELLO, AGENT_STDIN, "\0\0\0\4", 4);
 }
 
 static int running(void **state)
@@ -72,7 +72,7 @@ static void test_directions(void **state)
 	assert_int_equal(say(AGENT_CLIENT, AGENT_SIGNAL, AGENT_STDIN, "\11", 1), 0);
 	assert_int_equal(say(AGENT_CLIENT, AGENT_SIGNAL, AGENT_STDIN, "\0", 1), -EPROTO);
 	assert_int_equal(say(AGENT_CLIENT, AGENT_EXIT, AGENT_STDIN, "\0\0", 2), -EPROTO);
-	assert_int_equal(say(AGENT_CLIENT, AGENT_HELLO, AGENT_STDIN, "\0\0\0\3", 4), -EPROTO);
+	assert_int_equal(say(AGENT_CLIENT, AGENT_HELLO, AGENT_STDIN, "\0\0\0\4", 4), -EPROTO);
 	assert_int_equal(say(AGENT_CLIENT, AGENT_EXEC, AGENT_STDIN, data, 100), -EPROTO);
 	assert_int_equal(say(AGENT_GUEST, AGENT_CREDIT, AGENT_STDOUT, "\0\0\0\1", 4), -EPROTO);
 }

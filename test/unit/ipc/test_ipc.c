@@ -88,6 +88,30 @@ static void vm_roots(void **state)
 	}
 }
 
+static void vm_shares(void **state)
+{
+	(void)state;
+	static struct ipc_vm m, back;
+	static const struct {
+		uint8_t n, home;
+		bool ok;
+	} cases[] = { { 0, IPC_HOME_NONE, true }, { IPC_SHARES_MAX, IPC_HOME_DIR, true }, { 1, IPC_HOME_KEPT, true },
+		{ 0, IPC_HOME_KEPT, false }, { IPC_SHARES_MAX + 1, IPC_HOME_NONE, false }, { 1, IPC_HOMES, false } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		m = (struct ipc_vm){
+			.ref = { 1, 1 },
+			.shares = { .uid = 7, .gid = 8, .n = cases[i].n, .home = cases[i].home, .path = { "/srv/a" } }
+		};
+		struct wr w = wr_init(bytes, sizeof(bytes));
+		assert_int_equal(ipc_vm_put(&w, &m), cases[i].ok);
+		if (!cases[i].ok)
+			continue;
+		assert_true(ipc_vm_get(bytes, w.len, &back));
+		assert_int_equal(back.shares.n, m.shares.n);
+		assert_string_equal(back.shares.path[0], m.shares.n > 0 ? "/srv/a" : "");
+	}
+}
+
 static void resolved_bounds(void **state)
 {
 	(void)state;
@@ -177,6 +201,7 @@ int main(void)
 		cmocka_unit_test(check_round_trip),
 		cmocka_unit_test(vm_strings_must_count),
 		cmocka_unit_test(vm_roots),
+		cmocka_unit_test(vm_shares),
 		cmocka_unit_test(resolved_bounds),
 		cmocka_unit_test(plan_is_a_function),
 		cmocka_unit_test(lan_addresses),

@@ -46,6 +46,13 @@ static void test_nothing_said(void **unused)
 	assert_int_equal(profile_parse("a.conf", image, strlen(image), &p, &e), 0);
 	assert_string_equal(p->image, "docker://host/a:1");
 	free(p);
+	static const char rw[] = "rw = /srv/a b , /srv/c # two\nhome = app\n";
+	assert_int_equal(profile_parse("a.conf", rw, strlen(rw), &p, &e), 0);
+	assert_int_equal(p->n_rw, 2);
+	assert_string_equal(p->rw[0], "/srv/a b");
+	assert_string_equal(p->rw[1], "/srv/c");
+	assert_string_equal(p->home, "app");
+	free(p);
 }
 
 static void bad(const char *file, const char *text, unsigned line, unsigned col, const char *words)
@@ -82,8 +89,10 @@ static void test_errors(void **unused)
 		{ "gui = yes", 1, 7, "gui is not there yet" },
 		{ "names_real = yes", 1, 14, "names_real is not there yet" },
 		{ "image = debian", 1, 9, "expected host, docker://" },
-		{ "home = app", 1, 8, "home is not there yet" },
-		{ "rw = /srv", 1, 6, "rw is not there yet" },
+		{ "home = ~/x", 1, 8, "a directory's absolute path" },
+		{ "rw = ", 1, 5, "a directory's absolute path" },
+		{ "rw = /srv/a, b", 1, 14, "a directory's absolute path" },
+		{ "rw = /a,/b,/c,/d,/e,/f,/g", 1, 24, "at most 6 directories" },
 		{ "users = a\x1b", 1, 10, "control character" },
 	};
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
