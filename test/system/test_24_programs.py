@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real programs, whole, in a virtual machine."""
+import sqlite3
+
+from run import no_daemon
 from test_07_vm import run_vm, vm_state
+from test_09_rights import begin
+from test_26_shares import place, running
 
 # Each line: a word, then what must succeed. What they write lies in the guest's own memory.
 PROGRAMS = {
@@ -33,3 +38,19 @@ def test_all(t):
     t.say(f"{took:.0f} s")
     good = {line.split()[1] for line in out.splitlines() if line.startswith("good")}
     assert status == 0 and good == set(PROGRAMS), (set(PROGRAMS) - good, out, err)
+
+
+@vm_state
+@no_daemon
+def test_database(t):
+    """A database in a directory that is lent, written in the machine, is whole on the host."""
+    begin(t)
+    top = place("empty")
+    code = ("import sqlite3; c = sqlite3.connect('d'); c.execute('create table t(x)'); "
+            "[(c.execute('insert into t values(?)', (i,)), c.commit()) for i in range(200)]; c.close()")
+    p = running(t, "--rw", top, "-w", top, "job", "--", "python3", "-c", code)
+    out, err = p.communicate(timeout=120)
+    assert p.returncode == 0, (out, err)
+    db = sqlite3.connect(f"{top}/d")
+    assert db.execute("pragma integrity_check").fetchone() == ("ok",) and db.execute("select count(*), sum(x) from t").fetchone() == (200, 19900)
+    db.close()
