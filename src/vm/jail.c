@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -125,6 +126,15 @@ static gid_t gid_of(const struct jail *j)
 	return j->lent != NULL ? j->lent->gid : j->uid;
 }
 
+/* Whoever started the daemon may have keys in his session. A kernel without keys, or a container that may not ask for
+ * them, has none to hide. */
+static int leave_keys(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS || errno == EPERM
+		     ? 0
+		     : -errno;
+}
+
 static int change_ids(const struct jail *j)
 {
 	gid_t extra = j->extra_gid, gid = gid_of(j);
@@ -236,6 +246,10 @@ static int become(const struct jail *j, const char *dir, int *word, const char *
 	if (err == 0) {
 		*step = "limits";
 		err = set_limits(j);
+	}
+	if (err == 0) {
+		*step = "its keys";
+		err = leave_keys();
 	}
 	if (err == 0) {
 		*step = "its uid";

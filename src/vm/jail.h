@@ -10,8 +10,8 @@
 /*
  * Where a VMM and its file server live: a process of its own uid as the only one in new mount, pid, network, ipc, uts
  * and user namespaces, on a root made of the listed bind mounts alone (read-only), without capabilities, without new
- * privileges, with limits, with no descriptor but those given. An escape from the VMM holds its descriptors and nothing
- * else.
+ * privileges, with limits, with no descriptor but those given and no key of whoever started it. An escape from the VMM
+ * holds its descriptors and nothing else.
  */
 struct jail_bind {
 	const char *from; /* on the host; skipped when it is not there */
