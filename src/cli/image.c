@@ -93,6 +93,23 @@ bool cli_image_use(const char *image, const char *app, bool ephemeral, json_t *p
 	return true;
 }
 
+bool cli_layer_use(const char *app, json_t *params, struct api_fds *ret_fds)
+{
+	char error[IMAGE_ERROR_MAX];
+	if (!policy_token_ok(app, strlen(app))) {
+		cli_error("\"%.63s\" cannot be the name of an application", app);
+		return false;
+	}
+	int err = layer_open(app, "host", &ret_fds->fd[0], error);
+	if (err != 0) {
+		say(err, error);
+		return false;
+	}
+	ret_fds->n = 1;
+	json_object_set_new(params, "layer", json_true());
+	return true;
+}
+
 /* --- commands */
 
 static json_t *image_json(const struct image *i)

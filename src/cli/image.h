@@ -9,4 +9,7 @@
  * the person said, and are replaced. *ret_fds are the caller's to close. False after the reason was said. */
 bool cli_image_use(const char *image, const char *app, bool ephemeral, json_t *params, struct api_fds *ret_fds);
 
+/* The same for `run --keep`: a layer over this computer's directories. */
+bool cli_layer_use(const char *app, json_t *params, struct api_fds *ret_fds);
+
 #endif

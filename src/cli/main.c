@@ -14,7 +14,7 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run,
-		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--image IMAGE] [--ephemeral] [--rw DIR]… [--home none|app|DIR] [-w DIR] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME [-- CMD [ARG…]]",
+		"run [-e VAR[=VALUE]] [--ask desk|deny|rehearse] [--image IMAGE] [--ephemeral|--keep] [--rw DIR]… [--home none|app|DIR] [-w DIR] [--memory MIB] [--cpus N] [--user NAME] [-t|-T] [-d] NAME [-- CMD [ARG…]]",
 		"Runs CMD, or what NAME's profile says, alone in a virtual machine as the application NAME.\n"
 		"  sekisho run web -- curl -sS https://www.example.org/\n"
 		"  sekisho run shell -- bash\n"

@@ -19,7 +19,7 @@ struct run_args {
 	const char *ask, *user, *app, *image, *home, *cwd;
 	const char *rw[LEND_MAX];
 	unsigned n_rw;
-	bool ephemeral;
+	bool ephemeral, keep;
 	long memory, cpus;
 	bool term; /* given by -e */
 	bool detach;
@@ -48,6 +48,10 @@ static int take_option(struct run_args *a, int argc, char **argv, int *i)
 	}
 	if (strcmp(o, "--ephemeral") == 0) {
 		a->ephemeral = true;
+		return 0;
+	}
+	if (strcmp(o, "--keep") == 0) {
+		a->keep = true;
 		return 0;
 	}
 	if (*i + 1 >= argc)
@@ -100,6 +104,8 @@ static int take_args(struct run_args *a, int argc, char **argv)
 	if (a->ask != NULL && strcmp(a->ask, "desk") != 0 && strcmp(a->ask, "deny") != 0 &&
 		strcmp(a->ask, "rehearse") != 0)
 		return cli_usage("run", "--ask is desk, deny or rehearse");
+	if (a->keep && a->ephemeral)
+		return cli_usage("run", "--keep or --ephemeral");
 	if (a->cwd != NULL && a->cwd[0] != '/')
 		return cli_usage("run", "-w takes an absolute path, as the program sees it");
 	a->first = i;
@@ -192,7 +198,9 @@ struct files {
 
 static bool open_files(const struct run_args *a, json_t *params, struct files *f)
 {
-	bool ok = a->image == NULL || cli_image_use(a->image, a->app, a->ephemeral, params, &f->root);
+	bool ok = a->image != NULL	    ? cli_image_use(a->image, a->app, a->ephemeral, params, &f->root)
+		: a->keep && f->root.n == 0 ? cli_layer_use(a->app, params, &f->root)
+					    : true;
 	for (unsigned i = 0; ok && i < a->n_rw; i++)
 		ok = lend_dir(&f->lend, a->rw[i]);
 	return ok && (a->home == NULL || lend_home(&f->lend, a->home, a->app, a->ephemeral));
@@ -219,7 +227,10 @@ static bool use_profile(const struct run_args *a, json_t *params, const struct a
 	json_object_set_new(params, "with_profile", json_true());
 	if (json_array_size(json_object_get(params, "argv")) == 0 && json_is_array(argv))
 		json_object_set(params, "argv", argv);
-	/* One that these words name is open. */
+	/* With one of its own a layer over the host's directories is not wanted; one that these words name is open. */
+	for (unsigned k = 0; a->image == NULL && image != NULL && k < f->root.n; k++)
+		close(f->root.fd[k]);
+	f->root.n = a->image == NULL && image != NULL ? 0 : f->root.n;
 	both.image = a->image == NULL ? image : NULL;
 	both.home = a->home != NULL ? a->home : home;
 	json_array_foreach(json_object_get(e->params, "rw"), i, dir)

@@ -323,13 +323,17 @@ static bool opened_for(int fd, int mode)
 static int take_root(const struct frame *f, const struct ipc_root *r, struct vm_root *ret)
 {
 	*ret = (struct vm_root){ .kind = VM_ROOT_HOST, .image_fd = -1, .layer_fd = -1 };
-	if (r->kind != IPC_ROOT_IMAGE)
-		return 0;
-	ret->kind = VM_ROOT_IMAGE;
-	ret->image_fd = f->fds[1];
+	unsigned n = 1;
+	if (r->kind == IPC_ROOT_IMAGE) {
+		ret->kind = VM_ROOT_IMAGE;
+		ret->image_fd = f->fds[n++];
+	}
 	if (r->layer)
-		ret->layer_fd = f->fds[2];
-	return opened_for(f->fds[1], O_RDONLY) && (!r->layer || opened_for(f->fds[2], O_RDWR)) ? 0 : -EBADF;
+		ret->layer_fd = f->fds[n];
+	return (ret->image_fd < 0 || opened_for(ret->image_fd, O_RDONLY)) &&
+			       (ret->layer_fd < 0 || opened_for(ret->layer_fd, O_RDWR))
+		     ? 0
+		     : -EBADF;
 }
 
 static int take_given(const struct sekishod *d, const struct frame *f, const struct ipc_vm *m, struct given *ret,

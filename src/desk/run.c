@@ -62,8 +62,6 @@ static bool vm_root(struct desk *d, struct client *c, struct ipc_vm *vm)
 		vm->root.kind++;
 	if (vm->root.kind == IPC_ROOT_KINDS)
 		return arg_bad(d, c, "root", "it is host or image");
-	if (layer && vm->root.kind == IPC_ROOT_HOST)
-		return arg_bad(d, c, "layer", "only an image has one");
 	vm->root.layer = layer;
 	vm->guest_user = vm->root.kind != IPC_ROOT_HOST;
 	return true;

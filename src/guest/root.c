@@ -112,11 +112,11 @@ static int mount_memory(void)
 	return mount("tmpfs", "/rw", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=75%") == 0 ? 0 : -errno;
 }
 
-static int mount_host(const char *tag)
+static int mount_host(const char *tag, bool layer)
 {
 	if (mount(tag, "/lower", "virtiofs", MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) != 0)
 		return -errno;
-	int err = mount_memory();
+	int err = layer ? mount_disk("layer", "/rw", "ext4", MS_NOSUID | MS_NODEV) : mount_memory();
 	if (err == 0)
 		err = mount_overlay(MS_NOSUID | MS_NODEV, "");
 	return err == 0 ? make_dirs(true) : err;
@@ -184,7 +184,7 @@ int setup_root(void)
 	if (err == 0)
 		err = make_dir("/root");
 	if (err == 0)
-		err = strcmp(root, "image") == 0 ? mount_image(keeps) : mount_host(root);
+		err = strcmp(root, "image") == 0 ? mount_image(keeps) : mount_host(root, keeps);
 	if (err == 0)
 		err = enter_root();
 	if (err == 0)

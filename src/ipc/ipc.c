@@ -382,14 +382,14 @@ static void io_vm_addresses(struct io *io, struct ipc_vm *m)
 
 unsigned ipc_root_fds(const struct ipc_root *r)
 {
-	return r->kind == IPC_ROOT_IMAGE ? 1 + r->layer : 0;
+	return (r->kind == IPC_ROOT_IMAGE) + r->layer;
 }
 
 static void io_root(struct io *io, struct ipc_root *m)
 {
 	io_u8(io, &m->kind);
 	io_bool(io, &m->layer);
-	if (m->kind >= IPC_ROOT_KINDS || (m->layer && m->kind != IPC_ROOT_IMAGE))
+	if (m->kind >= IPC_ROOT_KINDS)
 		rd_fail(&io->r);
 }
 

@@ -363,12 +363,13 @@ struct ipc_relayed {
 
 /*
  * What a VM's root is made of. IMAGE: a file system (erofs), only read, and a writable layer over it: ext4 that is
- * kept, or memory. Their descriptors follow the client's stream in this order; everything in them is hostile.
+ * kept, or memory. HOST: the host's directories, and such a layer. Their descriptors follow the client's stream in this
+ * order; everything in them is hostile.
  */
 enum ipc_root_kind { IPC_ROOT_HOST, IPC_ROOT_IMAGE, IPC_ROOT_KINDS };
 struct ipc_root {
 	uint8_t kind; /* enum ipc_root_kind */
-	bool layer;   /* IMAGE: the layer is a file */
+	bool layer;   /* it is a file */
 };
 /* How many descriptors that makes. */
 unsigned ipc_root_fds(const struct ipc_root *r);

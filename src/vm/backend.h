@@ -27,7 +27,7 @@ enum vm_root_kind {
 struct vm_root {
 	enum vm_root_kind kind;
 	int image_fd; /* IMAGE */
-	int layer_fd; /* IMAGE: ext4; -1: the layer is memory */
+	int layer_fd; /* HOST, IMAGE: ext4; -1: the layer is memory */
 };
 
 /* Directories that the guest may write: virtiofs "shares", served as their owner. */

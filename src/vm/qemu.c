@@ -94,7 +94,7 @@ static const char *root_word(const struct vm_root *r)
 {
 	switch (r->kind) {
 	case VM_ROOT_HOST:
-		return "hostroot";
+		return r->layer_fd >= 0 ? "hostroot sekisho.layer=disk" : "hostroot";
 	case VM_ROOT_IMAGE:
 		return r->layer_fd >= 0 ? "image sekisho.layer=disk" : "image";
 	case VM_ROOT_NONE:
@@ -269,11 +269,11 @@ static gid_t kvm_group(const struct vm_spec *s)
 
 static unsigned add_blocks(struct args *a, const struct vm_root *r, int fds[FDS_MAX], unsigned n)
 {
-	if (r->kind != VM_ROOT_IMAGE)
-		return n;
-	arg_block(a, "image", FD_CTL + (int)n, false);
-	fds[n++] = r->image_fd;
-	if (r->layer_fd >= 0) {
+	if (r->kind == VM_ROOT_IMAGE) {
+		arg_block(a, "image", FD_CTL + (int)n, false);
+		fds[n++] = r->image_fd;
+	}
+	if (r->kind != VM_ROOT_NONE && r->layer_fd >= 0) {
 		arg_block(a, "layer", FD_CTL + (int)n, true);
 		fds[n++] = r->layer_fd;
 	}

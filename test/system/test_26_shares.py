@@ -116,6 +116,29 @@ def test_home(t):
         del os.environ["XDG_STATE_HOME"]
 
 
+@vm_state
+@no_daemon
+def test_keep(t):
+    """--keep keeps what was written over the host's directories for the next run with --keep, in a file of the owner's; the host's own
+    directories stay as they are; `image reset` forgets."""
+    begin(t)
+    place("file")
+    os.environ["SEKISHO_LAYERS"] = layers = "/srv/layers"
+    os.mkdir(layers)
+    os.chown(layers, ERIN, GROUP)
+    look = ("run", "--keep", "--user", "root", "keeps", "--", "sh", "-c", "cat /usr/local/kept /root/kept; echo kept | tee /usr/local/kept >/root/kept")
+    try:
+        assert as_erin(*look)[:2] == (0, "")
+        code, out, err = as_erin(*look)
+        assert (code, out) == (0, "kept\nkept\n"), (code, out, err)
+        assert not os.path.exists("/usr/local/kept") and not os.path.exists("/root/kept")
+        assert os.listdir(f"{layers}/keeps") == ["host.ext4"]
+        assert as_erin("image", "reset", "keeps")[0] == 0 and not os.path.exists(f"{layers}/keeps/host.ext4")
+    finally:
+        del os.environ["SEKISHO_LAYERS"]
+    assert as_erin("run", "--keep", "--ephemeral", "keeps", "--", "true")[0] == 2
+
+
 @no_daemon
 def test_refused_names(t):
     """The system's directories, sekisho's, a whole home, what hides in it and what holds keys are refused by name, symbolic links followed."""

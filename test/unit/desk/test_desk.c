@@ -343,7 +343,7 @@ static void test_run_image(void **state)
 		const char *root;
 		bool layer;
 	} bad[] = { { 0, "image", false }, { 1, "image", true }, { 2, "image", false }, { 1, "host", false },
-		{ 1, "host", true }, { 1, "disc", false }, { API_FDS_MAX, "image", false } };
+		{ 0, "host", true }, { 1, "disc", false }, { API_FDS_MAX, "image", false } };
 	struct call c;
 	start(NULL);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

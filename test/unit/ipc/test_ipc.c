@@ -77,7 +77,7 @@ static void vm_roots(void **state)
 		struct ipc_root root;
 		bool ok;
 		unsigned fds;
-	} cases[] = { { { IPC_ROOT_HOST, false }, true, 0 }, { { IPC_ROOT_HOST, true }, false, 0 },
+	} cases[] = { { { IPC_ROOT_HOST, false }, true, 0 }, { { IPC_ROOT_HOST, true }, true, 1 },
 		{ { IPC_ROOT_IMAGE, false }, true, 1 }, { { IPC_ROOT_IMAGE, true }, true, 2 },
 		{ { IPC_ROOT_KINDS, false }, false, 0 } };
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
