@@ -7,7 +7,7 @@ ninja_file = $(BUILD)/build.ninja
 
 .PHONY: all deps install uninstall check-quick check mutations demo bench clean
 
-programs = src/daemon/sekishod src/cli/sekisho src/guest/sekisho-init src/fetch/sekisho-fetch
+programs = src/daemon/sekishod src/cli/sekisho src/guest/sekisho-init src/fetch/sekisho-fetch src/bridge/sekisho-bridge
 
 # The programs alone; `make check` compiles the tests.
 all: $(ninja_file)

@@ -6,6 +6,8 @@
 #include "daemon/culprit.h"
 #include "daemon/sekishod.h"
 #include "daemon/selftest.h"
+#include "daemon/vms.h"
+#include "vm/backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHECKS_MAX = 8, KEPT_MS = 1000, UPLINK_OFPORT = 60001, BOOT_QUIRK_S = 10, STAT_STARTTIME = 20 };
+enum { CHECKS_MAX = 10, KEPT_MS = 1000, UPLINK_OFPORT = 60001, BOOT_QUIRK_S = 10, STAT_STARTTIME = 20 };
 
 struct checks {
 	int64_t made_ms;
@@ -157,6 +159,22 @@ static void check_machines(struct checks *l)
 	add(l, "virtual machines", true, text, NULL);
 }
 
+/* Debian has no package of it. */
+static void check_firecracker(const struct sekishod *d, struct checks *l)
+{
+	char error[VM_ERROR_MAX], text[VM_ERROR_MAX + 64];
+	int err = vm_firecracker_there(vms_firecracker(), error);
+	bool wanted = d->conf.vmm == VMM_FIRECRACKER;
+	if (d->conf.vmm == VMM_QEMU)
+		return;
+	snprintf(text, sizeof(text), "%s%s",
+		err == 0 ? "Firecracker runs applications on images where KVM works" : error,
+		err == 0 || wanted ? "" : "; QEMU runs all");
+	add(l, "firecracker", err == 0 || !wanted, text,
+		"put the program of a release (github.com/firecracker-microvm/firecracker/releases, 1.12.1 is the one tested) "
+		"into /usr/local/bin/firecracker");
+}
+
 static struct checks *look(struct sekishod *d)
 {
 	if (d->checks == NULL)
@@ -170,6 +188,7 @@ static struct checks *look(struct sekishod *d)
 	check_upcalls(d, l);
 	check_uplink(d, l);
 	check_machines(l);
+	check_firecracker(d, l);
 	l->made_ms = clock_boot_ms();
 	return l;
 }

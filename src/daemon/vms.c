@@ -180,15 +180,49 @@ static void join_cgroup(struct sekishod *d, struct vm_state *s, const struct ipc
 	d->vms->said_cgroup = d->vms->said_cgroup || err != 0;
 }
 
+const char *vms_firecracker(void)
+{
+	static const char *const where[] = { "/usr/local/bin/firecracker", "/usr/bin/firecracker" };
+	for (unsigned i = 0; i < sizeof(where) / sizeof(*where); i++) {
+		if (access(where[i], X_OK) == 0)
+			return where[i];
+	}
+	return NULL;
+}
+
+static enum vm_vmm vmm_wanted(const struct sekishod *d)
+{
+	switch (d->conf.vmm) {
+	case VMM_FIRECRACKER:
+		return VM_VMM_FIRECRACKER;
+	case VMM_QEMU:
+		return VM_VMM_QEMU;
+	case VMM_AUTO:
+		break;
+	}
+	return VM_VMM_AUTO;
+}
+
+static void choose_programs(const struct sekishod *d, struct vm_spec *spec)
+{
+	static const char *const beside[] = { "/sekisho-bridge", "/../bridge/sekisho-bridge" };
+	static char bridge[320];
+	spec->vmm = vmm_wanted(d);
+	spec->firecracker = vms_firecracker();
+	spec->bridge = setup_program(beside, 2, SEKISHO_LIBEXECDIR "/sekisho-bridge", bridge, sizeof(bridge));
+}
+
 /* From a stored machine where there is one. */
 static int start_vmm(struct sekishod *d, struct vm *vm, struct vm_spec *spec, char *error)
 {
-	if (spec->accel == VM_ACCEL_AUTO)
-		spec->accel = vm_kvm_works(spec) ? VM_ACCEL_KVM : VM_ACCEL_TCG;
+	choose_programs(d, spec);
+	int err = vm_choose(spec, error);
+	if (err != 0)
+		return err;
 	vm->shape = *spec;
 	spec->resume_fd = vm_warm_may(spec) ? vm_warm_open(d->conf.state_dir, spec) : -1;
 	vm->warm = spec->resume_fd >= 0;
-	int err = vm_start(spec, &vm->state.proc, error);
+	err = vm_start(spec, &vm->state.proc, error);
 	if (vm->warm)
 		close(spec->resume_fd);
 	return err;

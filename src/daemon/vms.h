@@ -26,6 +26,9 @@ void vms_adopt(struct sekishod *d);
 /* Kills what still runs, or leaves it to the next main (on_stop = keep). */
 void vms_free(struct sekishod *d);
 
+/* Firecracker's program; NULL: there is none where one would be put. */
+const char *vms_firecracker(void);
+
 /* IPC_TAP_MAKE: 0, or negative errno and a sentence in `error`. */
 int vms_tap(struct sekishod *d, const char *ifname, char *error, size_t cap) __attribute__((warn_unused_result));
 void vms_tap_close(struct sekishod *d, const char *ifname);

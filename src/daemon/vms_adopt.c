@@ -104,14 +104,11 @@ static void adopt_place(struct sekishod *d, unsigned place)
 	rmdir(dir);
 }
 
-static bool is_ours(const struct sekishod *d, pid_t pid)
+/* Of a place in use all are: a VMM has processes of its own that no state names. */
+static bool is_ours(const struct sekishod *d, uid_t uid)
 {
-	for (unsigned i = 0; i < VMS_MAX; i++) {
-		const struct vm *vm = &d->vms->vm[i];
-		if (vm->ref.slot != 0 && (vm->state.proc.vmm.pid == pid || vm->state.proc.share.pid == pid))
-			return true;
-	}
-	return false;
+	unsigned place = (uid - uid_of(d, 0)) / (uid_of(d, 1) - uid_of(d, 0));
+	return place < VMS_MAX && d->vms->vm[place].ref.slot != 0;
 }
 
 /* These uids are nobody else's: whatever runs as one of them and is no VM of ours was left by a main that died while it
@@ -128,7 +125,7 @@ static void kill_strays(const struct sekishod *d)
 		if (fd < 0)
 			continue;
 		if (vm_process_uid(pid, &uid) == 0 && uid >= uid_of(d, 0) && uid < uid_of(d, VMS_MAX + 1) &&
-			!is_ours(d, pid)) {
+			!is_ours(d, uid)) {
 			log_msg(LOG_WARNING, "process %d of uid %u belongs to no virtual machine: killed", (int)pid,
 				(unsigned)uid);
 			syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);

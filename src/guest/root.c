@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The value of `key` on the kernel's command line, "" when it is not there. */
-static void cmdline_get(const char *key, char *ret, size_t cap)
+void setup_word(const char *key, char *ret, size_t cap)
 {
 	char line[4096];
 	ret[0] = 0;
@@ -56,23 +56,46 @@ static int make_dirs(bool all)
 	return 0;
 }
 
-/* The node of the disk with this serial, "/dev/vda"; the order in which disks appear says nothing. */
+/* The number of its virtio device, which tells who was attached first; -1: none. */
+static int disk_number(const char *name)
+{
+	char path[128], to[256];
+	snprintf(path, sizeof(path), "/sys/block/%.64s/device", name);
+	ssize_t n = readlink(path, to, sizeof(to) - 1);
+	to[n > 0 ? n : 0] = 0;
+	const char *p = strstr(to, "virtio");
+	for (const char *q = p; q != NULL; q = strstr(q + 1, "virtio"))
+		p = q;
+	return p == NULL ? -1 : atoi(p + strlen("virtio"));
+}
+
+static bool has_serial(const char *name, const char *serial)
+{
+	char path[128], said[32] = "";
+	snprintf(path, sizeof(path), "/sys/block/%.64s/serial", name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, said, sizeof(said) - 1);
+	if (fd >= 0)
+		close(fd);
+	said[n > 0 ? n : 0] = 0;
+	return strcmp(said, serial) == 0;
+}
+
+/* The node of the disk with this serial, "/dev/vda"; the order in which disks appear says nothing. Firecracker's have
+ * no serial of ours: there the image is attached first, the layer last. */
 static int find_disk(const char *serial, char *ret, size_t cap)
 {
 	DIR *d = opendir("/sys/block");
-	int err = -ENODEV;
-	for (struct dirent *e; d != NULL && err != 0 && (e = readdir(d)) != NULL;) {
-		char path[128], said[32] = "";
-		snprintf(path, sizeof(path), "/sys/block/%.64s/serial", e->d_name);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? 0 : read(fd, said, sizeof(said) - 1);
-		if (fd >= 0)
-			close(fd);
-		said[n > 0 ? n : 0] = 0;
-		if (strcmp(said, serial) == 0) {
-			snprintf(ret, cap, "/dev/%.64s", e->d_name);
-			err = 0;
-		}
+	int err = -ENODEV, best = -1;
+	bool lowest = strcmp(serial, "image") == 0;
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		int number = disk_number(e->d_name);
+		bool better = number >= 0 && (best < 0 || (number < best) == lowest);
+		if (!(setup_over_vsock() ? better : has_serial(e->d_name, serial)))
+			continue;
+		snprintf(ret, cap, "/dev/%.64s", e->d_name);
+		best = number;
+		err = 0;
 	}
 	if (d != NULL)
 		closedir(d);
@@ -173,8 +196,8 @@ bool root_keeps(void)
 int setup_root(void)
 {
 	char root[32], layer[32];
-	cmdline_get("sekisho.root", root, sizeof(root));
-	cmdline_get("sekisho.layer", layer, sizeof(layer));
+	setup_word("sekisho.root", root, sizeof(root));
+	setup_word("sekisho.layer", layer, sizeof(layer));
 	if (root[0] == 0 || strcmp(root, "none") == 0)
 		return 0;
 	keeps = strcmp(layer, "disk") == 0;

@@ -455,7 +455,8 @@ static void look_for_host(void)
 static bool serve_once(void)
 {
 	struct pollfd p[AT_COUNT];
-	bool last = S->app == NULL && S->said_exit && S->out_len == 0;
+	/* Over vsock the host may be away without our seeing it: a keeper that comes back asks. */
+	bool last = S->app == NULL && S->said_exit && S->out_len == 0 && !setup_over_vsock();
 	poll_set(p);
 	int got = poll(p, AT_COUNT, S->host_away ? AWAY_MS : last ? LAST_MS : -1);
 	if (got < 0)

@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -17,10 +19,15 @@
  * virtio_net wants net_failover wants failover; virtio-serial ports appear some time after virtio_console. What drives
  * the devices of one application finds none until there is one: a machine that was stored before would have others.
  */
-static const char *const first[] = { "virtio_ring", "virtio", "virtio_mmio", "virtio_console", NULL };
+static const char *const first[] = { "virtio_ring", "virtio", "virtio_mmio", NULL };
+static const char *const serial[] = { "virtio_console", NULL };
+static const char *const over_vsock[] = { "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
+	NULL };
 static const char *const waiting[] = { "failover", "net_failover", "virtio_net", "fuse", "virtiofs", "overlay",
 	"virtio-rng", "virtio_blk", "libcrc32c", "erofs", NULL };
 #define VIRTIO_BUS "/sys/bus/virtio/"
+enum { CID_HOST = 2 };
+static bool vsock;
 
 static int load_module(const char *name)
 {
@@ -73,9 +80,18 @@ int setup_early(void)
 		mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") != 0)
 		return -errno;
 	load_modules(first);
+	char port[16];
+	setup_word("sekisho.port", port, sizeof(port));
+	vsock = strcmp(port, "vsock") == 0;
+	load_modules(vsock ? over_vsock : serial);
 	int err = write_word(VIRTIO_BUS "drivers_autoprobe", "0");
 	load_modules(waiting);
 	return err;
+}
+
+bool setup_over_vsock(void)
+{
+	return vsock;
 }
 
 static void wait_1ms(void)
@@ -118,10 +134,31 @@ static int open_port(const char *wanted)
 	return fd;
 }
 
+/* The host listens before the machine starts; only our own module may need a moment. */
+static int connect_port(unsigned number)
+{
+	enum { TRIES = 1000 };
+	const struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = CID_HOST, .svm_port = number };
+	int err = -ENOENT;
+	for (unsigned i = 0; i < TRIES; i++) {
+		int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof(a)) == 0 &&
+			fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+			return fd;
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		wait_1ms();
+	}
+	return err;
+}
+
 int setup_control(void)
 {
 	enum { TRIES = 10000 };
 	int fd = -ENOENT;
+	if (vsock)
+		return connect_port(1);
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (fd < 0)
 			fd = open_port("sekisho.ctl");
@@ -139,6 +176,8 @@ int setup_extra(unsigned n)
 	enum { TRIES = 1000 };
 	char name[32];
 	int fd = -ENOENT;
+	if (vsock)
+		return connect_port(2 + n);
 	snprintf(name, sizeof(name), "sekisho.x%u", n);
 	for (unsigned i = 0; fd < 0 && i < TRIES; i++) {
 		fd = open_port(name);

@@ -13,6 +13,11 @@
 int setup_early(void) __attribute__((warn_unused_result));
 /* Disks, network and shares get their drivers: after exec has come. */
 void setup_devices(void);
+/* The host's ports are vsock's (sekisho.port=vsock), not virtio-serial's: they know no host that is away, and what was
+ * written is not yet there when the machine ends. */
+bool setup_over_vsock(void);
+/* The value of `key` on the kernel's command line, "" when it is not there. */
+void setup_word(const char *key, char *ret, size_t cap);
 /* Opens the control port "sekisho.ctl" once it has appeared and the host end is connected; non-blocking. The descriptor
  * or -errno. */
 int setup_control(void) __attribute__((warn_unused_result));

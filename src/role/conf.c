@@ -285,8 +285,6 @@ static int conf_lan(struct conf *c, struct conf_error *e)
 
 static int conf_check(struct conf *c, struct conf_error *e)
 {
-	if (c->vmm == VMM_FIRECRACKER)
-		return fail(e, 0, "vmm = firecracker is not there yet; say auto or qemu");
 	if (!plan_parse(c->guest_ipv4, c->guest_ipv6, &c->plan))
 		return fail(e, 0,
 			"guest_ipv4 must be a network of at most /%d and guest_ipv6 a /%d, without host bits (\"%s\", \"%s\")",

@@ -16,6 +16,7 @@
  * enter that can connect to them again after a crash (vm_connect); what is done with them is vm/relay.h.
  */
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_TCG, VM_ACCEL_KVM };
+enum vm_vmm { VM_VMM_AUTO, VM_VMM_FIRECRACKER, VM_VMM_QEMU };
 
 /* What the guest's root is made of. Block files are raw images, open for reading and, the layer, writing: the caller's,
  * hostile. */
@@ -44,7 +45,10 @@ struct vm_spec {
 	const char *dir; /* the VM's own, empty, root's alone: its sockets and log are made there and stay */
 	uid_t uid;	 /* this VM's own; the VMM runs as it. uid + 1 (share_uid) serves the host tree */
 	uid_t share_uid;
-	enum vm_accel accel; /* AUTO: KVM where vm_kvm_works() */
+	enum vm_vmm vmm;	 /* AUTO: Firecracker where it can run this one, else QEMU */
+	const char *firecracker; /* its program; NULL: none is there */
+	const char *bridge;	 /* sekisho-bridge */
+	enum vm_accel accel;	 /* of QEMU; AUTO: KVM where vm_boots() */
 	struct vm_root root;
 	struct vm_shares shares;
 	int tap_fd;	/* -1: no NIC; stays the caller's */
@@ -76,13 +80,33 @@ struct vm_channels {
 
 enum { VM_ERROR_MAX = 256 };
 
+/* What can run a VM. A machine that runs is the same for all: its channels, and QEMU's words for stop, cont and quit on
+ * one of them (vm/qmp.h). */
+struct vm_backend {
+	enum vm_vmm vmm;
+	const char *name;
+	/* Whether it can run this one, KVM apart: 0, or negative errno with the reason in `error`. */
+	int (*fits)(const struct vm_spec *spec, char *error);
+	/* vm_start() with `accel` decided. */
+	int (*start)(const struct vm_spec *spec, struct vm_proc *ret, char *error);
+};
+extern const struct vm_backend vm_qemu, vm_firecracker;
+
 /* Does a VM boot here under KVM? Opening /dev/kvm proves nothing, so a guest without NIC and root is booted, for at
  * most 3 s, and once more for 10 s at the next start when it kept silent; the verdict is kept beside the guest's
- * kernel, by the host's release. Takes kernel, uid and dir from `spec`; leaves dir empty. */
-bool vm_kvm_works(const struct vm_spec *spec);
+ * kernel, by the host's release and the VMM. Takes kernel, uid, dir and the programs from `spec`; leaves dir empty. */
+bool vm_boots(const struct vm_backend *b, const struct vm_spec *spec);
 
-/* 0 or negative errno with one sentence in `error` (VM_ERROR_MAX) for people; no process is left behind on error. */
+/* /dev/kvm makes a machine; whether that boots is another matter. */
+bool vm_kvm_opens(void);
+/* Settles vmm and accel where they say AUTO. 0, or negative errno with the reason in `error`: the VMM that is wanted
+ * cannot run this one. */
+int vm_choose(struct vm_spec *spec, char *error) __attribute__((warn_unused_result));
+/* Of a spec that is settled. 0 or negative errno with one sentence in `error` (VM_ERROR_MAX) for people; no process is
+ * left behind on error. */
 int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error) __attribute__((warn_unused_result));
+/* Whether Firecracker can be had at all: 0, or negative errno with the reason in `error`. Boots nothing. */
+int vm_firecracker_there(const char *program, char *error) __attribute__((warn_unused_result));
 /* Kills both processes, reaps them if they are children, closes their descriptors. */
 void vm_kill(struct vm_proc *p);
 /* Connects to a running VM's channels. The VMM serves one connection of each at a time: a second one waits. */

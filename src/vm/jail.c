@@ -88,6 +88,17 @@ static int bind_one(const char *root, const struct jail_bind *b)
 	return mount(NULL, to, NULL, flags, NULL) == 0 ? 0 : -errno;
 }
 
+static int make_scratch(const struct jail *j, const char *dir)
+{
+	char path[PATH_MAX], options[96];
+	snprintf(path, sizeof(path), "%s/run", dir);
+	snprintf(options, sizeof(options), "mode=0700,size=64k,nr_inodes=32,uid=%u,gid=%u", (unsigned)j->uid,
+		(unsigned)j->uid);
+	if (mkdir(path, 0755) != 0 || mount("run", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) != 0)
+		return -errno;
+	return 0;
+}
+
 static int build_root(const struct jail *j, const char *dir)
 {
 	char path[PATH_MAX];
@@ -97,6 +108,8 @@ static int build_root(const struct jail *j, const char *dir)
 	int err = 0;
 	for (const struct jail_bind *b = j->binds; err == 0 && b->from != NULL; b++)
 		err = bind_one(dir, b);
+	if (err == 0 && j->scratch)
+		err = make_scratch(j, dir);
 	if (err != 0 || (!j->host_tree && j->lent == NULL))
 		return err;
 	snprintf(path, sizeof(path), "%s/proc", dir);

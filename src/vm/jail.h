@@ -33,6 +33,7 @@ struct jail {
 	const struct jail_bind *binds; /* ended by from == NULL */
 	bool host_tree;		       /* build vm/root.h's tree at /share; a proc at /proc */
 	const struct jail_lent *lent;  /* NULL: nothing; else a proc at /proc, too */
+	bool scratch;		       /* /run: 64 KiB of memory of its own, for sockets */
 	/* For the file server: the ids of the host are seen as they are, and CAP_SYS_CHROOT, CAP_SETPCAP (dropped by
 	 * the server itself once it has used them) and CAP_FOWNER survive exec, inside the user namespace only.
 	 * CAP_FOWNER because the guest's overlayfs opens every lower file with O_NOATIME, which is the owner's right;

@@ -82,7 +82,7 @@ int vm_kernel_find(const char *state_dir, const char *init_path, struct vm_kerne
 		snprintf(error, VM_ERROR_MAX, "%.150s cannot be unpacked: %s", vmlinuz, strerror(-err));
 		return err;
 	}
-	if (!is_fresh(k.initramfs, init_path))
+	if (!is_fresh(k.initramfs, init_path) || !is_fresh(k.initramfs, mods))
 		err = vm_initramfs_write(k.initramfs, init_path, mods);
 	if (err != 0) {
 		snprintf(error, VM_ERROR_MAX, "the guest's first file system cannot be made from %.100s: %s", init_path,

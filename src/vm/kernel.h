@@ -19,7 +19,7 @@ struct vm_kernel {
 };
 
 /* Finds the newest version below STATE_DIR/kernel and prepares both files when they are missing or older than
- * `init_path` (sekisho-init). -ENOENT: no kernel there, run the fetcher. `error` as in vm_start(). */
+ * `init_path` (sekisho-init) or the modules. -ENOENT: no kernel there, run the fetcher. `error` as in vm_start(). */
 int vm_kernel_find(const char *state_dir, const char *init_path, struct vm_kernel *ret, char *error)
 	__attribute__((warn_unused_result));
 

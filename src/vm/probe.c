@@ -20,7 +20,7 @@
 
 enum { KVM_API = 12, PROBE_MIB = 128, VERDICT_MAX = 1024 };
 
-static bool kvm_opens(void)
+bool vm_kvm_opens(void)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
@@ -71,19 +71,21 @@ static enum vm_probe_end says_hello(int fd, int limit_ms)
 	return got == 1 && f.type == AGENT_HELLO ? VM_PROBE_BOOTED : silent ? VM_PROBE_SILENT : VM_PROBE_ENDED;
 }
 
-static enum vm_probe_end boot(const struct vm_spec *spec, int limit_ms)
+static enum vm_probe_end boot(const struct vm_backend *b, const struct vm_spec *spec, int limit_ms)
 {
 	char error[VM_ERROR_MAX];
 	struct vm_spec s = { .kernel = spec->kernel,
 		.dir = spec->dir,
 		.uid = spec->uid,
+		.firecracker = spec->firecracker,
+		.bridge = spec->bridge,
 		.accel = VM_ACCEL_KVM,
 		.tap_fd = -1,
 		.memory_mib = PROBE_MIB };
 	struct vm_proc p;
 	struct vm_channels c;
 	enum vm_probe_end end = VM_PROBE_ENDED;
-	if (vm_start(&s, &p, error) == 0) {
+	if (b->start(&s, &p, error) == 0) {
 		if (vm_connect(s.dir, &c) == 0)
 			end = says_hello(c.ctl, limit_ms);
 		vm_channels_close(&c);
@@ -93,12 +95,12 @@ static enum vm_probe_end boot(const struct vm_spec *spec, int limit_ms)
 	return end;
 }
 
-bool vm_kvm_works(const struct vm_spec *spec)
+bool vm_boots(const struct vm_backend *b, const struct vm_spec *spec)
 {
 	char path[VM_PATH_MAX], want[512];
 	struct utsname u;
-	if (!kvm_opens() || uname(&u) != 0 ||
-		snprintf(path, sizeof(path), "%s.kvm", spec->kernel->vmlinux) >= (int)sizeof(path))
+	if (!vm_kvm_opens() || uname(&u) != 0 ||
+		snprintf(path, sizeof(path), "%s.%s", spec->kernel->vmlinux, b->name) >= (int)sizeof(path))
 		return false;
 	int len = snprintf(want, sizeof(want), "%.200s %.200s ", u.release, spec->kernel->version);
 	uint8_t *text;
@@ -111,7 +113,7 @@ bool vm_kvm_works(const struct vm_spec *spec)
 		if (was == VM_PROBE_YES || was == VM_PROBE_NO)
 			return was == VM_PROBE_YES;
 	}
-	char verdict = vm_probe_verdict(was, boot(spec, vm_probe_limit_ms(was)));
+	char verdict = vm_probe_verdict(was, boot(b, spec, vm_probe_limit_ms(was)));
 	snprintf(want + len, sizeof(want) - (size_t)len, "%c\n", verdict);
 	/* Not remembered: probed again next time, nothing worse. */
 	if (file_write(path, want, (size_t)len + 2) != 0)

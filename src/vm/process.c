@@ -108,6 +108,33 @@ void vm_channels_close(struct vm_channels *c)
 	}
 }
 
+void vm_ends_close(struct vm_ends *e)
+{
+	for (unsigned i = 0; i < VM_SOCKETS; i++) {
+		if (e->fd[i] >= 0)
+			close(e->fd[i]);
+	}
+	if (e->log >= 0)
+		close(e->log);
+}
+
+int vm_ends_open(const char *dir, struct vm_ends *e)
+{
+	int err = 0;
+	e->log = -1;
+	for (unsigned i = 0; i < VM_SOCKETS; i++)
+		e->fd[i] = -1;
+	for (unsigned i = 0; err == 0 && i < VM_SOCKETS; i++) {
+		e->fd[i] = vm_listen(dir, vm_sockets[i]);
+		err = e->fd[i] < 0 ? e->fd[i] : 0;
+	}
+	if (err == 0) {
+		e->log = vm_log_make(dir);
+		err = e->log < 0 ? e->log : 0;
+	}
+	return err;
+}
+
 static void clean_one(const char *dir, const char *name)
 {
 	char path[VM_PATH_MAX];

@@ -15,6 +15,14 @@ extern const char *const vm_sockets[VM_SOCKETS];
 /* The write end of the log: a FIFO that has its own reader, so that writing never fails for want of one; what does not
  * fit is dropped. */
 int vm_log_make(const char *dir) __attribute__((warn_unused_result));
+/* What a VMM is given of all that: listening sockets in the order of vm_sockets, the log. -1: none. */
+struct vm_ends {
+	int fd[VM_SOCKETS];
+	int log;
+};
+/* To be closed also on error. */
+int vm_ends_open(const char *dir, struct vm_ends *ret) __attribute__((warn_unused_result));
+void vm_ends_close(struct vm_ends *e);
 /* Notes when the processes started. */
 int vm_proc_note(struct vm_proc *p) __attribute__((warn_unused_result));
 

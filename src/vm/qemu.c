@@ -229,38 +229,6 @@ static int start_share(const struct vm_spec *s, int log, struct vm_proc *p, int 
  * --------------------------------------------------------------------------------------------------------------------------
  */
 
-struct ends {
-	int fd[VM_SOCKETS]; /* listening */
-	int log;
-};
-
-static void ends_close(struct ends *e)
-{
-	for (unsigned i = 0; i < VM_SOCKETS; i++) {
-		if (e->fd[i] >= 0)
-			close(e->fd[i]);
-	}
-	if (e->log >= 0)
-		close(e->log);
-}
-
-static int ends_open(const char *dir, struct ends *e)
-{
-	int err = 0;
-	e->log = -1;
-	for (unsigned i = 0; i < VM_SOCKETS; i++)
-		e->fd[i] = -1;
-	for (unsigned i = 0; err == 0 && i < VM_SOCKETS; i++) {
-		e->fd[i] = vm_listen(dir, vm_sockets[i]);
-		err = e->fd[i] < 0 ? e->fd[i] : 0;
-	}
-	if (err == 0) {
-		e->log = vm_log_make(dir);
-		err = e->log < 0 ? e->log : 0;
-	}
-	return err;
-}
-
 static gid_t kvm_group(const struct vm_spec *s)
 {
 	struct stat st;
@@ -280,7 +248,8 @@ static unsigned add_blocks(struct args *a, const struct vm_root *r, int fds[FDS_
 	return n;
 }
 
-static int start_vmm(const struct vm_spec *s, const struct ends *e, const int share[2], struct vm_proc *p, char *error)
+static int start_vmm(const struct vm_spec *s, const struct vm_ends *e, const int share[2], struct vm_proc *p,
+	char *error)
 {
 	const struct jail_bind binds[] = { { "/lib", "/lib", false }, { "/lib64", "/lib64", false },
 		{ "/usr/lib", "/usr/lib", false }, { "/usr/lib64", "/usr/lib64", false },
@@ -334,10 +303,10 @@ static int start_vmm(const struct vm_spec *s, const struct ends *e, const int sh
 
 static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *error)
 {
-	struct ends e;
+	struct vm_ends e;
 	struct vm_proc p = { .vmm.pidfd = -1, .share.pidfd = -1, .shares.pidfd = -1 };
 	error[0] = 0;
-	int share[2] = { -1, -1 }, err = ends_open(spec->dir, &e);
+	int share[2] = { -1, -1 }, err = vm_ends_open(spec->dir, &e);
 	if (err != 0)
 		snprintf(error, VM_ERROR_MAX, "%.150s: %s", spec->dir, strerror(-err));
 	if (err == 0 && spec->root.kind == VM_ROOT_HOST)
@@ -348,7 +317,7 @@ static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *
 		err = start_vmm(spec, &e, share, &p, error);
 	if (err == 0)
 		err = vm_proc_note(&p);
-	ends_close(&e);
+	vm_ends_close(&e);
 	for (unsigned i = 0; i < 2; i++) {
 		if (share[i] >= 0)
 			close(share[i]);
@@ -363,10 +332,10 @@ static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *
 	return 0;
 }
 
-int vm_start(const struct vm_spec *spec, struct vm_proc *ret, char *error)
+static int fits(const struct vm_spec *spec, char *error)
 {
-	struct vm_spec s = *spec;
-	if (s.accel == VM_ACCEL_AUTO)
-		s.accel = vm_kvm_works(spec) ? VM_ACCEL_KVM : VM_ACCEL_TCG;
-	return start_machine(&s, ret, error);
+	(void)spec, (void)error;
+	return 0;
 }
+
+const struct vm_backend vm_qemu = { .vmm = VM_VMM_QEMU, .name = "qemu", .fits = fits, .start = start_machine };

@@ -11,7 +11,7 @@
  */
 enum { VM_WARM_BOOT_MS = 30000, VM_WARM_STORE_MS = 30000, VM_WARM_SHAPES = 4 };
 
-/* Of a machine of this spec: its root is on disks, and nothing is lent to it. */
+/* Of a machine of this spec: QEMU, its root is on disks, and nothing is lent to it. */
 bool vm_warm_may(const struct vm_spec *spec);
 /* The stored machine of this shape, made in this boot of the host by these programs, for spec->resume_fd; the caller's.
  * -ENOENT: none. */

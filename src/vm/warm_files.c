@@ -23,7 +23,7 @@ enum { KEY_MAX = 2048, BLANK_BYTES = 1 << 20, SUFFIX = 8 };
 
 bool vm_warm_may(const struct vm_spec *spec)
 {
-	return spec->root.kind == VM_ROOT_IMAGE && spec->shares.n == 0;
+	return spec->vmm != VM_VMM_FIRECRACKER && spec->root.kind == VM_ROOT_IMAGE && spec->shares.n == 0;
 }
 
 static int place(const char *state_dir, const struct vm_spec *s, const char *what, char ret[VM_PATH_MAX])

@@ -171,7 +171,7 @@ class Daemon:
                     words = open(f"/proc/{entry}/cmdline", "rb").read().replace(b"\0", b" ").decode()
                 except OSError:
                     continue
-                if re.match(r"\S*(sekishod|ovs-vswitchd|ovsdb-server|qemu-system|virtiofsd)\b", words):
+                if re.match(r"\S*(sekishod|ovs-vswitchd|ovsdb-server|qemu-system|virtiofsd|firecracker|sekisho-bridge)\b", words):
                     found.append(f"process {words[:60]}")
         for folder, _dirs, files in os.walk(RUN_DIR):
             found.extend(f"file {os.path.join(folder, f)}" for f in files if f != "lock")

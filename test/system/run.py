@@ -105,7 +105,7 @@ def self_test(p):
 
 
 def processes_of_product():
-    return [p for name in ("sekishod", "sekisho", "ovs-vswitchd", "ovsdb-server", "virtiofsd", "qemu-system") for p in processes_named(name)]
+    return [p for name in ("sekishod", "sekisho", "ovs-vswitchd", "ovsdb-server", "virtiofsd", "qemu-system", "firecracker", "sekisho-bridge") for p in processes_named(name)]
 
 
 class Context:

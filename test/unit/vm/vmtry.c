@@ -2,7 +2,7 @@
 /*
  * Boots one VM without the daemon and runs a command in it, as `sekisho run` would: main's part, the keeper's part in a
  * child, the client's. -S stores the machine instead, -R resumes it. usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k]
- * [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] STATE_DIR INIT -- COMMAND...
+ * [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] [-f FIRECRACKER -b BRIDGE] STATE_DIR INIT -- COMMAND...
  */
 #include "base/clock.h"
 #include "vm/backend.h"
@@ -204,12 +204,12 @@ struct options {
 	struct vm_spec spec;
 	struct agent_exec exec;
 	const char *tap, *store;
-	bool try_kvm;
+	bool kvm;
 };
 
 static bool take_options(struct options *o, int argc, char **argv)
 {
-	for (int c; (c = getopt(argc, argv, "+tm:u:T:kvi:l:S:R:")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "+tm:u:T:kvi:l:S:R:f:b:")) != -1;) {
 		if (c == 't')
 			o->exec.tty = true;
 		else if (c == 'm')
@@ -219,7 +219,7 @@ static bool take_options(struct options *o, int argc, char **argv)
 		else if (c == 'T')
 			o->tap = optarg;
 		else if (c == 'k')
-			o->try_kvm = true;
+			o->kvm = true;
 		else if (c == 'i')
 			o->spec.root = (struct vm_root){ VM_ROOT_IMAGE, open(optarg, O_RDONLY | O_CLOEXEC), -1 };
 		else if (c == 'l')
@@ -228,6 +228,14 @@ static bool take_options(struct options *o, int argc, char **argv)
 			o->store = optarg;
 		else if (c == 'R')
 			o->spec.resume_fd = open(optarg, O_RDONLY | O_CLOEXEC);
+		else if (c == 'f') {
+			o->spec.vmm = VM_VMM_FIRECRACKER;
+			o->spec.firecracker = optarg;
+			o->spec.tso = true;
+			if (o->spec.root.kind == VM_ROOT_HOST)
+				o->spec.root.kind = VM_ROOT_NONE;
+		} else if (c == 'b')
+			o->spec.bridge = optarg;
 		else if (c == 'v')
 			verbose = true;
 		else
@@ -236,7 +244,7 @@ static bool take_options(struct options *o, int argc, char **argv)
 	if (argc - optind >= 4)
 		return true;
 	fprintf(stderr,
-		"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] STATE_DIR INIT -- COMMAND...\n");
+		"usage: vmtry [-t] [-m MIB] [-u UID] [-T TAP] [-k] [-v] [-i EROFS [-l EXT4]] [-S FILE | -R FILE] [-f FIRECRACKER -b BRIDGE] STATE_DIR INIT -- COMMAND...\n");
 	return false;
 }
 
@@ -316,6 +324,7 @@ int main(int argc, char **argv)
 			.root = { .kind = VM_ROOT_HOST, .image_fd = -1, .layer_fd = -1 },
 			.tap_fd = -1,
 			.accel = VM_ACCEL_TCG,
+			.vmm = VM_VMM_QEMU,
 			.dir = dir } };
 	char error[VM_ERROR_MAX] = "";
 	struct vm_kernel k;
@@ -331,7 +340,7 @@ int main(int argc, char **argv)
 		if (mkdtemp(dir) == NULL)
 			return 125;
 		fill_exec(&o.exec, argv + optind + (strcmp(argv[optind + 2], "--") == 0 ? 3 : 2));
-		if (o.try_kvm && vm_kvm_works(&o.spec))
+		if (o.kvm)
 			o.spec.accel = VM_ACCEL_KVM;
 		started_us = clock_mono_us();
 		warm = o.spec.resume_fd > 0;
