@@ -7,6 +7,7 @@ import tarfile
 import time
 
 import images
+import sandbox
 from images import Layer
 from lab import LAB, build_dir, sh, wait_until
 from product import STATE_DIR, environment, processes_named, sekisho, sekisho_json
@@ -305,3 +306,18 @@ def test_warm_damaged(t):
     assert resumed() == [False, False]
     assert t.daemon.stop() == 0
     assert not processes_named("qemu-system") and not os.path.exists(key)
+
+
+@with_images
+@vm_state
+def test_lent(t):
+    """A directory of the owner's is lent to an image as to the host's directories; the machine boots, for a stored one serves no files."""
+    top = "/srv/image-lent"
+    if not os.path.ismount("/srv"):
+        sandbox.mount("lent", "/srv", "tmpfs", data="mode=0755")
+    os.makedirs(top, exist_ok=True)
+    options = ("--image", archive(), "--user", "root", "--rw", top)
+    status, out, err, _ = run_vm(t, "lent", "sh", "-c", f"echo x >{top}/new; ls -ln {top}", options=options)
+    assert status == 0 and " 0 " in out, (status, out, err)
+    with open(f"{top}/new") as f:
+        assert f.read() == "x\n"
