@@ -332,10 +332,4 @@ static int start_machine(const struct vm_spec *spec, struct vm_proc *ret, char *
 	return 0;
 }
 
-static int fits(const struct vm_spec *spec, char *error)
-{
-	(void)spec, (void)error;
-	return 0;
-}
-
-const struct vm_backend vm_qemu = { .vmm = VM_VMM_QEMU, .name = "qemu", .fits = fits, .start = start_machine };
+const struct vm_backend vm_qemu = { .name = "qemu", .start = start_machine };
