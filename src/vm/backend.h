@@ -83,9 +83,9 @@ enum { VM_ERROR_MAX = 256 };
 /* What can run a VM. A machine that runs is the same for all: its channels, and QEMU's words for stop, cont and quit on
  * one of them (vm/qmp.h). */
 struct vm_backend {
-	enum vm_vmm vmm;
 	const char *name;
-	/* Whether it can run this one, KVM apart: 0, or negative errno with the reason in `error`. */
+	/* Whether it can run this one, KVM apart: 0, or negative errno with the reason in `error`. NULL: it runs all.
+	 */
 	int (*fits)(const struct vm_spec *spec, char *error);
 	/* vm_start() with `accel` decided. */
 	int (*start)(const struct vm_spec *spec, struct vm_proc *ret, char *error);

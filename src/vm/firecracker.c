@@ -293,7 +293,4 @@ static int start_machine(const struct vm_spec *s, struct vm_proc *ret, char *err
 	return 0;
 }
 
-const struct vm_backend vm_firecracker = { .vmm = VM_VMM_FIRECRACKER,
-	.name = "firecracker",
-	.fits = fits,
-	.start = start_machine };
+const struct vm_backend vm_firecracker = { .name = "firecracker", .fits = fits, .start = start_machine };
